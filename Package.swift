@@ -1,0 +1,54 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+/// A target and the test target that goes with it.
+func room(_ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = []) -> [Target] {
+  [
+    .target(name: name, dependencies: dependencies, swiftSettings: strict),
+    .testTarget(
+      name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies + tests, swiftSettings: strict),
+  ]
+}
+
+let package = Package(
+  name: "ringside",
+  products: [.executable(name: "ringside", targets: ["ringside"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
+    .systemLibrary(name: "CNcurses", providers: [.apt(["libncurses-dev"])]),
+    .systemLibrary(name: "CElf", providers: [.apt(["libelf-dev"])]),
+    .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
+    .target(name: "CHost"),
+  ]
+    + room("X86", ["CZydis"])
+    + room("VMCore", ["X86"])
+    + room("Engines", ["VMCore", "X86", "CZydis", "CHost"], tests: ["COracle"])
+    + room("Machine", ["VMCore", "X86", "CElf"])
+    + room("Debugger", ["VMCore", "X86", "CElf", .product(name: "OrderedCollections", package: "swift-collections")])
+    + room(
+      "Session",
+      [
+        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash",
+        .product(name: "DequeModule", package: "swift-collections"),
+      ])
+    + room("TerminalUI", ["CNcurses", "TOMLKit"])
+    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"])
+    + [
+      .executableTarget(
+        name: "ringside",
+        dependencies: [
+          "Console", "Session", "TerminalUI",
+          .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ], swiftSettings: strict),
+      .target(name: "COracle", path: "Tests/COracle"),
+      .testTarget(name: "RingsideTests", dependencies: ["ringside"], swiftSettings: strict),
+    ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,9 @@
+// What Swift cannot say itself: system calls and fault handling behind small, prefixed functions.
+// Every function returns a non-negative result or -errno.
+#ifndef CHOST_H
+#define CHOST_H
+#include <stddef.h>
+#include <stdint.h>
+#pragma clang assume_nonnull begin
+#pragma clang assume_nonnull end
+#endif

@@ -1,0 +1,146 @@
+import Debugger
+import VMCore
+import X86
+
+/// Where the run-control state machine is.
+package enum SessionPhase: Equatable, Sendable {
+  /// Loaded, nothing executed yet.
+  case created
+  case running
+  case paused
+  /// The guest waits in HLT with interrupts on and nothing due.
+  case idle
+  /// The guest ended: the process status it asked for.
+  case ended(status: Int32)
+}
+
+/// Why the session stopped.
+package enum StopReason: Equatable, Sendable {
+  case created
+  /// The person paused it.
+  case pause
+  /// A step, next, finish, until or "to the next ..." reached its goal.
+  case step
+  case breakpoint(Int)
+  /// `exit [N]`, `e`: the N-th VM exit from now came.
+  case exit(ExitReason)
+  case hypercall(number: UInt64)
+  case interrupt(Vector)
+  case exception(Vector)
+  case tripleFault
+  case unknownInstruction
+  /// HLT with interrupts off.
+  case haltedForGood
+  case limit
+  case shutdown
+  case reset
+  case guestExit(status: Int32)
+  case error(String)
+}
+
+/// One VM exit as shown: an `exit` event with what run control added.
+package struct ExitRecord: Equatable, Sendable {
+  package var sequence: UInt64
+  /// Virtual time, ns.
+  package var time: UInt64
+  package var exit: VMExit
+  /// Device or service that handled it, "" if none.
+  package var handler: String
+  /// Host nanoseconds from exit to entry; 0 in deterministic batch output.
+  package var cost: UInt64
+  /// The qualification in words: `out 3f8h (COM1 THR) <- 4b 'K'`.
+  package var detail: String
+}
+
+package struct ReasonStatistics: Equatable, Sendable {
+  package var reason: ExitReason
+  package var count: UInt64
+  /// 0...1 of all exits.
+  package var share: Double
+  /// Host ns.
+  package var averageCost: Double
+  package var maximumCost: UInt64
+}
+
+package struct HypercallRecord: Equatable, Sendable {
+  package var sequence: UInt64
+  package var time: UInt64
+  package var rip: UInt64
+  package var number: UInt64
+  package var name: String
+  package var arguments: [UInt64]
+  package var result: UInt64
+  /// The call in words: `console_write(ptr=0x8000, len=5) = 5`.
+  package var text: String
+}
+
+package struct BreakpointSummary: Equatable, Sendable {
+  package var number: Int
+  package var enabled: Bool
+  /// `exec 7c1c <boot+1c>`, `io port==3f8 w`, ...
+  package var what: String
+  package var condition: String?
+  package var hits: UInt64
+  package var hitLimit: UInt64?
+  package var action: String?
+  package var oneShot: Bool
+}
+
+/// The VGA text screen: 80x25 cells as character (CP437) and attribute bytes, and the cursor.
+package struct TextScreen: Equatable, Sendable {
+  package var columns: Int
+  package var rows: Int
+  package var cells: [UInt16]
+  package var cursor: Int?
+}
+
+/// One thing the session answered to a command, or said of its own accord.
+package struct ConsoleMessage: Equatable, Sendable {
+  package enum Kind: Sendable { case command, answer, error, notice }
+  package var number: UInt64
+  package var kind: Kind
+  package var text: String
+}
+
+/// All a console shows, taken at one moment: immutable, complete, cheap to hand over. Published at each
+/// stop and at most 30 times a second while running.
+package struct SessionSnapshot: Sendable {
+  /// Grows with every publication.
+  package var generation: UInt64
+  package var phase: SessionPhase
+  package var stop: StopReason
+  /// One full sentence: why the session is where it is.
+  package var stopSentence: String
+  package var guestName: String
+  package var technique: String
+  package var engine: String
+  package var capabilities: EngineCapabilities
+  package var currentVCPU: Int
+  package var vcpus: [VCPUState]
+  /// The same at the stop before this one: what differs is drawn as changed.
+  package var previous: [VCPUState]
+  package var instructionCount: UInt64
+  /// ns.
+  package var virtualTime: UInt64
+  /// Host-measured, 0 when stopped.
+  package var mips: Double
+  package var exitsPerSecond: Double
+  package var exitCount: UInt64
+  /// The newest exits, oldest first, at most 1,000.
+  package var exits: [ExitRecord]
+  package var reasons: [ReasonStatistics]
+  /// The newest hypercalls, oldest first, at most 1,000.
+  package var hypercalls: [HypercallRecord]
+  package var breakpoints: [BreakpointSummary]
+  /// What the guest wrote to its console, newest 256 KiB, as text lines after carriage control.
+  package var guestConsole: [String]
+  package var screen: TextScreen?
+  package var devices: [DeviceInspection]
+  package var messages: [ConsoleMessage]
+  package var droppedEvents: UInt64
+  package var eventCount: UInt64
+  /// Loaded symbols, shared and immutable.
+  package var symbols: SymbolTable
+  /// The guest's memory: exact when stopped, possibly torn while the guest runs.
+  package var memory: GuestMemory
+}

@@ -1,0 +1,96 @@
+import X86
+
+/// What an engine can do. What it cannot is a missing bit here, shown to the person, never a method
+/// that throws "unsupported".
+package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
+  package let rawValue: UInt32
+  package init(rawValue: UInt32) { self.rawValue = rawValue }
+  /// Stops at any exact instruction count.
+  package static let instructionBudget = Self(rawValue: 1 << 0)
+  /// The same guest and the same input give the same run.
+  package static let deterministic = Self(rawValue: 1 << 1)
+  package static let singleStep = Self(rawValue: 1 << 2)
+  package static let unlimitedBreakpoints = Self(rawValue: 1 << 3)
+  package static let memoryWatch = Self(rawValue: 1 << 4)
+  package static let exceptionExits = Self(rawValue: 1 << 5)
+  package static let hardwareAssisted = Self(rawValue: 1 << 6)
+  package static let multipleVCPUs = Self(rawValue: 1 << 7)
+
+  package static var allCases: [EngineCapabilities] {
+    [
+      .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
+      .hardwareAssisted, .multipleVCPUs,
+    ]
+  }
+  package var name: String {
+    switch self {
+    case .instructionBudget: "instruction budget"
+    case .deterministic: "deterministic"
+    case .singleStep: "single step"
+    case .unlimitedBreakpoints: "unlimited breakpoints"
+    case .memoryWatch: "memory watch"
+    case .exceptionExits: "exception exits"
+    case .hardwareAssisted: "hardware-assisted"
+    case .multipleVCPUs: "multiple vCPUs"
+    default: "several"
+    }
+  }
+}
+
+package struct CPUIDResult: Equatable, Sendable {
+  package var eax, ebx, ecx, edx: UInt32
+  package init(eax: UInt32 = 0, ebx: UInt32 = 0, ecx: UInt32 = 0, edx: UInt32 = 0) {
+    self.eax = eax
+    self.ebx = ebx
+    self.ecx = ecx
+    self.edx = edx
+  }
+}
+
+/// One way of executing guest code, holding what its vCPUs share (decoded code, guest memory).
+package protocol Engine: AnyObject {
+  /// "interpreter", "kvm", "rewriter".
+  var name: String { get }
+  var capabilities: EngineCapabilities { get }
+  /// The VM's vCPUs, made with the engine; index = `VMExit.vcpu`.
+  var vcpus: [any VCPU] { get }
+}
+
+/// One virtual processor. Only `kick()` may be called from another thread while `run` is under way.
+package protocol VCPU: AnyObject {
+  var index: Int { get }
+  /// Carries out `entry`, then executes until something exits or `limit` further instructions have
+  /// retired (`limit` 0 does only what `entry` asks, then exits with `budget`). Delivering an injected
+  /// event counts as no instruction. Exactly `limit` instructions retire before a `budget` exit; each
+  /// REP iteration is part of its one instruction.
+  func run(_ entry: VMEntry, limit: UInt64) -> VMExit
+  /// Asks a running `run` to return soon with `kicked`; with none running, the next one does.
+  func kick()
+
+  var state: VCPUState { get set }
+  /// Instructions retired since creation.
+  var instructionCount: UInt64 { get }
+  /// Nanoseconds: instructions retired plus time slept in HLT. The TSC runs at 1 GHz on it.
+  var virtualTime: UInt64 { get }
+  /// Moves virtual time forward (never back) to `time` without retiring instructions.
+  func idle(until time: UInt64)
+  /// IF is set, no shadow, nothing else being delivered.
+  var canTakeInterrupt: Bool { get }
+  /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
+  func gpr(_ register: GPR) -> UInt64
+  func setGPR(_ register: GPR, _ value: UInt64)
+  /// What CPUID returns on this vCPU before the platform adds to it.
+  func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult
+
+  var controls: ExitControls { get set }
+  var traps: DebugTraps { get set }
+  /// Guest-physical address behind a linear one, by the present page tables, without side effects;
+  /// nil where nothing is mapped.
+  func translate(_ address: GVA) -> GPA?
+}
+
+/// What an engine is told about the VM it executes.
+package struct EngineConfiguration: Sendable {
+  package var vcpuCount: Int
+  package init(vcpuCount: Int = 1) { self.vcpuCount = vcpuCount }
+}

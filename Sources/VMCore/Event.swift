@@ -1,0 +1,74 @@
+import X86
+
+/// What an event record says happened. The meaning of `a`, `b`, `c`, `d` is given per kind.
+package enum EventKind: UInt16, CaseIterable, Sendable {
+  /// A VM exit. a = reason | instruction length << 16 | sub << 24; b, c, d by reason (see `Event.exit`).
+  case exit
+  /// The monitor answered the last exit. a = action (0 resume, 1 emulate, 2 complete, 3 skip, 4 fault), b = value or vector.
+  case entry
+  /// Exception delivered. a = vector, b = error code (or all ones), c = CR2 or 0.
+  case exception
+  /// External interrupt injected. a = vector.
+  case interrupt
+  /// Software interrupt. a = vector.
+  case softwareInterrupt
+  /// Hypercall done. a = number, b = result, c, d = first two arguments.
+  case hypercall
+  /// Guest console output. a = byte.
+  case output
+  /// A port or address nobody claims. a = size | write << 8, b = port or GPA, c = value, d = 0 port, 1 memory.
+  case unclaimed
+  /// A device's interrupt line changed. a = GSI, b = level.
+  case interruptLine
+  /// An interrupt controller's EOI. a = vector.
+  case eoi
+  /// An instruction the engine does not have. b = bytes.
+  case unknownInstruction
+  /// A timer was programmed. a = device-defined channel, b = period in ns.
+  case timer
+  /// Input from outside entered the guest. a = byte, b = 0 console, 1 keyboard.
+  case input
+  /// The session stopped. a = stop reason number, b = breakpoint number.
+  case stop
+  /// The session went on. a = run mode number.
+  case go
+  /// Reset, shutdown or exit asked for by the guest. a = 0 shutdown, 1 exit, 2 reset, b = status.
+  case request
+  /// Self-modifying code invalidated decoded code. b = GPA of the page.
+  case codeInvalidated
+  /// INIT or SIPI reached a vCPU. a = 0 INIT, 1 SIPI, b = vector.
+  case processorSignal
+}
+
+/// One fixed-size record of the event stream.
+package struct Event: Equatable, Sendable {
+  /// Position in the stream, from 0, without gaps. Stamped by the sink.
+  package var sequence: UInt64
+  /// Virtual time in nanoseconds. Stamped by the sink.
+  package var time: UInt64
+  package var rip: UInt64
+  package var b: UInt64
+  package var c: UInt64
+  package var d: UInt64
+  package var a: UInt32
+  package var kind: EventKind
+  package var vcpu: UInt8
+  package var flags: UInt8
+
+  @inlinable
+  package init(
+    _ kind: EventKind, vcpu: UInt8 = 0, rip: UInt64 = 0, a: UInt32 = 0, b: UInt64 = 0, c: UInt64 = 0, d: UInt64 = 0,
+    flags: UInt8 = 0
+  ) {
+    sequence = 0
+    time = 0
+    self.rip = rip
+    self.a = a
+    self.b = b
+    self.c = c
+    self.d = d
+    self.kind = kind
+    self.vcpu = vcpu
+    self.flags = flags
+  }
+}

@@ -1,0 +1,82 @@
+import Synchronization
+
+/// Where engine, platform and run control put events: a bounded single-producer, single-consumer ring.
+///
+/// The producer is the thread that runs the vCPUs. `emit` and `time` belong to it alone; `consume`
+/// belongs to one consumer at a time. The unsafe buffer is touched by index only, the producer
+/// writing slots in [head, tail + capacity), the consumer reading slots in [tail, head).
+package final class EventSink: @unchecked Sendable {
+  package let capacity: Int
+  @usableFromInline let mask: UInt64
+  @usableFromInline let slots: UnsafeMutablePointer<Event>
+  /// Next sequence number to be written; published to the consumer.
+  @usableFromInline let head = Atomic<UInt64>(0)
+  /// First sequence number not yet consumed.
+  @usableFromInline let tail = Atomic<UInt64>(0)
+  @usableFromInline var nextSequence: UInt64 = 0
+  @usableFromInline var knownTail: UInt64 = 0
+  /// Virtual time stamped on what is emitted; set by run control.
+  package var time: UInt64 = 0
+  /// Called on the producer's thread when the ring is full: consumes to make room (so nothing is
+  /// lost), or does nothing (and the new event is dropped and counted).
+  package var onFull: ((EventSink) -> Void)?
+  /// Events dropped because the ring was full.
+  package private(set) var dropped: UInt64 = 0
+
+  /// `capacity` is rounded up to a power of two.
+  package init(capacity: Int = 1 << 16) {
+    var size = 1
+    while size < capacity { size <<= 1 }
+    self.capacity = size
+    mask = UInt64(size - 1)
+    slots = .allocate(capacity: size)
+    slots.initialize(repeating: Event(.exit), count: size)
+  }
+
+  deinit {
+    slots.deinitialize(count: capacity)
+    slots.deallocate()
+  }
+
+  /// Stamps sequence and time and puts the event into the ring. About a nanosecond.
+  @inlinable
+  package func emit(_ event: Event) {
+    if nextSequence &- knownTail == UInt64(capacity), !makeRoom() { return }
+    let slot = slots + Int(truncatingIfNeeded: nextSequence & mask)
+    slot.pointee = event
+    slot.pointee.sequence = nextSequence
+    slot.pointee.time = time
+    nextSequence &+= 1
+    head.store(nextSequence, ordering: .releasing)
+  }
+
+  @usableFromInline
+  func makeRoom() -> Bool {
+    knownTail = tail.load(ordering: .acquiring)
+    if nextSequence &- knownTail < UInt64(capacity) { return true }
+    onFull?(self)
+    knownTail = tail.load(ordering: .acquiring)
+    if nextSequence &- knownTail < UInt64(capacity) { return true }
+    dropped &+= 1
+    return false
+  }
+
+  /// Hands up to `limit` waiting events to `body`, oldest first, and frees their slots. Returns how many.
+  @discardableResult
+  package func consume(limit: Int = .max, _ body: (borrowing Event) -> Void) -> Int {
+    let from = tail.load(ordering: .relaxed)
+    let to = head.load(ordering: .acquiring)
+    let count = min(Int(truncatingIfNeeded: to &- from), limit)
+    for i in 0..<UInt64(count) { body(slots[Int(truncatingIfNeeded: (from &+ i) & mask)]) }
+    tail.store(from &+ UInt64(count), ordering: .releasing)
+    return count
+  }
+
+  /// Events waiting for the consumer.
+  package var waiting: Int {
+    Int(truncatingIfNeeded: head.load(ordering: .acquiring) &- tail.load(ordering: .relaxed))
+  }
+
+  /// Events emitted since the start.
+  package var emitted: UInt64 { head.load(ordering: .acquiring) }
+}
