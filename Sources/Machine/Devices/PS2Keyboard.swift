@@ -16,6 +16,9 @@ struct PS2Keyboard: Equatable {
   private var second: UInt8 = 0
 
   private static let acknowledge: UInt8 = 0xFA
+  /// The second byte of an MF2 keyboard's identity, and what the controller's translation makes of it.
+  private static let identity: UInt8 = 0x83
+  private static let translatedIdentity: UInt8 = 0x41
   /// Keys held for a guest that does not read them; more are lost, as in a keyboard's buffer.
   private static let capacity = 4096
 
@@ -30,6 +33,7 @@ struct PS2Keyboard: Equatable {
   mutating func next(translated: Bool) -> UInt8? {
     if !answers.isEmpty {
       last = answers.removeFirst()
+      if translated, last == Self.identity { last = Self.translatedIdentity }
       return last
     }
     if second != 0 {
@@ -81,8 +85,7 @@ struct PS2Keyboard: Equatable {
       pending = byte
       answers.append(Self.acknowledge)
     case 0xEE: answers.append(0xEE)
-    // Identify: an MF2 keyboard; its second byte is 83h, seen as 41h through the translation.
-    case 0xF2: answers.append(contentsOf: [Self.acknowledge, 0xAB, 0x41])
+    case 0xF2: answers.append(contentsOf: [Self.acknowledge, 0xAB, Self.identity])
     case 0xF4:
       isScanning = true
       answers.append(Self.acknowledge)

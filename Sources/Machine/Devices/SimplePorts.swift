@@ -13,8 +13,8 @@ final class DebugPort: Device {
   var inspection: DeviceInspection { DeviceInspection(device: "debug port e9", rows: []) }
 }
 
-/// The ways a guest ends itself: the exit port F4h (offset 0), the reset control register CF9h (1),
-/// the ACPI PM1 control register 604h (2, 3) and the text port 8900h (4).
+/// The ways a guest ends itself: the exit port F4h (offsets 0...3), the reset control register CF9h
+/// (4), the ACPI PM1 control register 604h (6, 7) and the text port 8900h (8).
 final class PowerPorts: Device {
   let name = "power"
   private let context: DeviceContext
@@ -30,11 +30,11 @@ final class PowerPorts: Device {
 
   func read(_ offset: UInt64, size: UInt8) -> UInt64 {
     switch offset {
-    case 0: 0
-    case 1: UInt64(resetControl)
+    case 0...3: 0
+    case 4: UInt64(resetControl)
     // SCI_EN: the power management is in ACPI mode.
-    case 2: 1
-    case 3: 0
+    case 6: 1
+    case 7: 0
     default: .max
     }
   }
@@ -44,15 +44,16 @@ final class PowerPorts: Device {
     case 0:
       // A process status has eight bits.
       context.request(.exit(status: Int32(truncatingIfNeeded: (value << 1 | 1) & 0xFF)))
-    case 1:
+    case 1...3: break
+    case 4:
       let byte = UInt8(truncatingIfNeeded: value)
       // RST_CPU resets as it goes from 0 to 1.
       let resets = byte & 4 != 0 && resetControl & 4 == 0
       resetControl = byte & 0x0A
       if resets { context.request(.reset) }
-    case 2:
+    case 6:
       if value & Self.sleepEnable != 0 { context.request(.shutdown) }
-    case 3:
+    case 7:
       if value << 8 & Self.sleepEnable != 0 { context.request(.shutdown) }
     default: match(UInt8(truncatingIfNeeded: value))
     }
@@ -71,9 +72,9 @@ final class PowerPorts: Device {
 
   func registerName(_ offset: UInt64, write: Bool) -> String {
     switch offset {
-    case 0: "exit"
-    case 1: "reset control"
-    case 2, 3: "PM1 control"
+    case 0...3: "exit"
+    case 4: "reset control"
+    case 6, 7: "PM1 control"
     default: "shutdown text"
     }
   }
