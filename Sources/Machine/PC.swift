@@ -39,6 +39,9 @@ package final class PC: Platform {
     router = InterruptRouter(context: context)
   }
 
+  /// Makes a device part of the PC: from then on it is reset, saved, restored and shown with the rest.
+  package func add(_ device: any Device) { devices.append(device) }
+
   /// Writes a byte to the guest's console, as if the guest had sent it to COM1.
   package func writeConsole(_ byte: UInt8) { context.writeConsole(byte) }
 
