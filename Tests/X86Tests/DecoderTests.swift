@@ -32,8 +32,10 @@ struct DecoderTests {
     DecodeCase(bytes: [0x48, 0x8B, 0x44, 0x8B, 0x10], mode: .long64, text: "mov rax, [rbx+rcx*4+10h]"),
     DecodeCase(bytes: [0x48, 0x8B, 0x05, 0x10, 0, 0, 0], mode: .long64, text: "mov rax, [1017h]"),
     DecodeCase(bytes: [0xF3, 0xA4], mode: .protected32, text: "rep movsb"),
-    DecodeCase(bytes: [0x0F, 0x05], mode: .long64, text: "syscall", flow: .systemCall, sensitivity: .sensitiveUnprivileged),
-    DecodeCase(bytes: [0xCF], mode: .protected32, text: "iretd", flow: .interruptReturn, sensitivity: .sensitiveUnprivileged),
+    DecodeCase(
+      bytes: [0x0F, 0x05], mode: .long64, text: "syscall", flow: .systemCall, sensitivity: .sensitiveUnprivileged),
+    DecodeCase(
+      bytes: [0xCF], mode: .protected32, text: "iretd", flow: .interruptReturn, sensitivity: .sensitiveUnprivileged),
     DecodeCase(bytes: [0x06], mode: .long64, text: "(bad)"),
     DecodeCase(bytes: [0x0F], mode: .real16, text: "(bad)"),
     DecodeCase(bytes: [], mode: .real16, text: "(bad)"),
