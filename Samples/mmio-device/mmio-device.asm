@@ -193,3 +193,4 @@ ipi_count:   resd 1
 %include "console.inc"
 %include "enter32.inc"
 %include "idt32.inc"
+%include "pic.inc"

@@ -245,3 +245,4 @@ ended:          resb 1
 %include "console.inc"
 %include "enter32.inc"
 %include "idt32.inc"
+%include "pic.inc"
