@@ -42,6 +42,11 @@ routine main
         hypercall HC_WRITE
         print "console_write of nothing: "
         call signed
+        mov ebx, HOLE
+        mov ecx, 5
+        hypercall HC_WRITE
+        print "console_write from a hole: "
+        call signed
 
         mov ebx, main
         hypercall HC_MAP
