@@ -19,6 +19,8 @@ struct Fault {
   var errorCode: UInt32 = 0
   /// CR2 for #PF, DR6 bits for #DB.
   var linear: UInt64 = 0
+  /// A #GP for a non-canonical address: #SS if the operand was on the stack.
+  var nonCanonical = false
 }
 
 /// Indices into `CPU.r`, in quadwords.
@@ -117,6 +119,10 @@ struct CPU {
   var mxcsr: UInt32 = 0x1F80
   /// XMM0..XMM15, low quadword first.
   var xmm = InlineArray<32, UInt64>(repeating: 0)
+
+  var paging = PagingState()
+  /// IA32_MISC_ENABLE as the guest wrote it.
+  var miscEnable: UInt64 = MSRDefaults.miscEnable
 
   var fault = Fault()
   var exit = PendingExit()
