@@ -48,7 +48,7 @@ extension UnsafeMutablePointer<CPU> {
   func beforeWrite(_ gpa: UInt64, _ size: Int) throws(Stop) {
     let owner = vcpu
     guard !owner.alone, owner.engine.hasCode(page: gpa & ~0xFFF) else { return }
-    if owner.engine.overlapsRunningBlock(gpa, size) { throw .alone }
+    if owner.engine.overlapsCode(gpa, size) { throw .alone }
   }
 
   /// Drops decoded code under bytes about to change.
