@@ -148,9 +148,8 @@ extension UnsafeMutablePointer<CPU> {
   ) throws(Stop) {
     let entry = tlbEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.writeTag == last & ~0xFFF,
-      let host = UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
-    {
+    if entry.pointee.writeTag == last & ~0xFFF {
+      let host = entry.host(address)
       host.storeBytes(of: change(host.loadUnaligned(as: T.self), operand), as: T.self)
       return
     }
