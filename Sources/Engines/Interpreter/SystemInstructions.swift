@@ -84,16 +84,6 @@ extension UnsafeMutablePointer<CPU> {
     return false
   }
 
-  /// Writes a general-purpose register by operand size (log2 bytes).
-  func setSized(_ offset: UInt8, _ sizeLog2: UInt8, _ value: UInt64) {
-    switch sizeLog2 {
-    case 0: set(offset, UInt8(truncatingIfNeeded: value))
-    case 1: set(offset, UInt16(truncatingIfNeeded: value))
-    case 2: set(offset, UInt32(truncatingIfNeeded: value))
-    default: set(offset, value)
-    }
-  }
-
   // MARK: Segment registers
 
   private func segmentInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
