@@ -92,9 +92,9 @@ extension InterpreterVCPU {
     do throws(Stop) {
       switch event {
       case .externalInterrupt(let vector):
-        try c.interrupt(vector: vector, errorCode: nil, origin: .external)
+        try c.interrupt(vector: vector, errorCode: nil, kind: .external)
       case .nmi:
-        try c.interrupt(vector: 2, errorCode: nil, origin: .nmi)
+        try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
       case .exception(let vector, let errorCode):
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
       }

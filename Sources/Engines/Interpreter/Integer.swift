@@ -111,7 +111,7 @@ extension UnsafeMutablePointer<CPU> {
     case .leave:
       let bytes = 1 << Int(o.pointee.sizeLog2)
       let frame = self[slot: 5] & stackMask
-      let at = isLong64 ? frame : try linearAddress(2, frame, size: UInt64(bytes), write: false)
+      let at = isLong64 ? frame : try linear(2, frame, size: bytes, write: false)
       let value = try loadSized(at, bytes: bytes)
       setStackPointer(frame &+ UInt64(bytes))
       setSized(40, o.pointee.sizeLog2, value)
@@ -535,7 +535,7 @@ extension UnsafeMutablePointer<CPU> {
     if level > 0 {
       for i in 1..<max(level, 1) {
         let from = (self[slot: 5] &- UInt64(i * bytes)) & stackMask
-        let at = isLong64 ? from : try linearAddress(2, from, size: UInt64(bytes), write: false)
+        let at = isLong64 ? from : try linear(2, from, size: bytes, write: false)
         let value = try loadSized(at, bytes: bytes)
         try storeSized(try stackAddress(Int64(-(i + 1) * bytes), bytes: bytes, write: true), value, bytes: bytes)
       }

@@ -46,7 +46,7 @@ extension UnsafeMutablePointer<CPU> {
   func stackAddress(_ distance: Int64, bytes: Int, write: Bool) throws(Stop) -> UInt64 {
     let offset = (self[slot: Slot.rsp] &+ UInt64(bitPattern: distance)) & stackMask
     if isLong64 { return offset }
-    return try linearAddress(2, offset, size: UInt64(bytes), write: write)
+    return try linear(2, offset, size: bytes, write: write)
   }
 
   func storeSized(_ address: UInt64, _ value: UInt64, bytes: Int) throws(Stop) {

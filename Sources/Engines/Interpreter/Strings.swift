@@ -102,7 +102,7 @@ extension UnsafeMutablePointer<CPU> {
       guard isLong64, segment >= 4 else { return offset }
       return offset &+ (segment == 4 ? self[slot: Slot.fsBase] : self[slot: Slot.gsBase])
     }
-    return try linearAddress(segment, offset, size: UInt64(bytes), write: write)
+    return try linear(segment, offset, size: bytes, write: write)
   }
 
   /// As many elements of a forward REP MOVS, STOS or LODS as lie on one page of each operand, at the

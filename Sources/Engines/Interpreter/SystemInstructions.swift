@@ -159,13 +159,13 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  private func softwareInterrupt(_ vector: UInt8, _ origin: EventOrigin) throws(Stop) {
+  private func softwareInterrupt(_ vector: UInt8, _ kind: InterruptKind) throws(Stop) {
     if try offer(.softwareInterrupts, .softwareInterrupt, .softwareInterrupt(vector: vector)) { return }
-    if origin != .softwareInterrupt && pointee.controls.exceptions[vector] && !pointee.emulating {
+    if kind != .softwareInterrupt && pointee.controls.exceptions[vector] && !pointee.emulating {
       throw leave(.exception, .exception(vector: vector, errorCode: nil, linear: 0))
     }
-    try interrupt(vector: vector, origin: origin)
-    if origin == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
+    try interrupt(vector: vector, kind: kind)
+    if kind == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
   }
 
   // MARK: HLT, PAUSE, INVLPG, WBINVD, CPUID, counters
@@ -197,13 +197,19 @@ extension UnsafeMutablePointer<CPU> {
     let leaf: UInt32 = get(0)
     let subleaf: UInt32 = get(8)
     if try offer(.cpuid, .cpuid, .cpuid(leaf: leaf, subleaf: subleaf)) { return }
-    let owner = vcpu
-    let result = EmbeddedCPUID.result(
-      leaf: leaf, subleaf: subleaf, apicID: UInt32(owner.index), processors: owner.engine.configuration.vcpuCount)
+    let result = cpuid(leaf: leaf, subleaf: subleaf)
     set(0, result.eax)
     set(24, result.ebx)
     set(8, result.ecx)
     set(16, result.edx)
+  }
+
+  /// What CPUID returns on this vCPU.
+  func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
+    let owner = vcpu
+    return EmbeddedCPUID.result(
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(truncatingIfNeeded: owner.index),
+      processors: owner.engine.configuration.vcpuCount)
   }
 
   /// Virtual time in nanoseconds at an instruction; the TSC counts it.
