@@ -27,6 +27,7 @@ struct channel {
   // Set up by the child: 1 ready, negative -errno.
   int ready;
   struct coracle_case cases[CORACLE_CASES];
+  uint8_t data[CORACLE_CASES][CORACLE_DATA_BYTES];
 };
 
 static struct channel *channel;
@@ -73,7 +74,7 @@ static void take(struct coracle_case *c, const greg_t *g, const struct _libc_fps
   c->control = f->cwd;
   c->status = f->swd;
   c->tags = (uint8_t)f->ftw;
-  memcpy(c->data, (void *)CORACLE_DATA, CORACLE_DATA_BYTES);
+  memcpy(channel->data[c - channel->cases], (void *)CORACLE_DATA, CORACLE_DATA_BYTES);
 }
 
 // Puts a case's state into the signal frame and its bytes into place.
@@ -101,7 +102,7 @@ static void put(const struct coracle_case *c, greg_t *g, struct _libc_fpstate *f
   present |= 3;
   memcpy((uint8_t *)f + 512, &present, 8);
   memcpy(code_view, c->code, sizeof c->code);
-  memcpy((void *)CORACLE_DATA, c->data, CORACLE_DATA_BYTES);
+  memcpy((void *)CORACLE_DATA, channel->data[c - channel->cases], CORACLE_DATA_BYTES);
   // The frame does not hold DS and ES.
   __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" ::"r"((uint32_t)data));
 }
@@ -246,6 +247,8 @@ struct coracle_case *coracle_cases(void) {
   }
   return channel->cases;
 }
+
+void *coracle_data(int index) { return channel->data[index]; }
 
 int coracle_run(int count) {
   if (!channel) return -EINVAL;

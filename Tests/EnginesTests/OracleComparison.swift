@@ -4,7 +4,9 @@ import X86
 /// Where the interpreter's result and the processor's differ.
 enum OracleComparison {
   /// Lines "what: processor's, interpreter's"; empty where all that is defined is the same.
-  static func differences(_ c: OracleCase, native: coracle_case, ours: coracle_case) -> [String] {
+  static func differences(
+    _ c: OracleCase, native: coracle_case, nativeData: UnsafeRawBufferPointer, ours: coracle_case, ourData: [UInt64]
+  ) -> [String] {
     var lines: [String] = []
     func check(_ name: String, _ a: UInt64, _ b: UInt64) {
       if a != b { lines.append("\(name): \(hex(a)), interpreter \(hex(b))") }
@@ -39,7 +41,7 @@ enum OracleComparison {
     }
     check("mxcsr", UInt64(native.mxcsr & 0xFFFF), UInt64(ours.mxcsr))
     compareX87(c, native, ours, &lines)
-    compareData(native, ours, &lines)
+    compareData(nativeData, ourData, &lines)
     return lines
   }
 
@@ -72,15 +74,10 @@ enum OracleComparison {
     }
   }
 
-  private static func compareData(_ native: coracle_case, _ ours: coracle_case, _ lines: inout [String]) {
-    withUnsafeBytes(of: native.data) { a in
-      withUnsafeBytes(of: ours.data) { b in
-        for i in stride(from: 0, to: a.count, by: 8) {
-          let left = a.load(fromByteOffset: i, as: UInt64.self)
-          let right = b.load(fromByteOffset: i, as: UInt64.self)
-          if left != right { lines.append("data+\(hex(UInt64(i))): \(hex(left)), interpreter \(hex(right))") }
-        }
-      }
+  private static func compareData(_ native: UnsafeRawBufferPointer, _ ours: [UInt64], _ lines: inout [String]) {
+    for (i, right) in ours.enumerated() {
+      let left = native.load(fromByteOffset: i * 8, as: UInt64.self)
+      if left != right { lines.append("data+\(hex(UInt64(i * 8))): \(hex(left)), interpreter \(hex(right))") }
     }
   }
 

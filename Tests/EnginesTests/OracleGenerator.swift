@@ -4,6 +4,8 @@ import CZydis
 /// A case before it runs: initial state, and what the comparison must leave out.
 struct OracleCase {
   var initial = coracle_case()
+  /// The data area.
+  var data: [UInt64] = []
   /// Arithmetic flags the last instruction to touch them leaves undefined.
   var undefinedFlags: UInt64 = 0
   /// C0..C3 of the x87 status word left undefined, at their places.
@@ -37,8 +39,8 @@ struct OracleGenerator {
   private var mode: Int { Int(draft.initial.mode) }
   private var is64: Bool { mode == Int(CORACLE_LONG64.rawValue) }
   /// Where data begins as instructions address it, and the offset of the code page.
-  private var dataStart: UInt64 { mode < 2 ? UInt64(CORACLE_DATA.rawValue) : 0 }
-  private var codeStart: UInt64 { mode < 2 ? UInt64(CORACLE_CODE.rawValue) : 0 }
+  private var dataStart: UInt64 { mode < 2 ? UInt64(CORACLE_DATA) : 0 }
+  private var codeStart: UInt64 { mode < 2 ? UInt64(CORACLE_CODE) : 0 }
   private var gprMask: UInt64 { is64 ? .max : 0xFFFF_FFFF }
 
   /// The next case.
@@ -102,11 +104,8 @@ struct OracleGenerator {
       withUnsafeMutableBytes(of: &c.significand) { $0.bindMemory(to: UInt64.self)[i] = value.significand }
       withUnsafeMutableBytes(of: &c.sign_exponent) { $0.bindMemory(to: UInt16.self)[i] = value.signExponent }
     }
-    withUnsafeMutableBytes(of: &c.data) { bytes in
-      let words = bytes.bindMemory(to: UInt64.self)
-      for i in 0..<words.count { words[i] = i & 7 < 5 ? random.vectorHalf() : random.next() }
-    }
     draft.initial = c
+    draft.data = (0..<CORACLE_DATA_BYTES / 8).map { $0 & 7 < 5 ? random.vectorHalf() : random.next() }
   }
 
   // MARK: Instructions
@@ -254,6 +253,7 @@ struct OracleGenerator {
   }
   private mutating func setGPR(_ i: Int, _ value: UInt64) {
     guard pinned.insert(i).inserted else { return }
-    withUnsafeMutableBytes(of: &draft.initial.gpr) { $0.bindMemory(to: UInt64.self)[i] = value & gprMask }
+    let cut = value & gprMask
+    withUnsafeMutableBytes(of: &draft.initial.gpr) { $0.bindMemory(to: UInt64.self)[i] = cut }
   }
 }

@@ -25,14 +25,14 @@ final class OracleMachine {
 
   /// 4-level tables: the code page read-only and executable, the data pages writable and not.
   private func mapPages() {
-    let code = UInt64(CORACLE_CODE.rawValue)
+    let code = UInt64(CORACLE_CODE)
     let linkBits: UInt64 = 7
     memory.store(GPA(0x1000), 0x2000 | linkBits)
     memory.store(GPA(0x2000), 0x3000 | linkBits)
     memory.store(GPA(0x3000 + (code >> 21 & 511) * 8), 0x4000 | linkBits)
     memory.store(GPA(0x4000 + (code >> 12 & 511) * 8), Self.codePage.value | 5)
     for i in 0..<UInt64(2) {
-      let linear = UInt64(CORACLE_DATA.rawValue) + i * 4096
+      let linear = UInt64(CORACLE_DATA) + i * 4096
       let noExecute: UInt64 = 1 << 63
       memory.store(GPA(0x4000 + (linear >> 12 & 511) * 8), (Self.dataPage.value + i * 4096) | 7 | noExecute)
     }
@@ -40,9 +40,9 @@ final class OracleMachine {
 
   private func segments(mode: UInt8) -> (code: SegmentState, data: SegmentState) {
     let flat = SegmentState(selector: 0x2B, base: 0, limit: .max, access: 0xC0F3)
-    let code = UInt64(CORACLE_CODE.rawValue)
-    let data = UInt64(CORACLE_DATA.rawValue)
-    let dataLimit = UInt32(CORACLE_DATA_BYTES.rawValue) - 1
+    let code = UInt64(CORACLE_CODE)
+    let data = UInt64(CORACLE_DATA)
+    let dataLimit = UInt32(CORACLE_DATA_BYTES) - 1
     switch UInt32(mode) {
     case CORACLE_LONG64.rawValue:
       return (SegmentState(selector: 0x33, base: 0, limit: .max, access: 0xA0FB), flat)
@@ -86,10 +86,10 @@ final class OracleMachine {
   }
 
   /// Runs a case to its end; the result in the oracle's form.
-  func run(_ initial: coracle_case) -> coracle_case {
-    var c = initial
+  func run(_ initial: OracleCase) -> (coracle_case, data: [UInt64]) {
+    var c = initial.initial
     withUnsafeBytes(of: &c.code) { _ = memory.write(Self.codePage, $0) }
-    withUnsafeBytes(of: &c.data) { _ = memory.write(Self.dataPage, $0) }
+    initial.data.withUnsafeBytes { _ = memory.write(Self.dataPage, $0) }
     vcpu.state = initialState(c)
     let exit = vcpu.run(.resume, limit: 1000)
     let s = vcpu.state
@@ -117,7 +117,8 @@ final class OracleMachine {
     c.status = s.fpu.status
     c.tags = 0
     for i in 0..<8 where s.fpu.tag >> UInt16(i * 2) & 3 != 3 { c.tags |= 1 << UInt8(i) }
-    withUnsafeMutableBytes(of: &c.data) { _ = memory.read(Self.dataPage, into: $0) }
-    return c
+    var data = [UInt64](repeating: 0, count: initial.data.count)
+    data.withUnsafeMutableBytes { _ = memory.read(Self.dataPage, into: $0) }
+    return (c, data)
   }
 }

@@ -21,14 +21,27 @@ struct OracleTests {
     var generator = OracleGenerator(seed: seed)
     var campaign = OracleCampaign()
     while campaign.compared + campaign.discarded < wanted {
-      let batch = (0..<Int(CORACLE_CASES.rawValue)).map { _ in generator.next() }
-      for (i, c) in batch.enumerated() { cases[i] = c.initial }
+      let batch = (0..<CORACLE_CASES).map { _ in generator.next() }
+      for (i, c) in batch.enumerated() { c.place(at: i, cases) }
       let result = coracle_run(Int32(batch.count))
       #expect(result == 0, "the oracle's child ended (\(result)) at case \(campaign.number)")
-      for (i, c) in batch.enumerated() { campaign.judge(c, native: cases[i], machine) }
+      for (i, c) in batch.enumerated() { campaign.judge(c, native: cases[i], data: OracleCase.nativeData(i), machine) }
     }
     print(campaign.summary)
     #expect(campaign.differing == 0, "\(campaign.report)")
+  }
+}
+
+extension OracleCase {
+  /// Hands the case to the oracle as number `i` of its batch.
+  func place(at i: Int, _ cases: UnsafeMutablePointer<coracle_case>) {
+    cases[i] = initial
+    let target = UnsafeMutableRawBufferPointer(start: coracle_data(Int32(i)), count: Int(CORACLE_DATA_BYTES))
+    data.withUnsafeBytes { target.copyMemory(from: $0) }
+  }
+  /// The data area the processor left.
+  static func nativeData(_ i: Int) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: coracle_data(Int32(i)), count: CORACLE_DATA_BYTES)
   }
 }
 
@@ -43,17 +56,18 @@ struct OracleCampaign {
   /// One report for each sequence of mnemonics, so that one cause does not hide the others.
   private var seen: [String: Int] = [:]
 
-  mutating func judge(_ c: OracleCase, native: coracle_case, _ machine: OracleMachine) {
+  mutating func judge(_ c: OracleCase, native: coracle_case, data: UnsafeRawBufferPointer, _ machine: OracleMachine) {
     defer { number += 1 }
     // Killed with the child, or looping.
     guard native.ran == 1, native.vector != 255 else {
       discarded += 1
       return
     }
-    let ours = machine.run(c.initial)
+    let (ours, ourData) = machine.run(c)
     compared += 1
     if native.vector != 3 { faults += 1 }
-    let lines = OracleComparison.differences(c, native: native, ours: ours)
+    let lines = OracleComparison.differences(
+      c, native: native, nativeData: data, ours: ours, ourData: ourData)
     guard !lines.isEmpty else { return }
     differing += 1
     let key = c.disassembly.map { String($0.prefix { $0 != " " }) }.joined(separator: ",")

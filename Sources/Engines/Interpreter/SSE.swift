@@ -4,7 +4,7 @@ import X86
 /// Second-level opcodes of SSE, SSE2, MMX and FXSAVE. Operands `dst` and `src` are twice the XMM register's
 /// number (an index into `CPU.xmm`), the MMX register's number, or a byte offset into the register file
 /// where a general-purpose register stands; `imm` is an `SSEDetail`.
-enum SSEOp: UInt16 {
+enum SSEOp: UInt8 {
   // The hottest first, each with a body of its own.
   case load64, store64, move128, load128, load128Aligned, store128, store128Aligned
   case addsd, subsd, mulsd, divsd, sqrtsd, addpd, subpd, mulpd
@@ -23,6 +23,14 @@ enum SSEOp: UInt16 {
   case mmxFromGPR32, mmxFromGPR64, mmxToGPR32, mmxToGPR64
   case mmxInteger, mmxShiftImmediate, mmxShuffle, mmxInsert16, mmxExtract16, mmxSignMask, mmxMaskedStore
   case mmxToXMM, mmxFromXMM, emms
+}
+
+extension MicroOp {
+  /// `aux` of this family. Every raw value from 0 up is a case, and the translator puts in nothing else.
+  @inline(__always) var sseOp: SSEOp {
+    get { unsafeBitCast(UInt8(truncatingIfNeeded: aux), to: SSEOp.self) }
+    set { aux = UInt16(newValue.rawValue) }
+  }
 }
 
 /// What an SSE micro-op carries in `imm`.
@@ -158,7 +166,7 @@ extension UnsafeMutablePointer<CPU> {
   /// Executes a micro-op of the family `Op.sse`.
   func sse(_ o: MicroOpPointer) throws(Stop) {
     let dst = o.pointee.dst
-    switch unsafeBitCast(o.pointee.aux, to: SSEOp.self) {
+    switch o.pointee.sseOp {
     case .load64:
       try requireSSE()
       self[xmm: dst] = XMM(low: try load(address(o)))

@@ -4,7 +4,7 @@ import X86
 extension UnsafeMutablePointer<CPU> {
   /// The micro-ops of the family `Op.sse` that `sse` does not carry out itself.
   @inline(never) func sseRare(_ o: MicroOpPointer) throws(Stop) {
-    let op = unsafeBitCast(o.pointee.aux, to: SSEOp.self)
+    let op = o.pointee.sseOp
     switch op {
     case .storeGPR32: try store(address(o), get(o.pointee.src, as: UInt32.self))
     case .storeGPR64: try store(address(o), get(o.pointee.src, as: UInt64.self))

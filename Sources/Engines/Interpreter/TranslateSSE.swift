@@ -32,7 +32,7 @@ extension Translator {
   /// FXSAVE and FXRSTOR: `dst` is 1 for the REX.W format; XMM8..15 belong to 64-bit mode.
   private mutating func emitState(_ op: SSEOp, wide: Bool, write: Bool) {
     var m = MicroOp(.sse)
-    m.aux = op.rawValue
+    m.sseOp = op
     m.dst = wide ? 1 : 0
     m.src = context.isLong64 ? 16 : 8
     address(operands[0], &m, size: 512, write: write)
@@ -82,7 +82,7 @@ extension Translator {
     immediate: UInt8 = 0, bytes: Int? = nil
   ) {
     var m = MicroOp(.sse)
-    m.aux = op.rawValue
+    m.sseOp = op
     var size = 0
     if let destination {
       if isMemory(destination) {
@@ -210,7 +210,7 @@ extension Translator {
   private mutating func emitMaskedStore(_ op: SSEOp, bytes: Int) {
     guard let memory = operands.first(where: { isMemory($0) }) else { return }
     var m = MicroOp(.sse)
-    m.aux = op.rawValue
+    m.sseOp = op
     m.dst = registerField(operands[0])
     m.src = registerField(operands[1])
     address(memory, &m, size: bytes, write: true)

@@ -29,7 +29,7 @@ extension Translator {
   /// `dst` is 1 for the 16-bit formats of environments.
   private mutating func emitX87(_ op: X87Op, memory: ZydisDecodedOperand? = nil, bytes: Int? = nil) {
     var m = MicroOp(.x87)
-    m.aux = op.rawValue
+    m.x87Op = op
     m.dst = instruction.operand_width == 16 ? 1 : 0
     if let memory {
       let writes = memory.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
@@ -51,7 +51,7 @@ extension Translator {
     let fop = UInt16(family) << 8 | UInt16(rest)
     var m = MicroOp(.x87)
     guard let memory = operands.first(where: { $0.type == ZYDIS_OPERAND_TYPE_MEMORY }) else {
-      m.aux = quickRegisterForm(family, modrm.reg).rawValue
+      m.x87Op = quickRegisterForm(family, modrm.reg)
       m.src = modrm.rm
       m.imm = X87Detail(stub: family * 64 + UInt32(rest - 0xC0), bytes: 0, opcode: fop, segment: 3).raw
       emit(m)
@@ -60,7 +60,7 @@ extension Translator {
     let bytes = Int(memory.size) / 8
     let writes = memory.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
     let isDouble = instruction.mnemonic == ZYDIS_MNEMONIC_FLD && bytes == 8
-    m.aux = (writes ? X87Op.hostStore : isDouble ? .load64 : .hostLoad).rawValue
+    m.x87Op = writes ? .hostStore : isDouble ? .load64 : .hostLoad
     let stub = 512 + family * 8 + UInt32(modrm.reg)
     let segment = Self.segmentIndex(memory.mem.segment)
     m.imm = X87Detail(stub: stub, bytes: bytes, opcode: fop, segment: segment).raw

@@ -3,7 +3,7 @@ import X86
 
 /// Second-level opcodes of x87. For `host...` forms `imm` is an `X87Detail`; the others address memory as
 /// usual.
-enum X87Op: UInt16 {
+enum X87Op: UInt8 {
   /// Register form: the host's instruction.
   case hostRegister
   /// Memory operand read by the host's instruction.
@@ -15,6 +15,14 @@ enum X87Op: UInt16 {
   case fwait, initialize, clearExceptions, nothing
   case loadControl, storeControl, storeStatus, storeStatusAX
   case loadEnvironment, storeEnvironment, save, restore
+}
+
+extension MicroOp {
+  /// `aux` of this family. Every raw value from 0 up is a case, and the translator puts in nothing else.
+  @inline(__always) var x87Op: X87Op {
+    get { unsafeBitCast(UInt8(truncatingIfNeeded: aux), to: X87Op.self) }
+    set { aux = UInt16(newValue.rawValue) }
+  }
 }
 
 /// What an x87 micro-op carries in `imm`.
@@ -103,7 +111,7 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Executes a micro-op of the family `Op.x87`.
   func x87(_ o: MicroOpPointer) throws(Stop) {
-    let op = unsafeBitCast(o.pointee.aux, to: X87Op.self)
+    let op = o.pointee.x87Op
     switch op {
     case .fwait:
       if pointee.cr0 & (CR0.mp | CR0.ts) == CR0.mp | CR0.ts { throw raise(.nm) }

@@ -49,11 +49,12 @@ struct coracle_case {
   uint16_t status;
   // One bit a physical register, 1 = not empty.
   uint8_t tags;
-  uint8_t data[CORACLE_DATA_BYTES];
 };
 
 // The shared array of CORACLE_CASES cases, or null with errno set where no child could be made.
 struct coracle_case *_Nullable coracle_cases(void);
+// The CORACLE_DATA_BYTES of the data area before and after case `index`.
+void *coracle_data(int index);
 // Runs the first `count` cases. 0, or -errno; -EIO if a case killed the child (its `ran` is 0, later ones too).
 int coracle_run(int count);
 // Ends the child and frees the shared memory.
