@@ -253,7 +253,7 @@ struct PCTests {
       case 10: _ = bench.load(address, size: size * 2, on: vcpu)
       case 11: _ = bench.wrmsr([0x1B, 0x6E0, 0x800 + UInt32(random.next() & 0xFF)][step % 3], value)
       case 12: _ = bench.rdmsr([0x1B, 0x6E0, 0x800 + UInt32(random.next() & 0xFF)][step % 3])
-      case 13: bench.wait(random.next() & (1 << (value & 40)) - 1)
+      case 13: bench.wait(random.next() & ((1 << (value & 40)) - 1))
       case 14: bench.pc.consoleInput([UInt8(truncatingIfNeeded: value)])
       default: bench.pc.keyboardInput([UInt8(truncatingIfNeeded: value)])
       }
