@@ -41,7 +41,7 @@ package final class BIOSServices: Device {
       // PIT channel 0: mode 3, divisor 65,536.
       (0x43, 0x36), (0x40, 0x00), (0x40, 0x00),
       // Keyboard controller: keyboard on, its interrupt on, codes of set 1, no mouse.
-      (0x64, 0xAE), (0x64, 0x60), (0x60, 0x61),
+      (0x64, 0xAE), (0x64, 0x60), (0x60, 0x65),
     ]
     for (port, value) in writes { pc.ports.write(port, size: 1, value: UInt64(value)) }
   }
