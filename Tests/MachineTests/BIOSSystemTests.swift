@@ -195,6 +195,18 @@ struct BIOSSystemTests {
     #expect(bench.console == "A")
   }
 
+  @Test func `an exit for a service is named by its interrupt`() throws {
+    let bench = try BIOSBench()
+    func name(_ rip: UInt64) -> String {
+      let out = ExitQualification.io(port: 0xB2, size: 1, write: true, string: false, rep: false, value: 0)
+      let exit = VMExit(
+        vcpu: 0, reason: .io, qualification: out, rip: rip, instructionLength: 2, instructionCount: 0)
+      return bench.pc.handlerName(for: exit)
+    }
+    #expect(name(0xF04C) == "bios int 13h")
+    #expect(name(0x7C00) == "bios")
+  }
+
   @Test func `a hundred thousand calls with random registers do no harm`() throws {
     let bench = try BIOSBench(ramSize: 1 << 20)
     var random = LoaderRandom(seed: 3)

@@ -138,7 +138,7 @@ private struct ELFReader: ~Copyable {
 
   init(_ file: ImageBytes) throws(VMError) {
     let buffer = UnsafeMutablePointer<CChar>.allocate(capacity: file.count)
-    for (i, byte) in file.bytes.enumerated() { buffer[i] = CChar(bitPattern: byte) }
+    UnsafeMutableRawBufferPointer(start: buffer, count: file.count).copyBytes(from: file.bytes)
     elf_version(UInt32(EV_CURRENT))
     var header = GElf_Ehdr()
     guard let opened = elf_memory(buffer, file.count) else {

@@ -29,6 +29,14 @@ package enum ImageLoader {
     if !isMultiboot && !(request.commandLine.isEmpty && request.modules.isEmpty) {
       throw VMError(.usage, "\(name): --append and --initrd are for Multiboot kernels; expected none with a \(image.describe)")
     }
+    var hasDrives = false
+    switch image {
+    case .bootSector, .flat(.real): hasDrives = true
+    default: break
+    }
+    guard hasDrives || request.disk == nil else {
+      throw VMError(.usage, "\(name): --disk is for guests with BIOS services; expected none with a \(image.describe)")
+    }
     switch image {
     case .bootSector, .firmware:
       guard request.entry == nil, request.loadAddress == nil else {
