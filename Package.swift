@@ -36,7 +36,7 @@ let package = Package(
       "Session",
       [
         "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash",
-        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ])
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
     + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"])
