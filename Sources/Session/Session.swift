@@ -100,7 +100,8 @@ package final class Session: @unchecked Sendable {
 
   /// What the last word of `line` could be, each a whole replacement for that word.
   package func completions(for line: String) -> [String] {
-    Completion.candidates(for: line, symbols: snapshot.symbols)
+    Completion.candidates(
+      for: line, symbols: snapshot.symbols, hypercalls: core.machine.words.hypercalls.map(\.name))
   }
 
   /// Commands typed so far, oldest first.

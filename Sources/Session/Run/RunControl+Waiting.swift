@@ -95,6 +95,12 @@ extension RunControl {
       && traps.execution.contains(vcpus[current].state.linearRIP.value)
   }
 
+  /// Whether the current vCPU is about to execute at `address` with its stack pointer at least there.
+  func isAt(_ address: GVA, stackAtLeast: UInt64) -> Bool {
+    let state = vcpus[current].state
+    return state.linearRIP == address && state[.rsp] >= stackAtLeast && lanes[current].action == .resume
+  }
+
   /// Executes one instruction with the execution traps off. An event delivered first wins: then the trap
   /// stays, and catches the return.
   func runOverTrap(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64) -> VMExit {

@@ -67,10 +67,11 @@ package final class RunControl {
   // MARK: the loop
 
   /// Lets the guest run until `goal`, a stop, or attention. What was pending at the last stop is done first.
-  package func run(_ goal: RunGoal) -> RunOutcome {
+  /// With `isFresh` (the first run after a stop) a trap on the present instruction does not stop again.
+  package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
     refreshTraps(goal.trap)
     if let stop = handlePendingExit() { return .stopped(stop) }
-    overTrap = isAtTrap
+    overTrap = isFresh && isAtTrap
     while true {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
