@@ -15,6 +15,8 @@ package struct InterruptLine {
     router.set(gsi, false)
     router.set(gsi, true)
   }
+  /// The level at power-on, which is no change and no edge.
+  package func preset(_ level: Bool) { router.preset(gsi, level) }
   package var level: Bool { router.level(gsi) }
 }
 
@@ -40,6 +42,11 @@ package final class InterruptRouter {
     context.emit(.interruptLine, a: UInt32(gsi), b: level ? 1 : 0)
     if gsi < 16 { pic?(gsi, level) }
     ioapic?(gsi == 0 ? 2 : gsi, level)
+  }
+
+  package func preset(_ gsi: UInt8, _ level: Bool) {
+    let bit = UInt32(1) << UInt32(gsi & 31)
+    levels = level ? levels | bit : levels & ~bit
   }
 
   package func reset() { levels = 0 }

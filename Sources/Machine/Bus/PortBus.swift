@@ -141,6 +141,7 @@ package final class PortBus {
     guard let claim = claim(at: port) else { return nil }
     guard case .device(let device) = claim.target else { return claim.label }
     let register = device.registerName(claim.offset + UInt64(port - claim.first), write: write)
-    return register.isEmpty ? claim.label : "\(claim.label) \(register)"
+    if register.isEmpty || claim.label.isEmpty { return claim.label + register }
+    return "\(claim.label) \(register)"
   }
 }
