@@ -39,7 +39,7 @@ package final class PC: Platform {
   private let apicBus: APICBus
   /// Everything that is reset, saved and shown, in this order. The interrupt controllers come last, so
   /// that a reset leaves them without requests.
-  private let devices: [any Device]
+  private var devices: [any Device]
 
   package init(memory: GuestMemory, configuration: PCConfiguration, events: EventSink) {
     precondition((1...254).contains(configuration.vcpuCount), "every vCPU has an APIC id from 0 to 253")
@@ -119,6 +119,9 @@ package final class PC: Platform {
   func local(_ vcpu: Int) -> LocalAPIC? { vcpu < apicBus.locals.count ? apicBus.locals[vcpu] : nil }
 
   func isLocalAPIC(_ gpa: GPA, vcpu: Int) -> Bool { local(vcpu)?.page == gpa.value & ~0xFFF }
+
+  /// Makes a device part of the PC: from then on it is reset, saved, restored and shown with the rest.
+  package func add(_ device: any Device) { devices.append(device) }
 
   /// Writes a byte to the guest's console, as if the guest had sent it to COM1.
   package func writeConsole(_ byte: UInt8) { context.writeConsole(byte) }
