@@ -17,7 +17,7 @@ extension SessionCore {
   /// Finds the command and carries it out.
   func execute(_ line: String) -> CommandResult {
     if line.hasPrefix("#") { return .silent }
-    do {
+    do throws(CommandError) {
       let (descriptor, arguments) = try CommandTable.parse(expandAlias(line))
       if let why = descriptor.whyDisabled(in: phase) {
         throw CommandError(typed: arguments.name, expected: why)
@@ -61,5 +61,14 @@ extension SessionCore {
       }
     }
     return CommandResult(lines, json: .array(values))
+  }
+}
+
+extension SessionCore {
+  /// Digest of the run so far and the present state.
+  func digest() -> String {
+    stream.drain()
+    return stream.digest.finish(
+      states: control.vcpus.map(\.state), memory: machine.memory, instructions: control.retired)
   }
 }

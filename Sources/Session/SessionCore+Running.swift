@@ -219,7 +219,7 @@ extension SessionCore {
   }
 
   /// A halt of a watched guest takes its time, at most until somebody wants something.
-  private func idle(_ nanoseconds: UInt64) {
+  func idle(_ nanoseconds: UInt64) {
     takeSlack()
     publishIfDue(.publish)
     let milliseconds = Int(min(nanoseconds / 1_000_000, 1000))
@@ -264,7 +264,7 @@ extension SessionCore {
   }
 
   /// A reset the guest asked for, where that starts it again.
-  private func resetByGuest() -> StopReason? {
+  func resetByGuest() -> StopReason? {
     do { try reload() } catch { return .error(error.description) }
     return nil
   }

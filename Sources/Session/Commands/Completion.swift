@@ -1,4 +1,5 @@
 import Debugger
+import VMCore
 import X86
 
 /// What the last word of a command line could become.
