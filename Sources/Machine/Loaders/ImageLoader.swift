@@ -44,7 +44,7 @@ package enum ImageLoader {
     _ request: LoadRequest, _ header: MultibootHeader, _ elf: ELFImage?
   ) throws(VMError) -> LoadedGuest {
     let file = ImageBytes(request.image)
-    var placement = ImagePlacement(request.memory)
+    var placement = ImagePlacement(request)
     var entry: UInt64
     if let fields = header.addresses {
       let first = Int(fields.fileOffset)
@@ -71,7 +71,7 @@ package enum ImageLoader {
 
   private static func loadELF(_ request: LoadRequest, _ elf: ELFImage) throws(VMError) -> LoadedGuest {
     let file = ImageBytes(request.image)
-    var placement = ImagePlacement(request.memory)
+    var placement = ImagePlacement(request)
     try place(elf, file, &placement)
     let entry = request.entry ?? elf.entry
     try checkEntry(entry, file)
@@ -105,7 +105,7 @@ package enum ImageLoader {
     _ request: LoadRequest, _ geometry: DiskGeometry
   ) throws(VMError) -> LoadedGuest {
     let file = ImageBytes(request.image)
-    var placement = ImagePlacement(request.memory)
+    var placement = ImagePlacement(request)
     try placement.place(file.bytes[0..<512], at: 0x7C00, memorySize: 512, file: file, field: "the boot sector")
     var state = InitialState.real(codeSegment: 0, offset: 0x7C00, stack: 0x7C00)
     let bios = configuration(request, boot: (file.bytes, geometry))
@@ -121,7 +121,7 @@ package enum ImageLoader {
     let file = ImageBytes(request.image)
     let load = request.loadAddress ?? mode.defaultLoadAddress
     let entry = request.entry ?? load
-    var placement = ImagePlacement(request.memory)
+    var placement = ImagePlacement(request)
     try placement.place(
       file.bytes[...], at: load, memorySize: file.size, file: file, field: "--load, with the size of the image,")
     try checkEntry(entry, file)

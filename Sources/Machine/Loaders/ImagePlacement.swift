@@ -4,12 +4,15 @@ import VMCore
 struct ImagePlacement {
   let memory: GuestMemory
   let map: MemoryMap
+  /// The image's name, for messages.
+  private let name: String
   /// What is taken, in the order it was placed.
   private(set) var occupied: [Range<UInt64>] = []
 
-  init(_ memory: GuestMemory) {
-    self.memory = memory
-    map = MemoryMap(ramSize: memory.ramSize)
+  init(_ request: LoadRequest) {
+    memory = request.memory
+    name = printable(request.image.name)
+    map = MemoryMap(ramSize: request.memory.ramSize)
   }
 
   /// Copies `bytes` to `address` and zeroes up to `memorySize`. `field` is what to blame when that is no RAM.
@@ -85,6 +88,8 @@ struct ImagePlacement {
   }
 
   private func noLowRoom(_ purpose: String, _ size: UInt64) -> VMError {
-    VMError(.image, "no room for \(purpose) (\(size) bytes) between 0x2000 and 0x9f000; expected the image to leave some")
+    VMError(
+      .image,
+      "\(name): no room for \(purpose) (\(size) bytes) between 0x2000 and 0x9f000; expected the image to leave some")
   }
 }

@@ -133,7 +133,7 @@ package enum BIOSROM {
   private static let waitForKey: [UInt8] =
     [
       0xF6, 0xC4, 0xEF,  // test ah, 0EFh
-      0x75, 0x15,  // jnz serve
+      0x75, 0x17,  // jnz serve
       0xFA,  // wait: cli
       0x50,  // push ax
       0x1E,  // push ds
@@ -146,7 +146,7 @@ package enum BIOSROM {
       0x75, 0x04,  // jne serve
       0xFB,  // sti
       0xF4,  // hlt
-      0xEB, 0xEB,  // jmp wait
+      0xEB, 0xE9,  // jmp wait
       0xE9,  // serve: jmp stub
     ] + displacement(from: At.waitForKey + 31, to: stub(0x16))
 
