@@ -24,6 +24,7 @@ let package = Package(
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .systemLibrary(name: "CNcurses", providers: [.apt(["libncurses-dev"])]),
     .systemLibrary(name: "CElf", providers: [.apt(["libelf-dev"])]),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     .target(name: "CHost"),
   ]
@@ -47,6 +48,8 @@ let package = Package(
           "Console", "Session", "TerminalUI",
           .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ], swiftSettings: strict),
+      .executableTarget(
+        name: "vectors", dependencies: ["Engines", "VMCore", "X86", "CZlib"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
       .testTarget(name: "RingsideTests", dependencies: ["ringside"], swiftSettings: strict),
     ],
