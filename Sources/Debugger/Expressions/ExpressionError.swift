@@ -1,0 +1,25 @@
+/// What is wrong with an expression, where, and what was meant.
+package struct ExpressionError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// Column of the offending text, from 1; 0 where the expression is right but cannot be evaluated now.
+  package var column: Int
+  /// One line without the column.
+  package var message: String
+  /// The known name nearest to one that is not known.
+  package var nearest: String?
+
+  package init(column: Int, message: String, nearest: String? = nil) {
+    self.column = column
+    self.message = message
+    self.nearest = nearest
+  }
+
+  package var description: String {
+    let place = column > 0 ? "column \(column): " : ""
+    return place + message + (nearest.map { "; did you mean '\($0)'?" } ?? "")
+  }
+}
+
+/// What the condition of a breakpoint may ask about the event that is being judged.
+package enum EventField: String, CaseIterable, Hashable, Sendable {
+  case port, value, msr, nr, gpa, gva, size, vector, reason, write, cr, leaf, error, hits, icount, time
+}
