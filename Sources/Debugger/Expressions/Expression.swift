@@ -93,9 +93,24 @@ enum ExpressionOperation: Equatable, Sendable {
 enum UnaryOperator: Equatable, Sendable { case negate, complement, not }
 
 enum BinaryOperator: String, Equatable, Sendable {
-  case multiply = "*", divide = "/", remainder = "%", add = "+", subtract = "-", shiftLeft = "<<", shiftRight = ">>"
-  case less = "<", lessEqual = "<=", greater = ">", greaterEqual = ">=", equal = "==", notEqual = "!="
-  case and = "&", xor = "^", or = "|", logicalAnd = "&&", logicalOr = "||"
+  case multiply = "*"
+  case divide = "/"
+  case remainder = "%"
+  case add = "+"
+  case subtract = "-"
+  case shiftLeft = "<<"
+  case shiftRight = ">>"
+  case less = "<"
+  case lessEqual = "<="
+  case greater = ">"
+  case greaterEqual = ">="
+  case equal = "=="
+  case notEqual = "!="
+  case and = "&"
+  case xor = "^"
+  case or = "|"
+  case logicalAnd = "&&"
+  case logicalOr = "||"
 
   /// Higher binds tighter.
   var precedence: Int {

@@ -64,8 +64,9 @@ struct ExpressionLexer {
 
   private mutating func number() throws(ExpressionError) -> ExpressionToken {
     let start = position
-    while position < characters.count, characters[position].isLetter || characters[position].isNumber
-      || characters[position] == "_"
+    while position < characters.count,
+      characters[position].isLetter || characters[position].isNumber
+        || characters[position] == "_"
     {
       position += 1
     }
@@ -83,9 +84,10 @@ struct ExpressionLexer {
     if lower.hasPrefix("0x") { return digits(lower.dropFirst(2), radix: 16) }
     if lower.hasSuffix("h") { return digits(lower.dropLast(), radix: 16) }
     if lower.hasPrefix("0b"), let value = digits(lower.dropFirst(2), radix: 2) { return value }
-    return digits(lower[...], radix: 10) ?? digits(lower[...], radix: 16).flatMap { value in
-      lower.contains { $0.isLetter } ? value : nil
-    }
+    return digits(lower[...], radix: 10)
+      ?? digits(lower[...], radix: 16).flatMap { value in
+        lower.contains { $0.isLetter } ? value : nil
+      }
   }
 
   /// `UInt64(_:radix:)` without its tolerance for signs.

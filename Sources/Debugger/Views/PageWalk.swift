@@ -195,6 +195,7 @@ package struct PageWalk: Equatable, Sendable {
   }
 
   private var sizeText: String {
-    pageSize >= 1 << 30 ? "\(pageSize >> 30) GiB" : pageSize >= 1 << 20 ? "\(pageSize >> 20) MiB" : "\(pageSize >> 10) KiB"
+    pageSize >= 1 << 30
+      ? "\(pageSize >> 30) GiB" : pageSize >= 1 << 20 ? "\(pageSize >> 20) MiB" : "\(pageSize >> 10) KiB"
   }
 }

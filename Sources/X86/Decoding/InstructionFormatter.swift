@@ -20,7 +20,8 @@ struct InstructionFormatter: @unchecked Sendable {
     ] {
       ZydisFormatterSetProperty(formatter, property, 0)
     }
-    ZydisFormatterSetProperty(formatter, ZYDIS_FORMATTER_PROP_HEX_FORCE_LEADING_NUMBER, 1)
+    // Zydis 4.0 refuses this one as a property; its own MASM style sets the field, as we do.
+    formatter.pointee.hex_force_leading_number = 1
     setAffix(ZYDIS_FORMATTER_PROP_HEX_PREFIX, "")
     setAffix(ZYDIS_FORMATTER_PROP_HEX_SUFFIX, "h")
     var callback: UnsafeRawPointer? = unsafeBitCast(printAddress, to: UnsafeRawPointer.self)

@@ -15,11 +15,23 @@ package enum RegisterPart: UInt8, Hashable, Sendable {
 
 /// MSR-backed and other single system registers that have a name of their own in a debugger.
 package enum SystemRegister: String, CaseIterable, Hashable, Sendable {
-  case efer, star, lstar, cstar, sfmask, kernelgsbase = "kernel_gs_base"
-  case sysenterCS = "sysenter_cs", sysenterESP = "sysenter_esp", sysenterEIP = "sysenter_eip"
-  case pat, tscAux = "tsc_aux", xcr0, tscOffset = "tsc_offset"
-  case gdtrBase = "gdtr_base", gdtrLimit = "gdtr_limit", idtrBase = "idtr_base", idtrLimit = "idtr_limit"
-  case mxcsr, fpuControl = "fctrl", fpuStatus = "fstat", fpuTag = "ftag"
+  case efer, star, lstar, cstar, sfmask
+  case kernelgsbase = "kernel_gs_base"
+  case sysenterCS = "sysenter_cs"
+  case sysenterESP = "sysenter_esp"
+  case sysenterEIP = "sysenter_eip"
+  case pat
+  case tscAux = "tsc_aux"
+  case xcr0
+  case tscOffset = "tsc_offset"
+  case gdtrBase = "gdtr_base"
+  case gdtrLimit = "gdtr_limit"
+  case idtrBase = "idtr_base"
+  case idtrLimit = "idtr_limit"
+  case mxcsr
+  case fpuControl = "fctrl"
+  case fpuStatus = "fstat"
+  case fpuTag = "ftag"
   case cpl
 }
 

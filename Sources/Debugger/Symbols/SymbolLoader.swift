@@ -1,0 +1,104 @@
+import CElf
+import VMCore
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// Reads symbols out of files. The bytes may be anything: what is broken is an error or left out.
+package enum SymbolLoader {
+  /// More symbols than any kernel has; a file with more is cut there.
+  package static let maximumCount = 1 << 20
+  private static let maximumNameLength = 512
+
+  /// Symbols of an ELF32 or ELF64 file (from `.symtab`, else `.dynsym`): functions, objects and untyped labels that
+  /// are defined in a section. `bias` is added to every address. A file without symbols gives an empty table.
+  package static func elf(_ bytes: [UInt8], name: String, bias: UInt64 = 0) throws(VMError) -> SymbolTable {
+    guard bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else {
+      throw VMError(.image, "\(name): no symbols to read: the file does not begin with the ELF magic 7f 'ELF'")
+    }
+    // libelf reads in place and wants the image aligned; the copy is its own to do with as it likes.
+    let image = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+    defer { image.deallocate() }
+    image.copyBytes(from: bytes)
+    guard elf_version(UInt32(EV_CURRENT)) != EV_NONE.magnitude,
+      let elf = elf_memory(image.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
+    else { throw damaged(name) }
+    defer { elf_end(elf) }
+    guard elf_kind(elf) == ELF_K_ELF else { throw damaged(name) }
+    var symbols: [Symbol] = []
+    for type in [SHT_SYMTAB, SHT_DYNSYM] where symbols.isEmpty {
+      var section = elf_nextscn(elf, nil)
+      while let current = section {
+        read(current, of: elf, type: UInt32(type), bias: bias, into: &symbols)
+        section = elf_nextscn(elf, current)
+      }
+    }
+    return SymbolTable(symbols)
+  }
+
+  private static func damaged(_ name: String) -> VMError {
+    VMError(.image, "\(name): the ELF header is damaged: \(elf_errmsg(-1).map { String(cString: $0) } ?? "unreadable")")
+  }
+
+  private static func read(
+    _ section: OpaquePointer, of elf: OpaquePointer, type: UInt32, bias: UInt64, into symbols: inout [Symbol]
+  ) {
+    var header = GElf_Shdr()
+    guard gelf_getshdr(section, &header) != nil, header.sh_type == type, header.sh_entsize > 0,
+      let data = elf_getdata(section, nil), data.pointee.d_buf != nil
+    else { return }
+    let entries = min(UInt64(data.pointee.d_size) / header.sh_entsize, UInt64(maximumCount))
+    for index in 0..<Int32(entries) {
+      var entry = GElf_Sym()
+      guard symbols.count < maximumCount, gelf_getsym(data, index, &entry) != nil else { break }
+      guard wanted(entry), let text = elf_strptr(elf, Int(header.sh_link), Int(entry.st_name)) else { continue }
+      guard let name = cut(text) else { continue }
+      symbols.append(Symbol(name: name, address: entry.st_value &+ bias, size: entry.st_size))
+    }
+  }
+
+  /// Defined in a section, and of type NOTYPE, OBJECT or FUNC (ELF gABI, "Symbol Table").
+  private static func wanted(_ entry: GElf_Sym) -> Bool {
+    entry.st_info & 0xF <= 2 && entry.st_shndx != 0 && entry.st_shndx < 0xFF00 && entry.st_name != 0
+  }
+
+  /// libelf has checked that the string ends inside its section.
+  private static func cut(_ text: UnsafePointer<CChar>) -> String? {
+    let length = strnlen(text, maximumNameLength)
+    guard length > 0 else { return nil }
+    let bytes = UnsafeRawBufferPointer(start: text, count: length)
+    let name = String(decoding: bytes, as: UTF8.self)
+    return name.hasPrefix(".L") || name.contains { $0.isWhitespace || $0.isNewline } ? nil : name
+  }
+
+  /// Symbols of a `System.map` or of `nm`: lines of address, type letter, name. Undefined and absolute ones are
+  /// left out.
+  package static func systemMap(_ bytes: [UInt8], name: String) throws(VMError) -> SymbolTable {
+    var symbols: [Symbol] = []
+    for (number, line) in bytes.split(separator: 10).enumerated() {
+      guard symbols.count < maximumCount else { break }
+      let words = line.split { $0 == 32 || $0 == 9 || $0 == 13 }
+      guard !words.isEmpty else { continue }
+      guard words.count >= 3, words[1].count == 1, let address = address(words[0]) else {
+        if words.count == 2, words[0].count == 1 { continue }
+        throw VMError(
+          .image, "\(name): line \(number + 1) is not 'address type name' as in System.map",
+          remedy: "make one with nm FILE")
+      }
+      let type = words[1].first ?? 0
+      guard !"UuAaNw".utf8.contains(type), words[2].count <= maximumNameLength else { continue }
+      symbols.append(Symbol(name: String(decoding: words[2], as: UTF8.self), address: address, size: 0))
+    }
+    return SymbolTable(symbols)
+  }
+
+  private static func address(_ digits: ArraySlice<UInt8>) -> UInt64? {
+    ExpressionLexer.digits(String(decoding: digits, as: UTF8.self)[...], radix: 16)
+  }
+
+  /// Either kind, told apart by content.
+  package static func load(_ bytes: [UInt8], name: String) throws(VMError) -> SymbolTable {
+    bytes.first == 0x7F ? try elf(bytes, name: name) : try systemMap(bytes, name: name)
+  }
+}
