@@ -11,7 +11,10 @@ extension SessionSnapshot {
   package var view: AddressSpaceView { AddressSpaceView(state: vcpu, memory: memory) }
   package var listing: Disassembly { Disassembly(state: vcpu, memory: memory, symbols: symbols) }
 
+  /// The guest executes, so that everything may change by itself.
   package var isRunning: Bool { phase == .running }
+  /// The guest executes, or waits in HLT for something from outside.
+  package var isLive: Bool { phase == .running || phase == .idle }
 
   /// What an expression typed by the person comes to, or a sentence about what is wrong with it.
   package func evaluate(_ text: String) -> Result<UInt64, ExpressionError> {

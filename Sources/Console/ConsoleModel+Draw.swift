@@ -17,7 +17,7 @@ extension ConsoleModel {
       return nil
     }
     settleFocus()
-    if isQuiet && snapshot.isRunning {
+    if isQuiet && snapshot.isLive {
       drawQuiet(canvas)
     } else if let zoomed {
       drawZoomed(zoomed, canvas)
@@ -25,6 +25,7 @@ extension ConsoleModel {
       for placement in placements { draw(placement, canvas) }
       for separator in arrangement.separators { canvas.part(separator).verticalLine(x: 0) }
     }
+    drawNote(canvas)
     return drawFrame(canvas)
   }
 
@@ -44,6 +45,17 @@ extension ConsoleModel {
   private func drawZoomed(_ pane: PaneID, _ canvas: Canvas) {
     drawTitle([pane], front: pane, canvas.part(zoomRegion.row(0)))
     panes[pane]?.render(snapshot, on: canvas.part(zoomRegion.dropTop(1)), focused: true)
+  }
+
+  /// The explanation, over the lower part of the panes.
+  private func drawNote(_ canvas: Canvas) {
+    guard !note.isEmpty else { return }
+    let lines = note.flatMap { Format.wrap($0, width: max(canvas.width - 4, 1)) }
+    let height = min(lines.count + 1, zoomRegion.height)
+    let box = canvas.inner(y: zoomRegion.endY - height, height: height)
+    box.fill(.overlay)
+    box.fitted(" Explain (any key goes on)", x: 0, y: 0, .titleFocused)
+    for (y, line) in lines.prefix(height - 1).enumerated() { box.fitted(line, x: 2, y: y + 1, .overlay) }
   }
 
   private func draw(_ placement: LayoutPlacement<PaneID>, _ canvas: Canvas) {
@@ -112,7 +124,7 @@ extension ConsoleModel {
   private func drawFrame(_ canvas: Canvas) -> Position? {
     let height = screen.height
     StatusLine.draw(
-      snapshot, count: pendingCount, quiet: isQuiet && snapshot.isRunning, on: canvas.inner(y: 0, height: 1))
+      snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, on: canvas.inner(y: 0, height: 1))
     drawStop(canvas.inner(y: height - 4, height: 2))
     let cursor = drawCommandLine(canvas.inner(y: height - 2, height: 1), row: height - 2)
     drawKeys(canvas.inner(y: height - 1, height: 1))

@@ -1,3 +1,4 @@
+import Debugger
 import Session
 import TerminalUI
 import VMCore
@@ -23,6 +24,7 @@ extension ConsoleModel {
 
   private func handle(_ key: Key) -> Request {
     remark = nil
+    note = []
     switch mode {
     case .panes: return handleInPanes(key)
     case .command: return handleInCommand(key)
@@ -202,7 +204,7 @@ extension ConsoleModel {
     case .toCursor: perform("until 0x\(Format.hex(code.cursorLinear(snapshot)))")
     case .nextExit: perform("exit\(times)")
     case .nextExitOfReason: nextExitOfReason(times)
-    case .nextInterrupt: perform("irq\(times)")
+    case .nextInterrupt: perform("interrupt\(times)")
     case .nextHypercall: perform("hypercall\(times)")
     case .run: perform("continue")
     case .runWithoutDrawing:
@@ -259,11 +261,11 @@ extension ConsoleModel {
       say("no exit has a reason to look for yet; e goes to the next exit of any")
       return
     }
-    perform("exit \(reason.label.lowercased())\(times)")
+    perform("exit\(times) \(reason.name)")
   }
 
   private func pause() {
-    if snapshot.isRunning { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
+    if snapshot.isLive { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
   }
 
   private func toggleBreakpoint() {
@@ -306,16 +308,7 @@ extension ConsoleModel {
 
   private func explain() {
     let instruction = snapshot.listing.instruction(at: code.cursorAddress(snapshot))
-    guard focus == .code else {
-      mode = .help
-      help.first = 0
-      return
-    }
-    let reason = instruction.sensitivityReason
-    say(
-      reason.isEmpty
-        ? "\(instruction.mnemonic): means the same in every ring; it runs without the monitor"
-        : "\(instruction.mnemonic): \(instruction.sensitivity.name): \(reason)")
+    note = CodeAdvice.explain(instruction).lines
   }
 
   // MARK: mouse

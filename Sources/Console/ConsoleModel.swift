@@ -53,6 +53,8 @@ package final class ConsoleModel {
   package internal(set) var isQuiet = false
   /// A line of the console's own, until the next key.
   package internal(set) var remark: String?
+  /// Lines about what is under the cursor, until the next key.
+  package internal(set) var note: [String] = []
   private var messagesSeen: UInt64
   private var typedCommand = false
   var screen = Size(width: 80, height: 24)
@@ -78,10 +80,10 @@ package final class ConsoleModel {
   package func update() -> Bool {
     let new = session.snapshot
     guard new.generation != snapshot.generation else { return false }
-    let wasRunning = snapshot.isRunning
+    let wasRunning = snapshot.isLive
     let moved = new.instructionCount != snapshot.instructionCount || new.vcpu.rip != snapshot.vcpu.rip
     snapshot = new
-    if !new.isRunning {
+    if !new.isLive {
       if wasRunning || moved { for pane in panes.values { pane.stopped(new) } }
       isQuiet = false
       if mode == .confirmQuit { mode = .panes }
@@ -144,7 +146,7 @@ package final class ConsoleModel {
   }
 
   func wantQuit() -> Request {
-    guard snapshot.isRunning else { return .quit }
+    guard snapshot.isLive else { return .quit }
     mode = .confirmQuit
     return .none
   }

@@ -1,3 +1,4 @@
+import Debugger
 import VMCore
 import X86
 
@@ -112,47 +113,6 @@ package enum Format {
 }
 
 extension ExitReason {
-  /// The reason in at most ten characters, as in the exit list.
-  package var label: String {
-    switch self {
-    case .exception: "EXCEPTION"
-    case .externalInterrupt: "EXTINT"
-    case .tripleFault: "TRIPLE"
-    case .initSignal: "INIT"
-    case .sipi: "SIPI"
-    case .interruptWindow: "INTWINDOW"
-    case .nmiWindow: "NMIWINDOW"
-    case .taskSwitch: "TASKSWITCH"
-    case .cpuid: "CPUID"
-    case .hlt: "HLT"
-    case .invd: "INVD"
-    case .invlpg: "INVLPG"
-    case .rdpmc: "RDPMC"
-    case .rdtsc: "RDTSC"
-    case .vmcall: "HYPERCALL"
-    case .crAccess: "CR"
-    case .drAccess: "DR"
-    case .io: "IO"
-    case .rdmsr: "RDMSR"
-    case .wrmsr: "WRMSR"
-    case .entryFailure: "ENTRYFAIL"
-    case .mwait: "MWAIT"
-    case .monitorTrap: "MTF"
-    case .monitor: "MONITOR"
-    case .pause: "PAUSE"
-    case .gdtrIdtrAccess: "GDTR/IDTR"
-    case .ldtrTrAccess: "LDTR/TR"
-    case .eptViolation: "MMIO"
-    case .rdtscp: "RDTSCP"
-    case .wbinvd: "WBINVD"
-    case .xsetbv: "XSETBV"
-    case .softwareInterrupt: "INTN"
-    case .debug: "DEBUG"
-    case .budget: "BUDGET"
-    case .kicked: "KICKED"
-    case .callout: "CALLOUT"
-    case .unknownInstruction: "UNKNOWN-I"
-    case .unknown: "UNKNOWN"
-    }
-  }
+  /// The reason as the exit list shows it: the name commands use, in capitals.
+  package var label: String { name.uppercased() }
 }

@@ -40,7 +40,7 @@ package enum StatusLine {
 
   private static func parts(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool) -> [Part] {
     let state = snapshot.vcpu
-    let running = snapshot.isRunning
+    let running = snapshot.isLive
     let phaseRole: StyleRole = running ? .statusRunning : .statusStopped
     var parts = [
       Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70),

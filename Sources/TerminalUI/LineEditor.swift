@@ -188,7 +188,7 @@ package struct LineEditor: Sendable {
   package var beforeCursor: String { String(characters[..<cursor]) }
 
   /// Replaces the word before the cursor by what all candidates have in common. One candidate is
-  /// finished with a space. Returns the candidates still open.
+  /// finished with a space, a folder without. Returns the candidates still open.
   package mutating func complete(_ candidates: [String]) -> [String] {
     guard let first = candidates.first else { return [] }
     var common = Array(first)
@@ -199,10 +199,11 @@ package struct LineEditor: Sendable {
       common.removeLast(common.count - length)
     }
     var start = cursor
-    while start > 0, !" ,([*+-=<>!&|".contains(characters[start - 1]) { start -= 1 }
+    while start > 0, characters[start - 1] != " " { start -= 1 }
     let typed = characters[start..<cursor]
     guard common.count >= typed.count else { return candidates }
-    if candidates.count == 1 && (cursor == characters.count || characters[cursor] != " ") { common.append(" ") }
+    let isFolder = common.last == "/"
+    if candidates.count == 1, !isFolder, cursor == characters.count || characters[cursor] != " " { common.append(" ") }
     guard characters.count - typed.count + common.count <= Self.longestLine else { return candidates }
     characters.replaceSubrange(start..<cursor, with: common)
     cursor = start + common.count

@@ -103,10 +103,19 @@ package final class CodePane: Pane {
     if line.isUnreadable {
       canvas.fitted("no memory here", x: columns.text, y: y, .unreadable)
     } else {
-      canvas.fitted(line.instruction.text, x: columns.text, y: y, .instruction)
+      drawInstruction(line, canvas, y, columns)
     }
     if isCurrent { canvas.lay(.currentLine, row: y) }
     if focused && line.address == cursorAddress(snapshot) && cursor != nil { canvas.lay(.selection, row: y) }
+  }
+
+  /// The instruction, and behind it the exit it makes: `out dx, al  !IO`.
+  private func drawInstruction(_ line: CodeLine, _ canvas: Canvas, _ y: Int, _ columns: Columns) {
+    let exit = CodeAdvice.exit(of: line.instruction, controls: .standard).map { "!\($0.label)" } ?? ""
+    let room = canvas.width - columns.text - (exit.isEmpty ? 0 : exit.utf8.count + 1)
+    canvas.fitted(line.instruction.text, x: columns.text, y: y, .instruction, limit: max(room, 1))
+    guard !exit.isEmpty, canvas.width - columns.text > exit.utf8.count + 8 else { return }
+    canvas.text(exit, x: canvas.width - exit.utf8.count, y: y, .exitReason)
   }
 
   package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse {
