@@ -129,6 +129,27 @@ package final class Session: @unchecked Sendable {
     return core.perform(line)
   }
 
+  /// Where the session stands now, with all it knows. Only for a session that was not started.
+  package func currentSnapshot() -> SessionSnapshot { core.snapshot() }
+
+  /// Digest of the run so far and the present state. Only for a session that was not started.
+  package func digest() -> String { core.digest() }
+
+  /// Records every event from now on as lines of JSON; `-` is standard output.
+  package func record(to path: String) throws(VMError) { core.stream.recorder = try EventRecorder(path: path) }
+
+  /// Ends recording; false if some could not be written.
+  package func finishRecording() -> Bool {
+    core.stream.drain()
+    guard let recorder = core.stream.recorder else { return true }
+    recorder.flush()
+    core.stream.recorder = nil
+    return !recorder.failed
+  }
+
+  /// A command asked to end the session.
+  package var wantsToQuit: Bool { core.quits }
+
   /// Called with what the guest writes to its console, as it comes, on the thread that runs it.
   package func onConsoleOutput(_ receive: @escaping ([UInt8]) -> Void) {
     core.onConsoleOutput = receive

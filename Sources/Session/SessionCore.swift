@@ -37,6 +37,8 @@ final class SessionCore {
   /// Blocks until the guest gets input from outside; false when there will be none. For sessions without a
   /// thread: an idle guest ends where nobody answers.
   var awaitInput: () -> Bool = { false }
+  /// Gives the guest input that came meanwhile.
+  var onSlackInput: () -> Void = {}
 
   init(_ configuration: SessionConfiguration, machine: VirtualMachine) {
     self.configuration = configuration
@@ -60,7 +62,10 @@ final class SessionCore {
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
     let exchange = exchange
     control.needsAttention = { exchange.needsAttention }
-    control.onSlack = { [unowned self] in takeSlack() }
+    control.onSlack = { [unowned self] in
+      takeSlack()
+      onSlackInput()
+    }
     control.holds = { [unowned self] expression, exit, vcpu in holds(expression, exit, vcpu) }
     control.onRequest = { [unowned self] request in
       switch request {
