@@ -19,6 +19,8 @@ struct Fault {
   var errorCode: UInt32 = 0
   /// CR2 for #PF, DR6 bits for #DB.
   var linear: UInt64 = 0
+  /// A #GP for a non-canonical address: #SS if the operand was on the stack.
+  var nonCanonical = false
 }
 
 /// Indices into `CPU.r`, in quadwords.
@@ -99,6 +101,7 @@ struct CPU {
   var tscOffset: UInt64 = 0
   var cpl: UInt8 = 0
   var activity = ActivityState.active
+  /// Set by STI, MOV SS and POP SS; the loop turns it into `shadowAt`.
   var interruptShadow = false
   var nmiBlocked = false
 
@@ -120,8 +123,18 @@ struct CPU {
 
   var fault = Fault()
   var exit = PendingExit()
-  /// Instructions retired in all, brought up to date whenever the loop is left.
-  var retired: UInt64 = 0
+  /// Instructions retired = `horizon - budget`, outside the loop and at block ends.
+  var horizon: UInt64 = 0
+  /// Value of the retired count at which the shadow of STI or MOV SS still holds.
+  var shadowAt: UInt64 = .max
+  /// The monitor wants an exit as soon as an external interrupt can be taken.
+  var windowRequested = false
+  /// The loop should return at the next system instruction's end.
+  var leaveSoon = false
+  /// Of the instruction the loop was left at by `Stop`: its length, and whether it addresses the stack.
+  var stopLength: UInt8 = 0
+  var stopOnStack = false
+  var jumpCache: UnsafeMutablePointer<JumpEntry>
   /// Virtual time minus retired instructions.
   var slept: UInt64 = 0
   var controls = ExitControls.standard
@@ -133,8 +146,12 @@ struct CPU {
   /// The vCPU object, for slow paths.
   var owner: Unmanaged<InterpreterVCPU>
 
-  init(tlb: UnsafeMutablePointer<TLBEntry>, owner: Unmanaged<InterpreterVCPU>) {
+  init(
+    tlb: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>,
+    owner: Unmanaged<InterpreterVCPU>
+  ) {
     self.tlb = tlb
+    self.jumpCache = jumpCache
     self.owner = owner
   }
 }

@@ -23,12 +23,17 @@ struct MicroOp {
   var length: UInt8 = 0
   /// The instruction's offset from the start of its block, in bytes.
   var offset: UInt16 = 0
-  /// Instructions of the block before this one.
-  var ordinal: UInt16 = 0
+  /// Instructions from this one to the end of its block, itself included.
+  var remaining: UInt16 = 0
   var disp: Int64 = 0
   var imm: Int64 = 0
 
   init(_ op: Op) { self.op = op }
+
+  /// A fault on its memory operand is a stack fault: RSP or RBP addressing (64-bit mode).
+  var usesStack: Bool {
+    (base == UInt8(Slot.rsp * 8) || base == 40) && segment == UInt8(Slot.zero * 8)
+  }
 
   /// The meanings of `flags` shared by the families.
   static let hasMemory: UInt8 = 1
@@ -52,5 +57,12 @@ extension UnsafeMutablePointer<CPU> {
     let scaled = index &<< UInt64(o.pointee.scale)
     let sum = base &+ scaled &+ UInt64(bitPattern: o.pointee.disp) &+ segment
     return sum & pointee.addressMask
+  }
+
+  /// LEA's offset: no segment, no mask.
+  @inline(__always) func offsetAddress(_ o: MicroOpPointer) -> UInt64 {
+    let base: UInt64 = get(o.pointee.base)
+    let index: UInt64 = get(o.pointee.index)
+    return base &+ (index &<< UInt64(o.pointee.scale)) &+ UInt64(bitPattern: o.pointee.disp)
   }
 }

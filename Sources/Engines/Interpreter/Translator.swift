@@ -11,9 +11,13 @@ struct Translator {
   /// The instruction being translated, and its operands (explicit first, then hidden).
   var instruction = ZydisDecodedInstruction()
   var operands: [ZydisDecodedOperand] = []
-  /// Its offset in the block and the number of instructions before it.
+  /// Its offset in the block, and how many instructions came before it.
   var offset: UInt16 = 0
   var ordinal: UInt16 = 0
+  /// Where a direct transfer at the end of the block goes.
+  var takenRIP: UInt64 = 0
+  /// `address` starts from `Slot.temporary` instead of a base register.
+  var temporaryBase = false
   /// Set by `finish`: the block ends with this instruction.
   var ended = false
 
@@ -30,7 +34,8 @@ struct Translator {
     var op = op
     op.length = instruction.length
     op.offset = offset
-    op.ordinal = ordinal
+    // Counted from the front here; `BlockBuilder` turns it round.
+    op.remaining = ordinal
     ops.append(op)
   }
 
@@ -70,7 +75,7 @@ struct Translator {
     let narrow = Int(instruction.address_width) < context.codeBits
     let plain = !narrow && (context.isLong64 || (context.flatData && (segment == 0 || segment == 2 || segment == 3)))
     var target = op
-    target.base = Self.slotOffset(base)
+    target.base = temporaryBase ? UInt8(Slot.temporary * 8) : Self.slotOffset(base)
     target.index = Self.slotOffset(m.index)
     target.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
     target.disp = disp
