@@ -2,7 +2,7 @@ import VMCore
 import X86
 
 /// Where an event to be delivered comes from (SDM 3A 6.3, 6.4).
-enum EventOrigin {
+enum InterruptKind {
   case exception, external, nmi
   /// INT n: gate DPL and, in virtual-8086 mode, IOPL are checked.
   case softwareInterrupt
@@ -78,7 +78,7 @@ extension UnsafeMutablePointer<CPU> {
   private func attempt(_ fault: Fault) throws(Stop) -> Fault? {
     do throws(Stop) {
       try interrupt(
-        vector: fault.vector, errorCode: fault.hasErrorCode ? fault.errorCode : nil, origin: .exception,
+        vector: fault.vector, errorCode: fault.hasErrorCode ? fault.errorCode : nil, kind: .exception,
         linear: fault.linear)
       return nil
     } catch {
@@ -91,7 +91,7 @@ extension UnsafeMutablePointer<CPU> {
   /// raises, with nothing changed (but after a task switch, see `switchTask`). A watched range it touches
   /// is recorded, never asked about: delivery always counts as running alone.
   func interrupt(
-    vector: UInt8, errorCode: UInt32? = nil, origin: EventOrigin, linear: UInt64 = 0
+    vector: UInt8, errorCode: UInt32? = nil, kind: InterruptKind, linear: UInt64 = 0
   ) throws(Stop) {
     let from = pointee.rip
     let owner = vcpu
@@ -102,34 +102,34 @@ extension UnsafeMutablePointer<CPU> {
       if !isProtected && pointee.cr0 & CR0.pe == 0 {
         try realInterrupt(vector)
       } else if isIA32e {
-        try longInterrupt(vector, errorCode, origin)
+        try longInterrupt(vector, errorCode, kind)
       } else {
-        try protectedInterrupt(vector, errorCode, origin)
+        try protectedInterrupt(vector, errorCode, kind)
       }
     } catch {
-      if error == .fault { addExternalBit(origin) }
+      if error == .fault { addExternalBit(kind) }
       throw error
     }
     pointee.interruptShadow = false
     pointee.activity = .active
-    if origin == .nmi { pointee.nmiBlocked = true }
-    note(vector, errorCode, origin, linear, from)
+    if kind == .nmi { pointee.nmiBlocked = true }
+    note(vector, errorCode, kind, linear, from)
   }
 
-  private func addExternalBit(_ origin: EventOrigin) {
+  private func addExternalBit(_ kind: InterruptKind) {
     switch pointee.fault.vector {
-    case 10, 11, 12, 13: pointee.fault.errorCode |= origin.externalBit
+    case 10, 11, 12, 13: pointee.fault.errorCode |= kind.externalBit
     default: break
     }
   }
 
   private func note(
-    _ vector: UInt8, _ errorCode: UInt32?, _ origin: EventOrigin, _ linear: UInt64, _ rip: UInt64
+    _ vector: UInt8, _ errorCode: UInt32?, _ kind: InterruptKind, _ linear: UInt64, _ rip: UInt64
   ) {
     let owner = vcpu
     let index = UInt8(truncatingIfNeeded: owner.index)
     let number = UInt32(vector)
-    switch origin {
+    switch kind {
     case .exception, .nmi:
       let code = errorCode.map { UInt64($0) } ?? .max
       owner.events.emit(Event(.exception, vcpu: index, rip: rip, a: number, b: code, c: linear))
@@ -143,9 +143,9 @@ extension UnsafeMutablePointer<CPU> {
 
   /// The flags image pushed: RF is set for faults, so that the instruction can be tried again past its
   /// breakpoint (SDM 3B 17.3.1.1).
-  func pushedFlags(_ vector: UInt8, _ origin: EventOrigin) -> UInt64 {
+  func pushedFlags(_ vector: UInt8, _ kind: InterruptKind) -> UInt64 {
     let flags = materializeFlags()
-    let isFault = origin == .exception && vector != Exception.db.rawValue
+    let isFault = kind == .exception && vector != Exception.db.rawValue
     let isTrap = vector == Exception.bp.rawValue || vector == Exception.of.rawValue
     return isFault && !isTrap ? flags | RFLAGS.rf : flags
   }

@@ -5,9 +5,9 @@ extension UnsafeMutablePointer<CPU> {
   // MARK: 32-bit IDT
 
   /// Through a gate of the 8-byte IDT (SDM 3A 6.11, 6.12).
-  func protectedInterrupt(_ vector: UInt8, _ errorCode: UInt32?, _ origin: EventOrigin) throws(Stop) {
+  func protectedInterrupt(_ vector: UInt8, _ errorCode: UInt32?, _ kind: InterruptKind) throws(Stop) {
     let fromV86 = pointee.rflags & RFLAGS.vm != 0
-    if fromV86 && origin == .softwareInterrupt && pointee.rflags & RFLAGS.iopl != RFLAGS.iopl {
+    if fromV86 && kind == .softwareInterrupt && pointee.rflags & RFLAGS.iopl != RFLAGS.iopl {
       throw raise(.gp, 0)
     }
     let entry = UInt64(vector) * 8
@@ -15,7 +15,7 @@ extension UnsafeMutablePointer<CPU> {
     let address = pointee.idtr.base &+ entry
     let gate = Descriptor(raw: try systemLoad(address, 8), address: address, selector: 0)
     let isGate = gate.type == SystemType.taskGate || gate.type & 6 == 6
-    guard !gate.isCodeOrData, isGate, !origin.checksGate || gate.dpl >= pointee.cpl else {
+    guard !gate.isCodeOrData, isGate, !kind.checksGate || gate.dpl >= pointee.cpl else {
       throw raise(.gp, idtError(vector))
     }
     guard gate.present else { throw raise(.np, idtError(vector)) }
@@ -37,7 +37,7 @@ extension UnsafeMutablePointer<CPU> {
     let words: UInt64 = (fromV86 ? 9 : inward ? 5 : 3) + (errorCode == nil ? 0 : 1)
     try probePush(stack, words * UInt64(size))
     try checkTarget(target, in: d.state(rpl: cpl))
-    let flags = pushedFlags(vector, origin)
+    let flags = pushedFlags(vector, kind)
     if fromV86 {
       for index in [5, 4, 3, 0] { try push(&stack, size, UInt64(pointee.segments[index].selector)) }
     }
@@ -64,14 +64,14 @@ extension UnsafeMutablePointer<CPU> {
   // MARK: 64-bit IDT
 
   /// Through a gate of the 16-byte IDT of IA-32e mode, with IST (SDM 3A 6.14).
-  func longInterrupt(_ vector: UInt8, _ errorCode: UInt32?, _ origin: EventOrigin) throws(Stop) {
+  func longInterrupt(_ vector: UInt8, _ errorCode: UInt32?, _ kind: InterruptKind) throws(Stop) {
     let entry = UInt64(vector) * 16
     guard entry + 15 <= UInt64(pointee.idtr.limit) else { throw raise(.gp, idtError(vector)) }
     let address = pointee.idtr.base &+ entry
     let gate = Descriptor(raw: try systemLoad(address, 8), address: address, selector: 0)
     let upper = try systemLoad(address &+ 8, 8)
     let isGate = gate.type == SystemType.interruptGate32 || gate.type == SystemType.trapGate32
-    guard !gate.isCodeOrData, isGate, upper >> 40 & 0x1F == 0, !origin.checksGate || gate.dpl >= pointee.cpl else {
+    guard !gate.isCodeOrData, isGate, upper >> 40 & 0x1F == 0, !kind.checksGate || gate.dpl >= pointee.cpl else {
       throw raise(.gp, idtError(vector))
     }
     guard gate.present else { throw raise(.np, idtError(vector)) }
@@ -86,7 +86,7 @@ extension UnsafeMutablePointer<CPU> {
     let words: UInt64 = errorCode == nil ? 5 : 6
     try probePush(stack, words * 8)
     guard AddressWidth.isCanonical(target) else { throw raise(.gp, 0) }
-    let flags = pushedFlags(vector, origin)
+    let flags = pushedFlags(vector, kind)
     try push(&stack, 8, UInt64(pointee.segments[2].selector))
     try push(&stack, 8, self[slot: Slot.rsp])
     try push(&stack, 8, flags)

@@ -25,8 +25,10 @@ extension UnsafeMutablePointer<CPU> {
     return mask
   }
 
+  /// RF lives for one instruction and matters only to breakpoints: without any it is not even set.
   private func mergeFlags(_ image: UInt64, _ mask: UInt64) {
-    writeFlags(materializeFlags() & ~mask | image & mask)
+    let flags = materializeFlags() & ~mask | image & mask
+    writeFlags(pointee.dr7 & 0xFF == 0 ? flags & ~RFLAGS.rf : flags)
   }
 
   /// IRET, IRETD, IRETQ (SDM 2A).

@@ -147,7 +147,7 @@ extension UnsafeMutablePointer<CPU> {
     if !access.fetch, let gpa = cached(linear, access) { return gpa }
     if pointee.efer & EFER.lma != 0 && !AddressWidth.isCanonical(linear) {
       let stop = raise(.gp, 0)
-      pointee.fault.nonCanonical = true
+      pointee.fault.nonCanonical = access.privilege != .implicit
       throw stop
     }
     let result = try walk(linear, access)

@@ -44,11 +44,12 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  /// Throws `.alone` where the bytes belong to the block now executing and it does not run by itself.
+  /// Throws `.alone` where the bytes are decoded code, perhaps of the block now executing, and the
+  /// instruction does not run by itself.
   func beforeWrite(_ gpa: UInt64, _ size: Int) throws(Stop) {
     let owner = vcpu
     guard !owner.alone, owner.engine.hasCode(page: gpa & ~0xFFF) else { return }
-    if owner.engine.overlapsRunningBlock(gpa, size) { throw .alone }
+    if owner.engine.overlapsCode(gpa, size) { throw .alone }
   }
 
   /// Drops decoded code under bytes about to change.

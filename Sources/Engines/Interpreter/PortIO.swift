@@ -58,13 +58,13 @@ extension UnsafeMutablePointer<CPU> {
       if rep && self[slot: 1] & mask == 0 { return }
       try notePort(port, size)
       if op == .ins {
-        let at = try linearAddress(0, self[slot: 7] & mask, size: UInt64(size), write: true)
+        let at = try linear(0, self[slot: 7] & mask, size: size, write: true)
         try probeLinear(at, size, privilege)
         let value = try input(port, size, string: true, rep: rep)
         try writeLinear(at, size, value, privilege)
         advance(7, step, mask)
       } else {
-        let at = try linearAddress(Int(o.pointee.src), self[slot: 6] & mask, size: UInt64(size), write: false)
+        let at = try linear(Int(o.pointee.src), self[slot: 6] & mask, size: size, write: false)
         try output(port, size, try readLinear(at, size, privilege), string: true, rep: rep)
         advance(6, step, mask)
       }

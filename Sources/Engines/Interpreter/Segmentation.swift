@@ -16,14 +16,14 @@ extension UnsafeMutablePointer<CPU> {
     case 2: offset = sum & 0xFFFF_FFFF
     default: offset = sum
     }
-    let size = UInt64(bitPattern: o.pointee.imm)
-    let linear = try linearAddress(Int(o.pointee.src), offset, size: size, write: o.pointee.aux != 0)
-    self[slot: Slot.temporary] = linear
+    let size = Int(truncatingIfNeeded: o.pointee.imm)
+    let checked = try linear(Int(o.pointee.src), offset, size: size, write: o.pointee.aux != 0)
+    self[slot: Slot.temporary] = checked
   }
 
   /// The linear address of `size` bytes at an offset in a segment register: #GP(0), or #SS(0) for SS,
   /// where the segment does not allow them.
-  func linearAddress(_ index: Int, _ offset: UInt64, size: UInt64, write: Bool) throws(Stop) -> UInt64 {
+  func linear(_ index: Int, _ offset: UInt64, size: Int, write: Bool) throws(Stop) -> UInt64 {
     if isLong64 {
       switch index {
       case 4: return offset &+ self[slot: Slot.fsBase]
@@ -33,7 +33,7 @@ extension UnsafeMutablePointer<CPU> {
     }
     let s = pointee.segments[index]
     if size != 0 {
-      let allowed = inLimit(s, offset, size) && (!isProtected || allows(s, write: write))
+      let allowed = inLimit(s, offset, UInt64(size)) && (!isProtected || allows(s, write: write))
       guard allowed else { throw raise(index == 2 ? .ss : .gp, 0) }
     }
     return (s.base &+ offset) & 0xFFFF_FFFF

@@ -84,16 +84,6 @@ extension UnsafeMutablePointer<CPU> {
     return false
   }
 
-  /// Writes a general-purpose register by operand size (log2 bytes).
-  func setSized(_ offset: UInt8, _ sizeLog2: UInt8, _ value: UInt64) {
-    switch sizeLog2 {
-    case 0: set(offset, UInt8(truncatingIfNeeded: value))
-    case 1: set(offset, UInt16(truncatingIfNeeded: value))
-    case 2: set(offset, UInt32(truncatingIfNeeded: value))
-    default: set(offset, value)
-    }
-  }
-
   // MARK: Segment registers
 
   private func segmentInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
@@ -169,13 +159,13 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  private func softwareInterrupt(_ vector: UInt8, _ origin: EventOrigin) throws(Stop) {
+  private func softwareInterrupt(_ vector: UInt8, _ kind: InterruptKind) throws(Stop) {
     if try offer(.softwareInterrupts, .softwareInterrupt, .softwareInterrupt(vector: vector)) { return }
-    if origin != .softwareInterrupt && pointee.controls.exceptions[vector] && !pointee.emulating {
+    if kind != .softwareInterrupt && pointee.controls.exceptions[vector] && !pointee.emulating {
       throw leave(.exception, .exception(vector: vector, errorCode: nil, linear: 0))
     }
-    try interrupt(vector: vector, origin: origin)
-    if origin == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
+    try interrupt(vector: vector, kind: kind)
+    if kind == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
   }
 
   // MARK: HLT, PAUSE, INVLPG, WBINVD, CPUID, counters
@@ -207,13 +197,19 @@ extension UnsafeMutablePointer<CPU> {
     let leaf: UInt32 = get(0)
     let subleaf: UInt32 = get(8)
     if try offer(.cpuid, .cpuid, .cpuid(leaf: leaf, subleaf: subleaf)) { return }
-    let owner = vcpu
-    let result = EmbeddedCPUID.result(
-      leaf: leaf, subleaf: subleaf, apicID: UInt32(owner.index), processors: owner.engine.configuration.vcpuCount)
+    let result = cpuid(leaf: leaf, subleaf: subleaf)
     set(0, result.eax)
     set(24, result.ebx)
     set(8, result.ecx)
     set(16, result.edx)
+  }
+
+  /// What CPUID returns on this vCPU.
+  func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
+    let owner = vcpu
+    return EmbeddedCPUID.result(
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(truncatingIfNeeded: owner.index),
+      processors: owner.engine.configuration.vcpuCount)
   }
 
   /// Virtual time in nanoseconds at an instruction; the TSC counts it.

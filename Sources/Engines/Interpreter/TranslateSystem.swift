@@ -100,10 +100,6 @@ extension Translator {
     default: 3
     }
   }
-  private func isRegister(_ i: Int) -> Bool {
-    i < operands.count && operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER
-  }
-  private func isMemory(_ i: Int) -> Bool { i < operands.count && operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY }
   private func registerClass(_ i: Int) -> ZydisRegisterClass {
     isRegister(i) ? ZydisRegisterGetClass(operands[i].reg.value) : ZYDIS_REGCLASS_INVALID
   }
