@@ -83,6 +83,8 @@ final class SystemBench {
     segment(Self.otherTask, base: Self.otherTSS, limit: 0x67, access: 0x89, flags: 0)
     put(Self.tss + 4, UInt32(Self.innerStack))
     put(Self.tss + 8, UInt32(Self.data0))
+    // The I/O bitmap lies beyond the limit: no port is open.
+    put(Self.tss + 102, UInt16(0x68))
     for i in 0..<32 { vector(i) }
     var s = VCPUState()
     s.cr0 = CR0.pe | CR0.et | CR0.ne
