@@ -50,12 +50,14 @@ static void measure(const struct kernel *kernel, uint32_t count) {
   put_char('\n');
 }
 
+// A default count scaled to `percent`, at least 1.
+static uint32_t scale(uint32_t count, uint32_t percent) {
+  uint32_t scaled = count < 1000 ? count * percent / 100 : count / 100 * percent;
+  return scaled ? scaled : 1;
+}
+
 static void measure_group(const struct kernel *kernels, unsigned count, uint32_t percent) {
-  for (unsigned k = 0; k < count; k++) {
-    uint32_t scaled = (uint32_t)((uint64_t)kernels[k].count / 100 * percent);
-    if (kernels[k].count < 100) scaled = kernels[k].count * percent / 100;
-    measure(&kernels[k], scaled ? scaled : 1);
-  }
+  for (unsigned k = 0; k < count; k++) measure(&kernels[k], scale(kernels[k].count, percent));
 }
 
 // Does `word`, up to a blank, a colon or the end, say `name`?
@@ -76,8 +78,7 @@ static uint32_t number_of(const char *word, uint32_t otherwise) {
 static int measure_named(const char *word, const struct kernel *kernels, unsigned count, uint32_t percent) {
   for (unsigned k = 0; k < count; k++)
     if (says(word, kernels[k].name)) {
-      uint32_t scaled = kernels[k].count * (percent / 100) + kernels[k].count / 100 * (percent % 100);
-      measure(&kernels[k], number_of(word, scaled ? scaled : 1));
+      measure(&kernels[k], number_of(word, scale(kernels[k].count, percent)));
       return 1;
     }
   return 0;

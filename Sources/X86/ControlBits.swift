@@ -16,26 +16,26 @@ package struct BitName: Sendable {
 /// RFLAGS (SDM 1 3.4.3).
 /// Constants are computed, so that other modules see their values, not a call.
 package enum RFLAGS {
-  @inlinable package static var cf: UInt64 { 1 << 0 }
-  @inlinable package static var fixed1: UInt64 { 1 << 1 }
-  @inlinable package static var pf: UInt64 { 1 << 2 }
-  @inlinable package static var af: UInt64 { 1 << 4 }
-  @inlinable package static var zf: UInt64 { 1 << 6 }
-  @inlinable package static var sf: UInt64 { 1 << 7 }
-  @inlinable package static var tf: UInt64 { 1 << 8 }
-  @inlinable package static var interruptEnable: UInt64 { 1 << 9 }
-  @inlinable package static var df: UInt64 { 1 << 10 }
-  @inlinable package static var of: UInt64 { 1 << 11 }
-  @inlinable package static var iopl: UInt64 { 3 << 12 }
-  @inlinable package static var nt: UInt64 { 1 << 14 }
-  @inlinable package static var rf: UInt64 { 1 << 16 }
-  @inlinable package static var vm: UInt64 { 1 << 17 }
-  @inlinable package static var ac: UInt64 { 1 << 18 }
-  @inlinable package static var vif: UInt64 { 1 << 19 }
-  @inlinable package static var vip: UInt64 { 1 << 20 }
-  @inlinable package static var id: UInt64 { 1 << 21 }
+  @inlinable @inline(__always) package static var cf: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var fixed1: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var pf: UInt64 { 1 << 2 }
+  @inlinable @inline(__always) package static var af: UInt64 { 1 << 4 }
+  @inlinable @inline(__always) package static var zf: UInt64 { 1 << 6 }
+  @inlinable @inline(__always) package static var sf: UInt64 { 1 << 7 }
+  @inlinable @inline(__always) package static var tf: UInt64 { 1 << 8 }
+  @inlinable @inline(__always) package static var interruptEnable: UInt64 { 1 << 9 }
+  @inlinable @inline(__always) package static var df: UInt64 { 1 << 10 }
+  @inlinable @inline(__always) package static var of: UInt64 { 1 << 11 }
+  @inlinable @inline(__always) package static var iopl: UInt64 { 3 << 12 }
+  @inlinable @inline(__always) package static var nt: UInt64 { 1 << 14 }
+  @inlinable @inline(__always) package static var rf: UInt64 { 1 << 16 }
+  @inlinable @inline(__always) package static var vm: UInt64 { 1 << 17 }
+  @inlinable @inline(__always) package static var ac: UInt64 { 1 << 18 }
+  @inlinable @inline(__always) package static var vif: UInt64 { 1 << 19 }
+  @inlinable @inline(__always) package static var vip: UInt64 { 1 << 20 }
+  @inlinable @inline(__always) package static var id: UInt64 { 1 << 21 }
   /// CF, PF, AF, ZF, SF and OF.
-  @inlinable package static var arithmetic: UInt64 { 0x8D5 }
+  @inlinable @inline(__always) package static var arithmetic: UInt64 { 0x8D5 }
 
   package static let bits: [BitName] = [
     BitName(0, "cf", "carry"), BitName(2, "pf", "parity of the low byte"), BitName(4, "af", "carry out of bit 3"),
@@ -51,17 +51,17 @@ package enum RFLAGS {
 
 /// CR0 (SDM 3A 2.5).
 package enum CR0 {
-  @inlinable package static var pe: UInt64 { 1 << 0 }
-  @inlinable package static var mp: UInt64 { 1 << 1 }
-  @inlinable package static var em: UInt64 { 1 << 2 }
-  @inlinable package static var ts: UInt64 { 1 << 3 }
-  @inlinable package static var et: UInt64 { 1 << 4 }
-  @inlinable package static var ne: UInt64 { 1 << 5 }
-  @inlinable package static var wp: UInt64 { 1 << 16 }
-  @inlinable package static var am: UInt64 { 1 << 18 }
-  @inlinable package static var nw: UInt64 { 1 << 29 }
-  @inlinable package static var cd: UInt64 { 1 << 30 }
-  @inlinable package static var pg: UInt64 { 1 << 31 }
+  @inlinable @inline(__always) package static var pe: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var mp: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var em: UInt64 { 1 << 2 }
+  @inlinable @inline(__always) package static var ts: UInt64 { 1 << 3 }
+  @inlinable @inline(__always) package static var et: UInt64 { 1 << 4 }
+  @inlinable @inline(__always) package static var ne: UInt64 { 1 << 5 }
+  @inlinable @inline(__always) package static var wp: UInt64 { 1 << 16 }
+  @inlinable @inline(__always) package static var am: UInt64 { 1 << 18 }
+  @inlinable @inline(__always) package static var nw: UInt64 { 1 << 29 }
+  @inlinable @inline(__always) package static var cd: UInt64 { 1 << 30 }
+  @inlinable @inline(__always) package static var pg: UInt64 { 1 << 31 }
 
   package static let bits: [BitName] = [
     BitName(0, "pe", "protected mode"), BitName(1, "mp", "WAIT honours TS"), BitName(2, "em", "no FPU: emulate"),
@@ -74,27 +74,27 @@ package enum CR0 {
 
 /// CR4 (SDM 3A 2.5).
 package enum CR4 {
-  @inlinable package static var vme: UInt64 { 1 << 0 }
-  @inlinable package static var pvi: UInt64 { 1 << 1 }
-  @inlinable package static var tsd: UInt64 { 1 << 2 }
-  @inlinable package static var de: UInt64 { 1 << 3 }
-  @inlinable package static var pse: UInt64 { 1 << 4 }
-  @inlinable package static var pae: UInt64 { 1 << 5 }
-  @inlinable package static var mce: UInt64 { 1 << 6 }
-  @inlinable package static var pge: UInt64 { 1 << 7 }
-  @inlinable package static var pce: UInt64 { 1 << 8 }
-  @inlinable package static var osfxsr: UInt64 { 1 << 9 }
-  @inlinable package static var osxmmexcpt: UInt64 { 1 << 10 }
-  @inlinable package static var umip: UInt64 { 1 << 11 }
-  @inlinable package static var la57: UInt64 { 1 << 12 }
-  @inlinable package static var vmxe: UInt64 { 1 << 13 }
-  @inlinable package static var smxe: UInt64 { 1 << 14 }
-  @inlinable package static var fsgsbase: UInt64 { 1 << 16 }
-  @inlinable package static var pcide: UInt64 { 1 << 17 }
-  @inlinable package static var osxsave: UInt64 { 1 << 18 }
-  @inlinable package static var smep: UInt64 { 1 << 20 }
-  @inlinable package static var smap: UInt64 { 1 << 21 }
-  @inlinable package static var pke: UInt64 { 1 << 22 }
+  @inlinable @inline(__always) package static var vme: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var pvi: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var tsd: UInt64 { 1 << 2 }
+  @inlinable @inline(__always) package static var de: UInt64 { 1 << 3 }
+  @inlinable @inline(__always) package static var pse: UInt64 { 1 << 4 }
+  @inlinable @inline(__always) package static var pae: UInt64 { 1 << 5 }
+  @inlinable @inline(__always) package static var mce: UInt64 { 1 << 6 }
+  @inlinable @inline(__always) package static var pge: UInt64 { 1 << 7 }
+  @inlinable @inline(__always) package static var pce: UInt64 { 1 << 8 }
+  @inlinable @inline(__always) package static var osfxsr: UInt64 { 1 << 9 }
+  @inlinable @inline(__always) package static var osxmmexcpt: UInt64 { 1 << 10 }
+  @inlinable @inline(__always) package static var umip: UInt64 { 1 << 11 }
+  @inlinable @inline(__always) package static var la57: UInt64 { 1 << 12 }
+  @inlinable @inline(__always) package static var vmxe: UInt64 { 1 << 13 }
+  @inlinable @inline(__always) package static var smxe: UInt64 { 1 << 14 }
+  @inlinable @inline(__always) package static var fsgsbase: UInt64 { 1 << 16 }
+  @inlinable @inline(__always) package static var pcide: UInt64 { 1 << 17 }
+  @inlinable @inline(__always) package static var osxsave: UInt64 { 1 << 18 }
+  @inlinable @inline(__always) package static var smep: UInt64 { 1 << 20 }
+  @inlinable @inline(__always) package static var smap: UInt64 { 1 << 21 }
+  @inlinable @inline(__always) package static var pke: UInt64 { 1 << 22 }
 
   package static let bits: [BitName] = [
     BitName(0, "vme", "virtual-8086 extensions"), BitName(1, "pvi", "protected-mode virtual interrupts"),
@@ -112,10 +112,10 @@ package enum CR4 {
 
 /// IA32_EFER (SDM 4 table 2-2).
 package enum EFER {
-  @inlinable package static var sce: UInt64 { 1 << 0 }
-  @inlinable package static var lme: UInt64 { 1 << 8 }
-  @inlinable package static var lma: UInt64 { 1 << 10 }
-  @inlinable package static var nxe: UInt64 { 1 << 11 }
+  @inlinable @inline(__always) package static var sce: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var lme: UInt64 { 1 << 8 }
+  @inlinable @inline(__always) package static var lma: UInt64 { 1 << 10 }
+  @inlinable @inline(__always) package static var nxe: UInt64 { 1 << 11 }
 
   package static let bits: [BitName] = [
     BitName(0, "sce", "SYSCALL enabled"), BitName(8, "lme", "long mode enabled"),

@@ -139,24 +139,25 @@ extension UnsafeMutablePointer<CPU> {
     return result
   }
 
-  /// Reads, changes and writes memory; nothing is changed unless the write is allowed.
+  /// Reads memory, combines it with `operand` and writes it back; nothing is changed unless the write is
+  /// allowed. The closure takes the operand as an argument because a closure that captured the loop's
+  /// micro-op pointer would force that into memory.
   @inline(__always)
   func modify<T: FixedWidthInteger & UnsignedInteger>(
-    _ address: UInt64, as type: T.Type, _ change: (T) -> T
+    _ address: UInt64, _ operand: T, _ change: (T, T) -> T
   ) throws(Stop) {
     let entry = tlbEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.writeTag == last & ~0xFFF,
-      let host = UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
-    {
-      host.storeBytes(of: change(host.loadUnaligned(as: T.self)), as: T.self)
+    if entry.pointee.writeTag == last & ~0xFFF {
+      let host = entry.host(address)
+      host.storeBytes(of: change(host.loadUnaligned(as: T.self), operand), as: T.self)
       return
     }
     // The flags change before the store may fault: they are put back then.
     try slowProbeWrite(address, MemoryLayout<T>.size)
     let old = T(truncatingIfNeeded: try slowLoad(address, MemoryLayout<T>.size))
     let kept = (pointee.flagClass, pointee.flagA, pointee.flagResult, pointee.rflags)
-    let new = change(old)
+    let new = change(old, operand)
     do {
       try slowStore(address, MemoryLayout<T>.size, UInt64(truncatingIfNeeded: new))
     } catch {

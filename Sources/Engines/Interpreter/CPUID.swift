@@ -45,8 +45,8 @@ enum EmbeddedCPUID {
     return CPUIDResult(eax: signature, ebx: ebx, ecx: 0, edx: edx)
   }
 
-  /// Leaf 7 EBX: FSGSBASE, SMEP, SMAP; UMIP is in ECX.
-  private static let structuredFeatures: UInt32 = 1 << 0 | 1 << 7 | 1 << 20
+  /// Leaf 7 EBX: FSGSBASE, SMEP, no FPU CS and DS, SMAP; UMIP is in ECX.
+  private static let structuredFeatures: UInt32 = 1 << 0 | 1 << 7 | 1 << 13 | 1 << 20
 
   /// SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
   private static let extendedFeatures: UInt32 = 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29

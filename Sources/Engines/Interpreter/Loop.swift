@@ -25,143 +25,143 @@ extension UnsafeMutablePointer<CPU> {
         case .add8rr: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .add8ri: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .add8rm: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .add8mr: try c.modify(c.address(o), as: UInt8.self) { c.add($0, c.get(o.pointee.src)) }
-        case .add8mi: try c.modify(c.address(o), as: UInt8.self) { c.add($0, o.immediate()) }
+        case .add8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.add($0, $1) }
+        case .add8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.add($0, $1) }
         case .add16rr: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .add16ri: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .add16rm: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .add16mr: try c.modify(c.address(o), as: UInt16.self) { c.add($0, c.get(o.pointee.src)) }
-        case .add16mi: try c.modify(c.address(o), as: UInt16.self) { c.add($0, o.immediate()) }
+        case .add16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.add($0, $1) }
+        case .add16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.add($0, $1) }
         case .add32rr: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .add32ri: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .add32rm: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .add32mr: try c.modify(c.address(o), as: UInt32.self) { c.add($0, c.get(o.pointee.src)) }
-        case .add32mi: try c.modify(c.address(o), as: UInt32.self) { c.add($0, o.immediate()) }
+        case .add32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.add($0, $1) }
+        case .add32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.add($0, $1) }
         case .add64rr: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .add64ri: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .add64rm: c.set(o.pointee.dst, c.add(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .add64mr: try c.modify(c.address(o), as: UInt64.self) { c.add($0, c.get(o.pointee.src)) }
-        case .add64mi: try c.modify(c.address(o), as: UInt64.self) { c.add($0, o.immediate()) }
+        case .add64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.add($0, $1) }
+        case .add64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.add($0, $1) }
         case .or8rr: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .or8ri: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .or8rm: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .or8mr: try c.modify(c.address(o), as: UInt8.self) { c.or($0, c.get(o.pointee.src)) }
-        case .or8mi: try c.modify(c.address(o), as: UInt8.self) { c.or($0, o.immediate()) }
+        case .or8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.or($0, $1) }
+        case .or8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.or($0, $1) }
         case .or16rr: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .or16ri: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .or16rm: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .or16mr: try c.modify(c.address(o), as: UInt16.self) { c.or($0, c.get(o.pointee.src)) }
-        case .or16mi: try c.modify(c.address(o), as: UInt16.self) { c.or($0, o.immediate()) }
+        case .or16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.or($0, $1) }
+        case .or16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.or($0, $1) }
         case .or32rr: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .or32ri: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .or32rm: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .or32mr: try c.modify(c.address(o), as: UInt32.self) { c.or($0, c.get(o.pointee.src)) }
-        case .or32mi: try c.modify(c.address(o), as: UInt32.self) { c.or($0, o.immediate()) }
+        case .or32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.or($0, $1) }
+        case .or32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.or($0, $1) }
         case .or64rr: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .or64ri: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .or64rm: c.set(o.pointee.dst, c.or(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .or64mr: try c.modify(c.address(o), as: UInt64.self) { c.or($0, c.get(o.pointee.src)) }
-        case .or64mi: try c.modify(c.address(o), as: UInt64.self) { c.or($0, o.immediate()) }
+        case .or64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.or($0, $1) }
+        case .or64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.or($0, $1) }
         case .adc8rr: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .adc8ri: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .adc8rm: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .adc8mr: try c.modify(c.address(o), as: UInt8.self) { c.adc($0, c.get(o.pointee.src)) }
-        case .adc8mi: try c.modify(c.address(o), as: UInt8.self) { c.adc($0, o.immediate()) }
+        case .adc8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.adc($0, $1) }
+        case .adc8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.adc($0, $1) }
         case .adc16rr: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .adc16ri: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .adc16rm: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .adc16mr: try c.modify(c.address(o), as: UInt16.self) { c.adc($0, c.get(o.pointee.src)) }
-        case .adc16mi: try c.modify(c.address(o), as: UInt16.self) { c.adc($0, o.immediate()) }
+        case .adc16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.adc($0, $1) }
+        case .adc16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.adc($0, $1) }
         case .adc32rr: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .adc32ri: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .adc32rm: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .adc32mr: try c.modify(c.address(o), as: UInt32.self) { c.adc($0, c.get(o.pointee.src)) }
-        case .adc32mi: try c.modify(c.address(o), as: UInt32.self) { c.adc($0, o.immediate()) }
+        case .adc32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.adc($0, $1) }
+        case .adc32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.adc($0, $1) }
         case .adc64rr: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .adc64ri: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .adc64rm: c.set(o.pointee.dst, c.adc(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .adc64mr: try c.modify(c.address(o), as: UInt64.self) { c.adc($0, c.get(o.pointee.src)) }
-        case .adc64mi: try c.modify(c.address(o), as: UInt64.self) { c.adc($0, o.immediate()) }
+        case .adc64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.adc($0, $1) }
+        case .adc64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.adc($0, $1) }
         case .sbb8rr: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .sbb8ri: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .sbb8rm: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .sbb8mr: try c.modify(c.address(o), as: UInt8.self) { c.sbb($0, c.get(o.pointee.src)) }
-        case .sbb8mi: try c.modify(c.address(o), as: UInt8.self) { c.sbb($0, o.immediate()) }
+        case .sbb8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.sbb($0, $1) }
+        case .sbb8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.sbb($0, $1) }
         case .sbb16rr: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .sbb16ri: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .sbb16rm: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .sbb16mr: try c.modify(c.address(o), as: UInt16.self) { c.sbb($0, c.get(o.pointee.src)) }
-        case .sbb16mi: try c.modify(c.address(o), as: UInt16.self) { c.sbb($0, o.immediate()) }
+        case .sbb16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.sbb($0, $1) }
+        case .sbb16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.sbb($0, $1) }
         case .sbb32rr: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .sbb32ri: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .sbb32rm: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .sbb32mr: try c.modify(c.address(o), as: UInt32.self) { c.sbb($0, c.get(o.pointee.src)) }
-        case .sbb32mi: try c.modify(c.address(o), as: UInt32.self) { c.sbb($0, o.immediate()) }
+        case .sbb32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.sbb($0, $1) }
+        case .sbb32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.sbb($0, $1) }
         case .sbb64rr: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .sbb64ri: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .sbb64rm: c.set(o.pointee.dst, c.sbb(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .sbb64mr: try c.modify(c.address(o), as: UInt64.self) { c.sbb($0, c.get(o.pointee.src)) }
-        case .sbb64mi: try c.modify(c.address(o), as: UInt64.self) { c.sbb($0, o.immediate()) }
+        case .sbb64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.sbb($0, $1) }
+        case .sbb64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.sbb($0, $1) }
         case .and8rr: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .and8ri: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .and8rm: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .and8mr: try c.modify(c.address(o), as: UInt8.self) { c.and($0, c.get(o.pointee.src)) }
-        case .and8mi: try c.modify(c.address(o), as: UInt8.self) { c.and($0, o.immediate()) }
+        case .and8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.and($0, $1) }
+        case .and8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.and($0, $1) }
         case .and16rr: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .and16ri: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .and16rm: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .and16mr: try c.modify(c.address(o), as: UInt16.self) { c.and($0, c.get(o.pointee.src)) }
-        case .and16mi: try c.modify(c.address(o), as: UInt16.self) { c.and($0, o.immediate()) }
+        case .and16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.and($0, $1) }
+        case .and16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.and($0, $1) }
         case .and32rr: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .and32ri: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .and32rm: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .and32mr: try c.modify(c.address(o), as: UInt32.self) { c.and($0, c.get(o.pointee.src)) }
-        case .and32mi: try c.modify(c.address(o), as: UInt32.self) { c.and($0, o.immediate()) }
+        case .and32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.and($0, $1) }
+        case .and32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.and($0, $1) }
         case .and64rr: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .and64ri: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .and64rm: c.set(o.pointee.dst, c.and(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .and64mr: try c.modify(c.address(o), as: UInt64.self) { c.and($0, c.get(o.pointee.src)) }
-        case .and64mi: try c.modify(c.address(o), as: UInt64.self) { c.and($0, o.immediate()) }
+        case .and64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.and($0, $1) }
+        case .and64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.and($0, $1) }
         case .sub8rr: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .sub8ri: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .sub8rm: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .sub8mr: try c.modify(c.address(o), as: UInt8.self) { c.sub($0, c.get(o.pointee.src)) }
-        case .sub8mi: try c.modify(c.address(o), as: UInt8.self) { c.sub($0, o.immediate()) }
+        case .sub8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.sub($0, $1) }
+        case .sub8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.sub($0, $1) }
         case .sub16rr: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .sub16ri: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .sub16rm: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .sub16mr: try c.modify(c.address(o), as: UInt16.self) { c.sub($0, c.get(o.pointee.src)) }
-        case .sub16mi: try c.modify(c.address(o), as: UInt16.self) { c.sub($0, o.immediate()) }
+        case .sub16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.sub($0, $1) }
+        case .sub16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.sub($0, $1) }
         case .sub32rr: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .sub32ri: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .sub32rm: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .sub32mr: try c.modify(c.address(o), as: UInt32.self) { c.sub($0, c.get(o.pointee.src)) }
-        case .sub32mi: try c.modify(c.address(o), as: UInt32.self) { c.sub($0, o.immediate()) }
+        case .sub32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.sub($0, $1) }
+        case .sub32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.sub($0, $1) }
         case .sub64rr: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .sub64ri: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .sub64rm: c.set(o.pointee.dst, c.sub(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .sub64mr: try c.modify(c.address(o), as: UInt64.self) { c.sub($0, c.get(o.pointee.src)) }
-        case .sub64mi: try c.modify(c.address(o), as: UInt64.self) { c.sub($0, o.immediate()) }
+        case .sub64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.sub($0, $1) }
+        case .sub64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.sub($0, $1) }
         case .xor8rr: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src)))
         case .xor8ri: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt8.self), o.immediate()))
         case .xor8rm: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o))))
-        case .xor8mr: try c.modify(c.address(o), as: UInt8.self) { c.xor($0, c.get(o.pointee.src)) }
-        case .xor8mi: try c.modify(c.address(o), as: UInt8.self) { c.xor($0, o.immediate()) }
+        case .xor8mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt8.self)) { c.xor($0, $1) }
+        case .xor8mi: try c.modify(c.address(o), o.immediate(as: UInt8.self)) { c.xor($0, $1) }
         case .xor16rr: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt16.self), c.get(o.pointee.src)))
         case .xor16ri: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt16.self), o.immediate()))
         case .xor16rm: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt16.self), try c.load(c.address(o))))
-        case .xor16mr: try c.modify(c.address(o), as: UInt16.self) { c.xor($0, c.get(o.pointee.src)) }
-        case .xor16mi: try c.modify(c.address(o), as: UInt16.self) { c.xor($0, o.immediate()) }
+        case .xor16mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt16.self)) { c.xor($0, $1) }
+        case .xor16mi: try c.modify(c.address(o), o.immediate(as: UInt16.self)) { c.xor($0, $1) }
         case .xor32rr: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt32.self), c.get(o.pointee.src)))
         case .xor32ri: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt32.self), o.immediate()))
         case .xor32rm: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt32.self), try c.load(c.address(o))))
-        case .xor32mr: try c.modify(c.address(o), as: UInt32.self) { c.xor($0, c.get(o.pointee.src)) }
-        case .xor32mi: try c.modify(c.address(o), as: UInt32.self) { c.xor($0, o.immediate()) }
+        case .xor32mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt32.self)) { c.xor($0, $1) }
+        case .xor32mi: try c.modify(c.address(o), o.immediate(as: UInt32.self)) { c.xor($0, $1) }
         case .xor64rr: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt64.self), c.get(o.pointee.src)))
         case .xor64ri: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt64.self), o.immediate()))
         case .xor64rm: c.set(o.pointee.dst, c.xor(c.get(o.pointee.dst, as: UInt64.self), try c.load(c.address(o))))
-        case .xor64mr: try c.modify(c.address(o), as: UInt64.self) { c.xor($0, c.get(o.pointee.src)) }
-        case .xor64mi: try c.modify(c.address(o), as: UInt64.self) { c.xor($0, o.immediate()) }
+        case .xor64mr: try c.modify(c.address(o), c.get(o.pointee.src, as: UInt64.self)) { c.xor($0, $1) }
+        case .xor64mi: try c.modify(c.address(o), o.immediate(as: UInt64.self)) { c.xor($0, $1) }
         case .cmp8rr: _ = c.sub(c.get(o.pointee.dst, as: UInt8.self), c.get(o.pointee.src))
         case .cmp8ri: _ = c.sub(c.get(o.pointee.dst, as: UInt8.self), o.immediate())
         case .cmp8rm: _ = c.sub(c.get(o.pointee.dst, as: UInt8.self), try c.load(c.address(o)))
@@ -223,37 +223,37 @@ extension UnsafeMutablePointer<CPU> {
         case .mov64mr: try c.store(c.address(o), c.get(o.pointee.src, as: UInt64.self))
         case .mov64mi: try c.store(c.address(o), o.immediate(as: UInt64.self))
         case .inc8r: c.set(o.pointee.dst, c.inc(c.get(o.pointee.dst, as: UInt8.self)))
-        case .inc8m: try c.modify(c.address(o), as: UInt8.self) { c.inc($0) }
+        case .inc8m: try c.modify(c.address(o), 0 as UInt8) { a, _ in c.inc(a) }
         case .inc16r: c.set(o.pointee.dst, c.inc(c.get(o.pointee.dst, as: UInt16.self)))
-        case .inc16m: try c.modify(c.address(o), as: UInt16.self) { c.inc($0) }
+        case .inc16m: try c.modify(c.address(o), 0 as UInt16) { a, _ in c.inc(a) }
         case .inc32r: c.set(o.pointee.dst, c.inc(c.get(o.pointee.dst, as: UInt32.self)))
-        case .inc32m: try c.modify(c.address(o), as: UInt32.self) { c.inc($0) }
+        case .inc32m: try c.modify(c.address(o), 0 as UInt32) { a, _ in c.inc(a) }
         case .inc64r: c.set(o.pointee.dst, c.inc(c.get(o.pointee.dst, as: UInt64.self)))
-        case .inc64m: try c.modify(c.address(o), as: UInt64.self) { c.inc($0) }
+        case .inc64m: try c.modify(c.address(o), 0 as UInt64) { a, _ in c.inc(a) }
         case .dec8r: c.set(o.pointee.dst, c.dec(c.get(o.pointee.dst, as: UInt8.self)))
-        case .dec8m: try c.modify(c.address(o), as: UInt8.self) { c.dec($0) }
+        case .dec8m: try c.modify(c.address(o), 0 as UInt8) { a, _ in c.dec(a) }
         case .dec16r: c.set(o.pointee.dst, c.dec(c.get(o.pointee.dst, as: UInt16.self)))
-        case .dec16m: try c.modify(c.address(o), as: UInt16.self) { c.dec($0) }
+        case .dec16m: try c.modify(c.address(o), 0 as UInt16) { a, _ in c.dec(a) }
         case .dec32r: c.set(o.pointee.dst, c.dec(c.get(o.pointee.dst, as: UInt32.self)))
-        case .dec32m: try c.modify(c.address(o), as: UInt32.self) { c.dec($0) }
+        case .dec32m: try c.modify(c.address(o), 0 as UInt32) { a, _ in c.dec(a) }
         case .dec64r: c.set(o.pointee.dst, c.dec(c.get(o.pointee.dst, as: UInt64.self)))
-        case .dec64m: try c.modify(c.address(o), as: UInt64.self) { c.dec($0) }
+        case .dec64m: try c.modify(c.address(o), 0 as UInt64) { a, _ in c.dec(a) }
         case .neg8r: c.set(o.pointee.dst, c.neg(c.get(o.pointee.dst, as: UInt8.self)))
-        case .neg8m: try c.modify(c.address(o), as: UInt8.self) { c.neg($0) }
+        case .neg8m: try c.modify(c.address(o), 0 as UInt8) { a, _ in c.neg(a) }
         case .neg16r: c.set(o.pointee.dst, c.neg(c.get(o.pointee.dst, as: UInt16.self)))
-        case .neg16m: try c.modify(c.address(o), as: UInt16.self) { c.neg($0) }
+        case .neg16m: try c.modify(c.address(o), 0 as UInt16) { a, _ in c.neg(a) }
         case .neg32r: c.set(o.pointee.dst, c.neg(c.get(o.pointee.dst, as: UInt32.self)))
-        case .neg32m: try c.modify(c.address(o), as: UInt32.self) { c.neg($0) }
+        case .neg32m: try c.modify(c.address(o), 0 as UInt32) { a, _ in c.neg(a) }
         case .neg64r: c.set(o.pointee.dst, c.neg(c.get(o.pointee.dst, as: UInt64.self)))
-        case .neg64m: try c.modify(c.address(o), as: UInt64.self) { c.neg($0) }
+        case .neg64m: try c.modify(c.address(o), 0 as UInt64) { a, _ in c.neg(a) }
         case .not8r: c.set(o.pointee.dst, c.complement(c.get(o.pointee.dst, as: UInt8.self)))
-        case .not8m: try c.modify(c.address(o), as: UInt8.self) { c.complement($0) }
+        case .not8m: try c.modify(c.address(o), 0 as UInt8) { a, _ in c.complement(a) }
         case .not16r: c.set(o.pointee.dst, c.complement(c.get(o.pointee.dst, as: UInt16.self)))
-        case .not16m: try c.modify(c.address(o), as: UInt16.self) { c.complement($0) }
+        case .not16m: try c.modify(c.address(o), 0 as UInt16) { a, _ in c.complement(a) }
         case .not32r: c.set(o.pointee.dst, c.complement(c.get(o.pointee.dst, as: UInt32.self)))
-        case .not32m: try c.modify(c.address(o), as: UInt32.self) { c.complement($0) }
+        case .not32m: try c.modify(c.address(o), 0 as UInt32) { a, _ in c.complement(a) }
         case .not64r: c.set(o.pointee.dst, c.complement(c.get(o.pointee.dst, as: UInt64.self)))
-        case .not64m: try c.modify(c.address(o), as: UInt64.self) { c.complement($0) }
+        case .not64m: try c.modify(c.address(o), 0 as UInt64) { a, _ in c.complement(a) }
         case .shl8ri: c.set(o.pointee.dst, c.shl(c.get(o.pointee.dst, as: UInt8.self), o.count))
         case .shl8rc: c.shiftByCL(o, as: UInt8.self, mask: 31) { c.shl($0, $1) }
         case .shl16ri: c.set(o.pointee.dst, c.shl(c.get(o.pointee.dst, as: UInt16.self), o.count))

@@ -12,9 +12,8 @@ extension UnsafeMutablePointer<CPU> {
   func load<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, as type: T.Type = T.self) throws(Stop) -> T {
     let entry = tlbEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.readTag == last & ~0xFFF,
-      let host = UnsafeRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
-    {
+    if entry.pointee.readTag == last & ~0xFFF {
+      let host = entry.host(address)
       return host.loadUnaligned(as: T.self)
     }
     return T(truncatingIfNeeded: try slowLoad(address, MemoryLayout<T>.size))
@@ -24,9 +23,8 @@ extension UnsafeMutablePointer<CPU> {
   func store<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, _ value: T) throws(Stop) {
     let entry = tlbEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.writeTag == last & ~0xFFF,
-      let host = UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
-    {
+    if entry.pointee.writeTag == last & ~0xFFF {
+      let host = entry.host(address)
       host.storeBytes(of: value, as: T.self)
       return
     }
@@ -40,5 +38,13 @@ extension UnsafeMutablePointer<CPU> {
     let last = address &+ UInt64(size - 1)
     if entry.pointee.writeTag == last & ~0xFFF { return }
     try slowProbeWrite(address, size)
+  }
+}
+
+extension UnsafeMutablePointer<TLBEntry> {
+  /// Host address of a linear one whose tag matched. Such an entry's addend leads into a memory slot of
+  /// the guest, never to address 0, so the check for it is left out of the hot path.
+  @inline(__always) func host(_ address: UInt64) -> UnsafeMutableRawPointer {
+    UnsafeMutableRawPointer(bitPattern: pointee.addend &+ UInt(address)).unsafelyUnwrapped
   }
 }
