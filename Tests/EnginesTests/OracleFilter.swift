@@ -34,12 +34,17 @@ enum OracleFilter {
       return false
     }
     if instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR { return false }
+    // Near branches with 16-bit operands in 64-bit mode: one maker's processors cut RIP, the other's do not.
+    let narrow = instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE != 0
+    if mode == 0 && narrow && instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE { return false }
     if instruction.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED != 0 { return false }
     for operand in operands {
       if operand.type == ZYDIS_OPERAND_TYPE_REGISTER, operand.visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN {
         let writes = operand.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
         switch ZydisRegisterGetClass(operand.reg.value) {
         case ZYDIS_REGCLASS_SEGMENT where writes: return false
+        // With wider operands the manual leaves open what lies above the selector.
+        case ZYDIS_REGCLASS_SEGMENT where instruction.mnemonic == ZYDIS_MNEMONIC_PUSH: return false
         case ZYDIS_REGCLASS_CONTROL, ZYDIS_REGCLASS_DEBUG, ZYDIS_REGCLASS_TEST: return false
         default: break
         }

@@ -97,9 +97,9 @@ extension UnsafeMutablePointer<CPU> {
       chost_sse_from_mmx(detail.stub, &a, &b, &control)
       try settle(control & MXCSR.flags)
       self[xmm: dst] = a
-      // CVTPI2PD from memory does not enter MMX state (SDM 2A).
-      let isDouble = detail.stub >> 8 == 1
-      if isDouble && o.pointee.flags & MicroOp.hasMemory != 0 { return }
+      // From memory no MMX register is involved, and MMX state is not entered. SDM 2A says so of CVTPI2PD;
+      // processors do the same for CVTPI2PS.
+      if o.pointee.flags & MicroOp.hasMemory != 0 { return }
     default: preconditionFailure("an MMX micro-op without a body")
     }
     enterMMX()

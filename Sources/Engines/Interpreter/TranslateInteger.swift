@@ -39,7 +39,8 @@ extension Translator {
       return emitPlain(.nop)
     default: break
     }
-    if let operation = StringOp(mnemonic) { return string(operation) }
+    // MOVSD and CMPSD are also the names of SSE2 instructions.
+    if let operation = StringOp(mnemonic), instruction.meta.isa_set != ZYDIS_ISA_SET_SSE2 { return string(operation) }
     if let operation = Self.rare[mnemonic.rawValue] { return rare(operation) }
     return false
   }
