@@ -22,11 +22,11 @@ let package = Package(
   ],
   targets: [
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
-    .systemLibrary(name: "CNcurses", providers: [.apt(["libncurses-dev"])]),
     .systemLibrary(name: "CElf", providers: [.apt(["libelf-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     .target(name: "CHost"),
+    .target(name: "CNcurses", linkerSettings: [.linkedLibrary("ncursesw"), .linkedLibrary("tinfo")]),
   ]
     + room("X86", ["CZydis"])
     + room("VMCore", ["X86"])
@@ -37,7 +37,7 @@ let package = Package(
       "Session",
       [
         "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash",
-        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ])
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
     + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"])

@@ -1,0 +1,188 @@
+import Session
+import TerminalUI
+
+extension ConsoleModel {
+  /// Draws the whole console and gives the cursor's place, nil where none is shown.
+  package func draw(on buffer: CellBuffer, glyphs: Glyphs) -> Position? {
+    screen = buffer.size
+    buffer.clear()
+    let canvas = Canvas(buffer, glyphs: glyphs)
+    let least = ConsoleLayout.minimum
+    guard screen.width >= least.width, screen.height >= least.height else {
+      drawTooSmall(canvas, least)
+      return nil
+    }
+    if mode == .help {
+      help.draw(on: canvas)
+      return nil
+    }
+    settleFocus()
+    if isQuiet && snapshot.isLive {
+      drawQuiet(canvas)
+    } else if let zoomed {
+      drawZoomed(zoomed, canvas)
+    } else {
+      for placement in placements { draw(placement, canvas) }
+      for separator in arrangement.separators { canvas.part(separator).verticalLine(x: 0) }
+    }
+    drawNote(canvas)
+    return drawFrame(canvas)
+  }
+
+  private func drawTooSmall(_ canvas: Canvas, _ least: Size) {
+    let text =
+      "terminal too small: \(least.width)x\(least.height) needed, now \(screen.width)x\(screen.height)"
+    for (y, line) in Format.wrap(text, width: max(canvas.width, 1)).enumerated() { canvas.text(line, x: 0, y: y, .error) }
+  }
+
+  /// Everything between the status line and the stop sentence.
+  var zoomRegion: Region { Region(x: 0, y: 1, width: screen.width, height: max(screen.height - 5, 1)) }
+
+  private func drawQuiet(_ canvas: Canvas) {
+    canvas.part(zoomRegion).text("running without drawing; Space pauses", x: 2, y: 1, .dim)
+  }
+
+  private func drawZoomed(_ pane: PaneID, _ canvas: Canvas) {
+    drawTitle([pane], front: pane, canvas.part(zoomRegion.row(0)))
+    panes[pane]?.render(snapshot, on: canvas.part(zoomRegion.dropTop(1)), focused: true)
+  }
+
+  /// The explanation, over the lower part of the panes.
+  private func drawNote(_ canvas: Canvas) {
+    guard !note.isEmpty else { return }
+    let lines = note.flatMap { Format.wrap($0, width: max(canvas.width - 4, 1)) }
+    let height = min(lines.count + 1, zoomRegion.height)
+    let box = canvas.inner(y: zoomRegion.endY - height, height: height)
+    box.fill(.overlay)
+    box.fitted(" Explain (any key goes on)", x: 0, y: 0, .titleFocused)
+    for (y, line) in lines.prefix(height - 1).enumerated() { box.fitted(line, x: 2, y: y + 1, .overlay) }
+  }
+
+  private func draw(_ placement: LayoutPlacement<PaneID>, _ canvas: Canvas) {
+    let pane = front(of: placement)
+    guard !pane.isFrame else { return }
+    drawTitle(placement.panes, front: pane, canvas.part(placement.title))
+    panes[pane]?.render(snapshot, on: canvas.part(placement.content), focused: pane == focus)
+  }
+
+  // MARK: titles and tabs
+
+  private struct Tab {
+    var pane: PaneID
+    var text: String
+    var x: Int
+  }
+
+  private func tabs(_ panes: [PaneID], width: Int) -> [Tab] {
+    var x = 1
+    var tabs: [Tab] = []
+    for pane in panes.sorted(by: { $0.rawValue < $1.rawValue }) {
+      let text = "\(pane.digit.map(String.init) ?? "")\(pane.tabName)"
+      tabs.append(Tab(pane: pane, text: text, x: x))
+      x += text.utf8.count + 2
+    }
+    return tabs
+  }
+
+  private func drawTitle(_ members: [PaneID], front: PaneID, _ canvas: Canvas) {
+    let hasKeys = front == focus
+    canvas.horizontalLine(y: 0)
+    var x = 1
+    if members.count > 1 {
+      for tab in tabs(members, width: canvas.width) {
+        let role: StyleRole = tab.pane != front ? .tab : hasKeys ? .titleFocused : .tabActive
+        let text = tab.pane == front ? "[\(tab.text)]" : " \(tab.text) "
+        canvas.text(text, x: tab.x - 1, y: 0, role)
+        x = tab.x + tab.text.utf8.count + 2
+      }
+    }
+    let title = titleText(front)
+    let tabTitle = members.count > 1 && title == front.tabName ? "" : title
+    guard !tabTitle.isEmpty else { return }
+    let digit = members.count == 1 ? front.digit.map { "\($0) " } ?? "" : ""
+    let role: StyleRole =
+      front == .console && mode == .guest ? .guestFocused : members.count == 1 && hasKeys ? .titleFocused : .title
+    canvas.fitted(" \(digit)\(tabTitle) ", x: x, y: 0, role)
+  }
+
+  private func titleText(_ pane: PaneID) -> String {
+    if pane == .console && mode == .guest {
+      return "Guest console: keys go to the guest; \(GuestConsolePane.leaveName) leaves"
+    }
+    return panes[pane]?.title(snapshot) ?? ""
+  }
+
+  /// The tab under a click in a title row.
+  func tab(x: Int, y: Int) -> PaneID? {
+    guard let placement = placements.first(where: { $0.title.contains(x: x, y: y) }) else { return nil }
+    let tabs = tabs(placement.panes, width: placement.title.width)
+    return tabs.last { $0.x - 1 <= x - placement.title.x }?.pane
+  }
+
+  // MARK: status, stop sentence, command line, keys
+
+  private func drawFrame(_ canvas: Canvas) -> Position? {
+    let height = screen.height
+    StatusLine.draw(
+      snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, on: canvas.inner(y: 0, height: 1))
+    drawStop(canvas.inner(y: height - 4, height: 2))
+    let cursor = drawCommandLine(canvas.inner(y: height - 2, height: 1), row: height - 2)
+    drawKeys(canvas.inner(y: height - 1, height: 1))
+    return cursor
+  }
+
+  /// The sentence why the session is where it is, then the newest answer or remark where there is room.
+  private func drawStop(_ canvas: Canvas) {
+    let sentence = snapshot.isRunning && snapshot.stopSentence.isEmpty ? "the guest runs" : snapshot.stopSentence
+    let lines = Format.wrap(sentence, width: max(canvas.width - 2, 1))
+    canvas.fitted(lines.first ?? "", x: 1, y: 0, .stop)
+    if let remark {
+      canvas.fitted(remark, x: 1, y: 1, .notice)
+    } else if lines.count > 1 {
+      canvas.fitted(lines.dropFirst().joined(separator: " "), x: 1, y: 1, .stop)
+    } else if let message = snapshot.messages.last(where: { $0.kind != .command }) {
+      let first = message.text.split(separator: "\n").first.map(String.init) ?? ""
+      let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
+      canvas.fitted(first, x: 1, y: 1, role)
+    }
+  }
+
+  private func drawCommandLine(_ canvas: Canvas, row: Int) -> Position? {
+    let (prompt, editor): (String, LineEditor?) =
+      switch mode {
+      case .command: (":", commandLine)
+      case .find: ("find: ", question)
+      case .goTo: ("go to: ", question)
+      case .guest: ("keys go to the guest; \(GuestConsolePane.leaveName) comes back", nil)
+      case .confirmQuit: ("the guest is running: q again quits, any other key stays", nil)
+      case .panes, .help: ("", nil)
+      }
+    guard let editor else {
+      if prompt.isEmpty {
+        canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim)
+      } else {
+        canvas.fitted(prompt, x: 1, y: 0, .prompt)
+      }
+      return nil
+    }
+    let start = canvas.text(prompt, x: 1, y: 0, .prompt)
+    let window = editor.window(width: canvas.width - start - 1)
+    canvas.text(window.text, x: start, y: 0, .command, limit: canvas.width - start - 1)
+    return Position(x: start + window.cursor, y: row)
+  }
+
+  /// As many keys as fit, the most needed first, in a fixed order.
+  private func drawKeys(_ canvas: Canvas) {
+    canvas.fill(.help)
+    let entries = KeyTable.bindings.compactMap { binding in
+      binding.line.map { (key: binding.shown.split(separator: " ").first.map(String.init) ?? "", $0.word, $0.order) }
+    }.sorted { $0.2 < $1.2 }
+    var x = 1
+    for (key, word, _) in entries {
+      let width = key.utf8.count + 1 + word.utf8.count
+      guard x + width < canvas.width else { continue }
+      let end = canvas.text(key, x: x, y: 0, .helpKey)
+      x = canvas.text(word, x: end + 1, y: 0, .help) + 2
+    }
+  }
+}

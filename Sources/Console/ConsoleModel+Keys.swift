@@ -1,0 +1,344 @@
+import Debugger
+import Session
+import TerminalUI
+import VMCore
+import X86
+
+extension ConsoleModel {
+  /// Takes one input and says what the main loop has to do. No input is swallowed: what means nothing is
+  /// answered with a remark.
+  package func handle(_ event: InputEvent) -> Request {
+    switch event {
+    case .key(let key): return handle(key)
+    case .paste(let text):
+      paste(text)
+      return .none
+    case .mouse(let mouse):
+      handle(mouse)
+      return .none
+    case .resize, .resume: return .redraw
+    case .suspend: return .suspend
+    case .terminate, .hangup: return .quit
+    }
+  }
+
+  private func handle(_ key: Key) -> Request {
+    remark = nil
+    note = []
+    switch mode {
+    case .panes: return handleInPanes(key)
+    case .command: return handleInCommand(key)
+    case .find, .goTo: return handleQuestion(key)
+    case .guest:
+      handleForGuest(key)
+      return .none
+    case .help:
+      handleInHelp(key)
+      return .none
+    case .confirmQuit:
+      mode = .panes
+      return key.typed == "q" || key.typed == "y" || key.code == .enter ? .quit : .none
+    }
+  }
+
+  private func handleForGuest(_ key: Key) {
+    if key == GuestConsolePane.leaveKey {
+      mode = .panes
+      return
+    }
+    let bytes = key.bytes
+    if bytes.isEmpty { say("this key has no bytes a serial console knows") } else { session.typeToGuest(bytes) }
+  }
+
+  private func handleInHelp(_ key: Key) {
+    switch key.code {
+    case .up: help.scroll(-1, height: screen.height)
+    case .down: help.scroll(1, height: screen.height)
+    case .pageUp: help.scroll(-10, height: screen.height)
+    case .pageDown: help.scroll(10, height: screen.height)
+    default: mode = .panes
+    }
+  }
+
+  private func paste(_ text: String) {
+    remark = nil
+    switch mode {
+    case .guest: session.typeToGuest(Array(text.utf8))
+    case .command: commandLine.insert(text)
+    case .find, .goTo: question.insert(text)
+    default: say("paste goes to the command line (:) or to the guest (Enter in its console)")
+    }
+  }
+
+  // MARK: lines
+
+  private func handleInCommand(_ key: Key) -> Request {
+    switch commandLine.handle(key) {
+    case .submitted(let line):
+      mode = .panes
+      // An empty line repeats the last command, as in gdb.
+      let text = line.allSatisfy { $0 == " " } ? commandLine.history.last ?? "" : line
+      guard !text.isEmpty else { return .none }
+      commandLine.remember(text)
+      return submitTyped(text)
+    case .cancelled: mode = .panes
+    case .wantsCompletion: complete()
+    case .ignored: say("no such key on the command line; Esc leaves it")
+    case .edited: break
+    }
+    return .none
+  }
+
+  private func complete() {
+    let line = commandLine.beforeCursor
+    var candidates = session.completions(for: line)
+    if !line.contains(" ") {
+      candidates += ["theme", "layout", "quit"].filter { $0.hasPrefix(line) && !candidates.contains($0) }
+    } else if line.hasPrefix("theme ") {
+      candidates = themes.names.filter { $0.hasPrefix(line.dropFirst(6)) }
+    } else if line.hasPrefix("layout ") {
+      candidates = ConsoleLayout.allCases.map(\.rawValue).filter { $0.hasPrefix(line.dropFirst(7)) }
+    }
+    guard !candidates.isEmpty else {
+      say("nothing completes this")
+      return
+    }
+    let open = commandLine.complete(candidates)
+    if !open.isEmpty { say(open.joined(separator: "  ")) }
+  }
+
+  private func handleQuestion(_ key: Key) -> Request {
+    switch question.handle(key) {
+    case .submitted(let text):
+      let asked = mode
+      mode = .panes
+      if asked == .find { search(text.isEmpty ? lastSearch ?? "" : text, backward: false) } else { goTo(text) }
+      if !text.isEmpty { question.remember(text) }
+    case .cancelled: mode = .panes
+    case .wantsCompletion:
+      let open = question.complete(session.completions(for: "print " + question.beforeCursor))
+      if !open.isEmpty { say(open.joined(separator: "  ")) }
+    case .ignored: say("no such key here; Esc leaves")
+    case .edited: break
+    }
+    return .none
+  }
+
+  private func search(_ text: String, backward: Bool) {
+    guard !text.isEmpty else { return }
+    lastSearch = text
+    guard let pane = focusedPane else { return }
+    if !pane.find(text, backward: backward, snapshot) { say("'\(text)' is not in this pane") }
+  }
+
+  private func goTo(_ text: String) {
+    guard !text.isEmpty, let pane = focusedPane else { return }
+    if let complaint = pane.goTo(text, snapshot) { say(complaint) }
+  }
+
+  // MARK: panes
+
+  private func handleInPanes(_ key: Key) -> Request {
+    if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }) {
+      takeDigit(digit)
+      return .none
+    }
+    let count = pendingCount
+    pendingCount = nil
+    let before = viewBeforeCount
+    viewBeforeCount = nil
+    if let binding = KeyTable.binding(for: key), count != nil, binding.takesCount {
+      // The digits were a count, not a pane: put the view back.
+      if let before { (focus, fronts, zoomed) = before }
+      return act(binding.action, count: count ?? 1)
+    }
+    if key.typed == "n", lastSearch != nil, focus != .code, focus != .registers {
+      search(lastSearch ?? "", backward: false)
+      return .none
+    }
+    if let pane = focusedPane {
+      let response = pane.handle(key, snapshot)
+      if response != .ignored {
+        carryOut(response)
+        return .none
+      }
+    }
+    guard let binding = KeyTable.binding(for: key) else {
+      say("this key does nothing here; F1 shows the keys")
+      return .none
+    }
+    return act(binding.action, count: 1)
+  }
+
+  /// A digit brings up its pane at once, and is the beginning of a count should one follow.
+  private func takeDigit(_ digit: Int) {
+    if viewBeforeCount == nil { viewBeforeCount = (focus, fronts, zoomed) }
+    let isFirst = pendingCount == nil
+    let count = (pendingCount ?? 0) * 10 + digit
+    pendingCount = min(count, 1_000_000)
+    if isFirst, let pane = PaneID(rawValue: digit) {
+      bringUp(pane)
+    } else if let before = viewBeforeCount {
+      (focus, fronts, zoomed) = before
+    }
+  }
+
+  private func carryOut(_ response: PaneResponse) {
+    switch response {
+    case .ignored, .handled: break
+    case .perform(let line): perform(line)
+    case .focus(let pane): bringUp(pane)
+    case .typeToGuest: mode = .guest
+    case .say(let text): say(text)
+    case .show(let address, let pane):
+      if pane == .code { code.go(to: address, snapshot) } else { memory.go(toLinear: address) }
+    }
+  }
+
+  private func act(_ action: ConsoleAction, count: Int) -> Request {
+    let times = count > 1 ? " \(count)" : ""
+    switch action {
+    case .step: perform("step\(times)")
+    case .over: perform("next\(times)")
+    case .out: perform("finish")
+    case .toCursor: perform("until 0x\(Format.hex(code.cursorLinear(snapshot)))")
+    case .nextExit: perform("exit\(times)")
+    case .nextExitOfReason: nextExitOfReason(times)
+    case .nextInterrupt: perform("interrupt\(times)")
+    case .nextHypercall: perform("hypercall\(times)")
+    case .run: perform("continue")
+    case .runWithoutDrawing:
+      isQuiet = true
+      perform("continue")
+    case .pause: pause()
+    case .toggleBreakpoint: toggleBreakpoint()
+    case .listBreakpoints: bringUp(.breakpoints)
+    case .watch: beginCommand("watch w ")
+    default: return look(action, count: count)
+    }
+    return .none
+  }
+
+  private func look(_ action: ConsoleAction, count: Int) -> Request {
+    let sequences = exits.identities(snapshot)
+    switch action {
+    case .exitBack(let step): showExit { exits.move(-step * count, sequences) }
+    case .exitForward(let step): showExit { exits.move(step * count, sequences) }
+    case .firstExit: showExit { exits.select(sequences.first) }
+    case .lastExit: showExit { exits.select(nil) }
+    case .find: ask(.find)
+    case .findNext: search(lastSearch ?? "", backward: false)
+    case .findPrevious: search(lastSearch ?? "", backward: true)
+    case .goTo: ask(.goTo)
+    case .toInstructionPointer: code.returnToInstructionPointer(snapshot)
+    case .focusNext: moveFocus(1)
+    case .focusPrevious: moveFocus(-1)
+    case .zoom: zoomed = zoomed == nil ? focus : nil
+    case .nextLayout: nextLayout()
+    case .focusRegisters: bringUp(.registers)
+    case .explain: explain()
+    case .help:
+      mode = .help
+      help.first = 0
+    case .command: beginCommand("")
+    case .redraw: return .redraw
+    case .suspend: return .suspend
+    case .quit: return wantQuit()
+    case .leave: leave()
+    default: break
+    }
+    return .none
+  }
+
+  private func showExit(_ move: () -> Void) {
+    move()
+    bringUp(.exits, takesFocus: false)
+  }
+
+  private func nextExitOfReason(_ times: String) {
+    let reason = focus == .reasons ? reasons.currentReason(snapshot) : exits.currentReason(snapshot)
+    guard let reason else {
+      say("no exit has a reason to look for yet; e goes to the next exit of any")
+      return
+    }
+    perform("exit\(times) \(reason.name)")
+  }
+
+  private func pause() {
+    if snapshot.isLive { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
+  }
+
+  private func toggleBreakpoint() {
+    let address = code.cursorLinear(snapshot)
+    if let there = snapshot.executionBreakpoint(at: address) {
+      perform("delete \(there.number)")
+    } else {
+      perform("break 0x\(Format.hex(address))")
+    }
+  }
+
+  func beginCommand(_ text: String) {
+    mode = .command
+    commandLine.set(text)
+  }
+
+  private func ask(_ what: Mode) {
+    mode = what
+    question.set("")
+  }
+
+  private func moveFocus(_ direction: Int) {
+    let visible = visiblePanes
+    guard let index = visible.firstIndex(of: focus) else {
+      focus = visible.first ?? .code
+      return
+    }
+    focus = visible[(index + direction + visible.count) % visible.count]
+  }
+
+  private func nextLayout() {
+    let all = ConsoleLayout.allCases
+    layout = all[((all.firstIndex(of: layout) ?? 0) + 1) % all.count]
+    say("layout \(layout.rawValue)")
+  }
+
+  private func leave() {
+    if zoomed != nil { zoomed = nil } else { lastSearch = nil }
+  }
+
+  private func explain() {
+    let instruction = snapshot.listing.instruction(at: code.cursorAddress(snapshot))
+    note = CodeAdvice.explain(instruction).lines
+  }
+
+  // MARK: mouse
+
+  private func handle(_ mouse: MouseEvent) {
+    guard mode != .help, mode != .confirmQuit else { return }
+    settleFocus()
+    guard let (pane, content) = target(x: mouse.x, y: mouse.y) else { return }
+    switch mouse.action {
+    case .wheelUp: panes[pane]?.scroll(-3, snapshot)
+    case .wheelDown: panes[pane]?.scroll(3, snapshot)
+    case .press where mouse.button == 0:
+      if mode == .guest && pane != .console { mode = .panes }
+      focus = pane
+      if content.contains(x: mouse.x, y: mouse.y) {
+        panes[pane]?.click(x: mouse.x - content.x, y: mouse.y - content.y, snapshot)
+      } else if zoomed == nil, let tab = tab(x: mouse.x, y: mouse.y) {
+        bringUp(tab)
+      }
+    default: break
+    }
+  }
+
+  private func target(x: Int, y: Int) -> (PaneID, Region)? {
+    if let zoomed { return (zoomed, zoomRegion.dropTop(1)) }
+    for placement in placements {
+      let pane = front(of: placement)
+      let isHit = placement.content.contains(x: x, y: y) || placement.title.contains(x: x, y: y)
+      if isHit && !pane.isFrame { return (pane, placement.content) }
+    }
+    return nil
+  }
+}

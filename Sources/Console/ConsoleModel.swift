@@ -1,0 +1,188 @@
+import Session
+import TerminalUI
+import VMCore
+import X86
+
+/// The console without a terminal: what is shown and what keys mean. Everything the person sees follows
+/// from this and the newest snapshot, so tests drive it alone.
+package final class ConsoleModel {
+  /// Who gets the keys.
+  package enum Mode: Equatable, Sendable {
+    case panes
+    case command
+    /// A search text is being typed.
+    case find
+    /// An address, symbol or number is being typed.
+    case goTo
+    /// Keys go to the guest until Ctrl-].
+    case guest
+    case help
+    /// "Quit while the guest runs?"
+    case confirmQuit
+  }
+
+  /// What the main loop has to do about an input.
+  package enum Request: Equatable, Sendable { case none, quit, redraw, suspend }
+
+  package let session: any SessionFacade
+  package private(set) var snapshot: SessionSnapshot
+  package internal(set) var mode = Mode.panes
+  package internal(set) var focus = PaneID.code
+  package internal(set) var zoomed: PaneID?
+  package internal(set) var layout: ConsoleLayout
+  package internal(set) var theme: Theme
+  let themes: ThemeLibrary
+
+  let code = CodePane()
+  let exits = ExitsPane()
+  let reasons = ReasonsPane()
+  let memory = MemoryPane()
+  let panes: [PaneID: any Pane]
+  /// Panes brought to the front of their tabs, the newest last.
+  var fronts: [PaneID] = []
+
+  var commandLine: LineEditor
+  /// For what is typed after `/` and `g`.
+  var question = LineEditor()
+  var lastSearch: String?
+  var help = HelpOverlay()
+  /// A number being typed, and what the view was before it.
+  var pendingCount: Int?
+  var viewBeforeCount: (focus: PaneID, fronts: [PaneID], zoomed: PaneID?)?
+  /// Draw nothing but the status while the guest runs.
+  package internal(set) var isQuiet = false
+  /// A line of the console's own, until the next key.
+  package internal(set) var remark: String?
+  /// Lines about what is under the cursor, until the next key.
+  package internal(set) var note: [String] = []
+  private var messagesSeen: UInt64
+  private var typedCommand = false
+  var screen = Size(width: 80, height: 24)
+
+  package init(session: any SessionFacade, theme: Theme, themes: ThemeLibrary, layout: ConsoleLayout) {
+    self.session = session
+    self.theme = theme
+    self.themes = themes
+    self.layout = layout
+    snapshot = session.snapshot
+    commandLine = LineEditor(history: session.history)
+    messagesSeen = snapshot.messages.last?.number ?? 0
+    let all: [any Pane] = [
+      code, RegistersPane(), exits, reasons, memory, HypercallsPane(), BreakpointsPane(), DevicesPane(), ScreenPane(),
+      MessagesPane(), GuestConsolePane(),
+    ]
+    panes = Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0) })
+    for pane in all { pane.stopped(snapshot) }
+  }
+
+  /// Takes the session's newest snapshot; true if there was a new one.
+  @discardableResult
+  package func update() -> Bool {
+    let new = session.snapshot
+    guard new.generation != snapshot.generation else { return false }
+    let wasRunning = snapshot.isLive
+    let moved = new.instructionCount != snapshot.instructionCount || new.vcpu.rip != snapshot.vcpu.rip
+    snapshot = new
+    if !new.isLive {
+      if wasRunning || moved { for pane in panes.values { pane.stopped(new) } }
+      isQuiet = false
+      if mode == .confirmQuit { mode = .panes }
+    }
+    showAnswers()
+    return true
+  }
+
+  /// Brings the log to the front when a typed command was answered at length.
+  private func showAnswers() {
+    let fresh = snapshot.messages.filter { $0.number > messagesSeen && $0.kind != .command }
+    guard let last = snapshot.messages.last else { return }
+    messagesSeen = last.number
+    guard typedCommand, !fresh.isEmpty else { return }
+    typedCommand = false
+    let lines = fresh.reduce(0) { $0 + $1.text.split(separator: "\n", omittingEmptySubsequences: false).count }
+    if lines > 1 { bringUp(.messages, takesFocus: false) }
+  }
+
+  /// A command typed by the person: its own few words are the console's, the rest is the session's.
+  func submitTyped(_ line: String) -> Request {
+    let words = line.split(separator: " ").map(String.init)
+    switch words.first {
+    case "quit", "q": return wantQuit()
+    case "theme": return chooseTheme(words.dropFirst().first)
+    case "layout": return chooseLayout(words.dropFirst().first)
+    default:
+      typedCommand = true
+      perform(line)
+      return .none
+    }
+  }
+
+  func perform(_ line: String) { session.submit(line) }
+
+  func say(_ text: String) { remark = text }
+
+  private func chooseTheme(_ name: String?) -> Request {
+    guard let name else {
+      say("theme \(theme.name); there are: \(themes.names.joined(separator: ", "))")
+      return .none
+    }
+    do throws(ThemeError) {
+      theme = try themes.load(name)
+      return .redraw
+    } catch {
+      say(error.description)
+      return .none
+    }
+  }
+
+  private func chooseLayout(_ name: String?) -> Request {
+    let names = ConsoleLayout.allCases.map(\.rawValue).joined(separator: ", ")
+    guard let name, let chosen = ConsoleLayout(rawValue: name) else {
+      say("layout \(layout.rawValue); there are: \(names)")
+      return .none
+    }
+    layout = chosen
+    return .none
+  }
+
+  func wantQuit() -> Request {
+    guard snapshot.isLive else { return .quit }
+    mode = .confirmQuit
+    return .none
+  }
+
+  /// The panes on the screen at the moment, in reading order; tabs behind others are not.
+  package var visiblePanes: [PaneID] {
+    if let zoomed { return [zoomed] }
+    return placements.map { front(of: $0) }.filter { !$0.isFrame }
+  }
+
+  var placements: [LayoutPlacement<PaneID>] { arrangement.placements }
+
+  var arrangement: LayoutResult<PaneID> {
+    LayoutSolver.solve(layout.tree, in: Region(x: 0, y: 0, width: screen.width, height: screen.height))
+  }
+
+  /// Of a place with tabs, the pane in front: the one brought up last.
+  func front(of placement: LayoutPlacement<PaneID>) -> PaneID {
+    fronts.last { placement.panes.contains($0) } ?? placement.panes.first ?? .code
+  }
+
+  /// Shows a pane, in front of its tabs if it has to be, and gives it the keys.
+  func bringUp(_ pane: PaneID, takesFocus: Bool = true) {
+    fronts.removeAll { $0 == pane }
+    fronts.append(pane)
+    if takesFocus {
+      focus = pane
+      if zoomed != nil { zoomed = pane }
+    }
+  }
+
+  /// Keeps the focus on something visible.
+  func settleFocus() {
+    let visible = visiblePanes
+    if !visible.contains(focus), let first = visible.first { focus = first }
+  }
+
+  var focusedPane: (any Pane)? { panes[focus] }
+}

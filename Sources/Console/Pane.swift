@@ -1,0 +1,92 @@
+import Session
+import TerminalUI
+
+/// The panes, numbered by their key where they have one.
+package enum PaneID: Int, CaseIterable, Hashable, Sendable {
+  case exits = 1
+  case hypercalls = 2
+  case memory = 3
+  case breakpoints = 4
+  case devices = 5
+  case screen = 6
+  case messages = 7
+  case console = 8
+  case reasons = 9
+  case code = 20
+  case registers = 21
+  case status = 30
+  case stop = 31
+  case command = 32
+  case help = 33
+
+  /// The digit that brings it up.
+  package var digit: Int? { rawValue < 10 ? rawValue : nil }
+
+  /// Its name on a tab.
+  package var tabName: String {
+    switch self {
+    case .exits: "Exits"
+    case .hypercalls: "Hyp"
+    case .memory: "Mem"
+    case .breakpoints: "Brk"
+    case .devices: "Dev"
+    case .screen: "Vga"
+    case .messages: "Log"
+    case .console: "Tty"
+    case .reasons: "Stat"
+    case .code: "Code"
+    case .registers: "Registers"
+    case .status, .stop, .command, .help: ""
+    }
+  }
+
+  /// The rows every layout has: they take no focus and have no title.
+  package var isFrame: Bool { rawValue >= 30 }
+}
+
+/// What a pane says to a key.
+package enum PaneResponse: Equatable, Sendable {
+  case ignored
+  case handled
+  /// A command for the session.
+  case perform(String)
+  case focus(PaneID)
+  /// From here on keys go to the guest.
+  case typeToGuest
+  /// A line for the person, without the session.
+  case say(String)
+  /// Show this address in the code or memory pane.
+  case show(UInt64, in: PaneID)
+}
+
+/// One pane: a snapshot and a place to draw in, keys to answers. It holds only what belongs to the view
+/// (scroll, selection), never the guest's state.
+///
+/// Colours are roles in the cells; the theme gives them their look when the frame is sent, so a pane
+/// needs none.
+package protocol Pane: AnyObject {
+  var id: PaneID { get }
+  /// What stands in its title row.
+  func title(_ snapshot: SessionSnapshot) -> String
+  func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool)
+  func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse
+  /// Moves by rows, negative upwards (mouse wheel).
+  func scroll(_ rows: Int, _ snapshot: SessionSnapshot)
+  /// Moves to the next place that contains `text`, without regard to case; false if there is none.
+  func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool
+  /// Goes to what the person typed after `g`; a sentence if that cannot be.
+  func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String?
+  /// A click on a row of its content.
+  func click(x: Int, y: Int, _ snapshot: SessionSnapshot)
+  /// The session stopped somewhere new.
+  func stopped(_ snapshot: SessionSnapshot)
+}
+
+extension Pane {
+  package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
+  package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) {}
+  package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool { false }
+  package func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String? { "this pane has nowhere to go to" }
+  package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {}
+  package func stopped(_ snapshot: SessionSnapshot) {}
+}

@@ -1,0 +1,207 @@
+import Debugger
+import Session
+import TerminalUI
+import VMCore
+import X86
+
+/// The guest's code around a place: sensitivity gutter (P privileged, S sensitive without a trap),
+/// breakpoints, the next instruction, bytes where there is room, symbols.
+package final class CodePane: Pane {
+  package let id = PaneID.code
+  /// Offset in CS of the first row; nil until the first stop is drawn.
+  private var anchor: UInt64?
+  private var cursor: UInt64?
+  private var shown: [CodeLine] = []
+  private var rows = 10
+
+  package init() {}
+
+  /// Offset in CS the keys act on.
+  package func cursorAddress(_ snapshot: SessionSnapshot) -> UInt64 { cursor ?? snapshot.vcpu.rip }
+
+  /// The same as a linear address.
+  package func cursorLinear(_ snapshot: SessionSnapshot) -> UInt64 {
+    snapshot.view.linear(.cs, cursorAddress(snapshot)).value
+  }
+
+  package func title(_ snapshot: SessionSnapshot) -> String {
+    let place = snapshot.symbols.name(of: snapshot.vcpu.linearRIP.value).map { "  \($0)" } ?? ""
+    return "Code\(place)"
+  }
+
+  package func stopped(_ snapshot: SessionSnapshot) {
+    cursor = nil
+    let rip = snapshot.vcpu.rip
+    if !isComfortable(rip) { anchor = place(rip, snapshot) }
+  }
+
+  /// The address is on the screen with some code after it.
+  private func isComfortable(_ address: UInt64) -> Bool {
+    guard let index = shown.firstIndex(where: { $0.address == address }) else { return false }
+    return index < max(rows - 2, 1)
+  }
+
+  /// An anchor that puts `address` a third of the way down.
+  private func place(_ address: UInt64, _ snapshot: SessionSnapshot) -> UInt64 {
+    snapshot.listing.backward(from: address, count: max(rows / 3, 1)).first?.address ?? address
+  }
+
+  package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
+    rows = max(canvas.height, 1)
+    let start = anchor ?? place(snapshot.vcpu.rip, snapshot)
+    anchor = start
+    shown = snapshot.listing.forward(from: start, count: canvas.height)
+    var y = 0
+    let columns = Columns(width: canvas.width, addressDigits: shown.first?.addressText.utf8.count ?? 4)
+    for line in shown {
+      for label in line.labels where y < canvas.height - 1 || line.address != cursorAddress(snapshot) {
+        guard y < canvas.height else { return }
+        canvas.fitted("\(label):", x: columns.label, y: y, .label)
+        y += 1
+      }
+      guard y < canvas.height else { return }
+      draw(line, snapshot, canvas, y, columns, focused: focused)
+      y += 1
+    }
+  }
+
+  /// The bytes column goes first when the pane gets narrow.
+  private struct Columns {
+    var address = 4
+    var label = 4
+    var bytes: Int?
+    var byteWidth = 0
+    var text: Int
+    init(width: Int, addressDigits: Int) {
+      text = address + addressDigits + 2
+      let spare = width - text - 24
+      if spare >= 13 {
+        bytes = text
+        byteWidth = spare >= 25 ? 20 : 12
+        text += byteWidth + 1
+      }
+    }
+  }
+
+  private func draw(
+    _ line: CodeLine, _ snapshot: SessionSnapshot, _ canvas: Canvas, _ y: Int, _ columns: Columns, focused: Bool
+  ) {
+    let isCurrent = line.address == snapshot.vcpu.rip
+    switch line.instruction.sensitivity {
+    case .none: break
+    case .sensitiveUnprivileged: canvas.text("S", x: 0, y: y, .sensitive)
+    case .privileged, .ioSensitive: canvas.text("P", x: 0, y: y, .privileged)
+    }
+    if let breakpoint = snapshot.executionBreakpoint(at: line.linear.value) {
+      canvas.put(canvas.glyphs.bullet, x: 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
+    }
+    if isCurrent { canvas.text("=>", x: 2, y: y, .changed) }
+    canvas.text(line.addressText, x: columns.address, y: y, .address)
+    if let x = columns.bytes, !line.isUnreadable {
+      canvas.fitted(line.bytesText, x: x, y: y, .bytes, limit: columns.byteWidth)
+    }
+    if line.isUnreadable {
+      canvas.fitted("no memory here", x: columns.text, y: y, .unreadable)
+    } else {
+      drawInstruction(line, canvas, y, columns)
+    }
+    if isCurrent { canvas.lay(.currentLine, row: y) }
+    if focused && line.address == cursorAddress(snapshot) && cursor != nil { canvas.lay(.selection, row: y) }
+  }
+
+  /// The instruction, and behind it the exit it makes: `out dx, al  !IO`.
+  private func drawInstruction(_ line: CodeLine, _ canvas: Canvas, _ y: Int, _ columns: Columns) {
+    let exit = CodeAdvice.exit(of: line.instruction, controls: .standard).map { "!\($0.label)" } ?? ""
+    let room = canvas.width - columns.text - (exit.isEmpty ? 0 : exit.utf8.count + 1)
+    canvas.fitted(line.instruction.text, x: columns.text, y: y, .instruction, limit: max(room, 1))
+    guard !exit.isEmpty, canvas.width - columns.text > exit.utf8.count + 8 else { return }
+    canvas.text(exit, x: canvas.width - exit.utf8.count, y: y, .exitReason)
+  }
+
+  package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse {
+    guard key.modifiers.isEmpty else { return .ignored }
+    switch key.code {
+    case .up: move(-1, snapshot)
+    case .down: move(1, snapshot)
+    case .pageUp: move(-max(rows - 1, 1), snapshot)
+    case .pageDown: move(max(rows - 1, 1), snapshot)
+    case .enter:
+      guard let target = snapshot.listing.instruction(at: cursorAddress(snapshot)).branchTarget else {
+        return .say("no direct branch under the cursor to follow")
+      }
+      go(to: target, snapshot)
+    case .escape:
+      guard cursor != nil else { return .ignored }
+      returnToInstructionPointer(snapshot)
+    default: return .ignored
+    }
+    return .handled
+  }
+
+  /// Back to the next instruction.
+  package func returnToInstructionPointer(_ snapshot: SessionSnapshot) {
+    cursor = nil
+    anchor = place(snapshot.vcpu.rip, snapshot)
+  }
+
+  package func go(to offset: UInt64, _ snapshot: SessionSnapshot) {
+    cursor = offset
+    if !isComfortable(offset) { anchor = place(offset, snapshot) }
+  }
+
+  private func move(_ distance: Int, _ snapshot: SessionSnapshot) {
+    let from = cursorAddress(snapshot)
+    let listing = snapshot.listing
+    let target: UInt64? =
+      distance < 0
+      ? listing.backward(from: from, count: -distance).first?.address
+      : listing.forward(from: from, count: distance + 1).last?.address
+    guard let target else { return }
+    cursor = target
+    guard !shown.contains(where: { $0.address == target }) || shown.last?.address == target else { return }
+    anchor = distance < 0 ? target : listing.backward(from: target, count: max(rows - 2, 1)).first?.address ?? target
+  }
+
+  package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) { move(rows, snapshot) }
+
+  package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {
+    var row = 0
+    for line in shown {
+      row += line.labels.count
+      if row >= y {
+        cursor = line.address
+        return
+      }
+      row += 1
+    }
+  }
+
+  package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool {
+    let needle = text.lowercased()
+    let from = cursorAddress(snapshot)
+    let listing = snapshot.listing
+    let lines =
+      backward
+      ? listing.backward(from: from, count: 256).reversed()
+      : Array(listing.forward(from: from, count: 2000).dropFirst())
+    guard let found = lines.first(where: { Self.searched($0).contains(needle) }) else { return false }
+    go(to: found.address, snapshot)
+    return true
+  }
+
+  private static func searched(_ line: CodeLine) -> String {
+    (line.labels.joined(separator: " ") + " " + line.instruction.text + " " + line.bytesText).lowercased()
+  }
+
+  package func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String? {
+    switch snapshot.evaluate(text) {
+    case .failure(let error): return error.description
+    case .success(let linear):
+      let state = snapshot.vcpu
+      let base = state.mode == .long64 ? 0 : state[.cs].base
+      guard linear >= base else { return "\(Format.hex(linear))h lies below the code segment at \(Format.hex(base))h" }
+      go(to: linear - base, snapshot)
+      return nil
+    }
+  }
+}

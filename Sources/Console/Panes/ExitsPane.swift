@@ -1,0 +1,104 @@
+import Session
+import TerminalUI
+import VMCore
+import X86
+
+/// The newest VM exits: reason, decoded qualification, where, who handled it, what it cost.
+package final class ExitsPane: ListPane {
+  package init() { super.init(.exits, followsEnd: true) }
+
+  package override func title(_ snapshot: SessionSnapshot) -> String {
+    isLookingBack ? "Exits (looking back: registers and memory stay those of now; End follows)" : "Exits"
+  }
+
+  package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.exits.map(\.sequence) }
+
+  /// Columns that need room go first: symbol, then handler, then the time since the exit before.
+  private struct Columns {
+    var detail: Int
+    var symbol: Int
+    var handler: Int
+    init(width: Int) {
+      symbol = width >= 110 ? 18 : 0
+      handler = width >= 70 ? 10 : 0
+      detail = max(width - 8 - 9 - 11 - 20 - 8 - handler - symbol, 8)
+    }
+  }
+
+  package override func header(width: Int) -> String? {
+    let columns = Columns(width: width)
+    var text = Format.left("   seq", 8) + Format.left("dt", 9) + Format.left("reason", 11)
+    text += Format.left("detail", columns.detail) + " " + Format.left("rip", 19)
+    if columns.symbol > 0 { text += Format.left("symbol", columns.symbol) }
+    if columns.handler > 0 { text += Format.left("handler", columns.handler) }
+    return text + Format.right("cost", 7)
+  }
+
+  package override func drawRow(
+    _ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas, y: Int, surface: StyleRole
+  ) {
+    let record = snapshot.exits[index]
+    let columns = Columns(width: canvas.width)
+    canvas.text(Format.right("#\(record.sequence)", 7), x: 0, y: y, .address)
+    let before = index > 0 ? snapshot.exits[index - 1].time : record.time
+    canvas.text("+" + Format.duration(record.time &- min(before, record.time)), x: 8, y: y, .dim, limit: 8)
+    canvas.text(record.exit.reason.label, x: 17, y: y, .exitReason, limit: 10)
+    canvas.fitted(record.detail, x: 28, y: y, limit: columns.detail)
+    var x = 28 + columns.detail + 1
+    canvas.fitted(Self.place(record), x: x, y: y, .address, limit: 18)
+    x += 19
+    if columns.symbol > 0 {
+      if let name = snapshot.symbols.name(of: record.exit.rip) {
+        canvas.fitted(name, x: x, y: y, .symbol, limit: columns.symbol - 1)
+      }
+      x += columns.symbol
+    }
+    if columns.handler > 0 {
+      canvas.fitted(record.handler.isEmpty ? "-" : record.handler, x: x, y: y, .dim, limit: columns.handler - 1)
+      x += columns.handler
+    }
+    canvas.text(record.cost == 0 ? "-" : Format.duration(record.cost), x: x, y: y, .dim)
+  }
+
+  private static func place(_ record: ExitRecord) -> String { "rip " + Format.hex(record.exit.rip, 4) }
+
+  package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String {
+    let record = snapshot.exits[index]
+    return "\(record.exit.reason.label) \(record.detail) \(Self.place(record)) \(record.handler)"
+  }
+
+  package override func detailRows(height: Int) -> Int { height >= 12 ? 3 : height >= 7 ? 1 : 0 }
+
+  package override func drawDetail(_ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas) {
+    let record = snapshot.exits[index]
+    let number = record.exit.reason.rawValue
+    let source = number < 256 ? "SDM basic exit reason \(number)" : "Ringside's own reason \(number)"
+    canvas.fitted(
+      "> #\(record.sequence) \(record.exit.reason.label): \(record.detail)", x: 1, y: 0, .value)
+    guard canvas.height >= 3 else { return }
+    let length = record.exit.instructionLength
+    canvas.fitted(
+      "  \(source), vcpu \(record.exit.vcpu), after \(Format.grouped(record.exit.instructionCount)) instructions, "
+        + "instruction of \(length) byte\(length == 1 ? "" : "s") at \(Self.place(record))",
+      x: 1, y: 1, .dim)
+    let handler = record.handler.isEmpty ? "nobody claimed it" : "handled by \(record.handler)"
+    let cost = record.cost == 0 ? "" : ", \(Format.duration(record.cost)) until the guest went on"
+    canvas.fitted("  \(handler)\(cost)", x: 1, y: 2, .dim)
+  }
+
+  package override func emptyText(_ snapshot: SessionSnapshot) -> String {
+    "no exits yet: press e to run to the first"
+  }
+
+  package override func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse {
+    guard key.code == .enter, let index else { return .ignored }
+    let record = snapshot.exits[index]
+    select(record.sequence)
+    return .show(record.exit.rip, in: .code)
+  }
+
+  /// The reason of the row keys act on, for "to the next exit of this reason".
+  package func currentReason(_ snapshot: SessionSnapshot) -> ExitReason? {
+    currentIndex(identities(snapshot)).map { snapshot.exits[$0].exit.reason }
+  }
+}

@@ -1,0 +1,39 @@
+import Session
+import TerminalUI
+
+/// The newest hypercalls in words.
+package final class HypercallsPane: ListPane {
+  package init() { super.init(.hypercalls, followsEnd: true) }
+
+  package override func title(_ snapshot: SessionSnapshot) -> String {
+    isLookingBack ? "Hypercalls (looking back; End follows)" : "Hypercalls"
+  }
+
+  package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.hypercalls.map(\.sequence) }
+
+  package override func header(width: Int) -> String? {
+    "   seq  " + Format.left("time", 9) + Format.left("rip", 18) + "call"
+  }
+
+  package override func drawRow(
+    _ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas, y: Int, surface: StyleRole
+  ) {
+    let record = snapshot.hypercalls[index]
+    canvas.text(Format.right("#\(record.sequence)", 7), x: 0, y: y, .address)
+    canvas.text(Format.duration(record.time), x: 8, y: y, .dim, limit: 8)
+    canvas.text(Format.hex(record.rip, 4), x: 17, y: y, .address, limit: 17)
+    let failed = record.result >> 63 == 1
+    canvas.fitted(record.text, x: 35, y: y, failed ? .error : .hypercall)
+  }
+
+  package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String { snapshot.hypercalls[index].text }
+
+  package override func emptyText(_ snapshot: SessionSnapshot) -> String {
+    "no hypercalls yet: press h to run to the first"
+  }
+
+  package override func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse {
+    guard key.code == .enter, let index else { return .ignored }
+    return .show(snapshot.hypercalls[index].rip, in: .code)
+  }
+}

@@ -1,0 +1,85 @@
+import Session
+import TerminalUI
+import X86
+
+/// The first row: what runs, where, how fast. Parts give way by importance; it never overflows.
+package enum StatusLine {
+  private struct Part {
+    var text: String
+    var role: StyleRole = .status
+    /// The lowest goes first.
+    var importance: Int
+  }
+
+  /// `RUNNING`, `STOPPED #1842 IO`, ...
+  package static func phaseText(_ snapshot: SessionSnapshot) -> String {
+    switch snapshot.phase {
+    case .created: "READY"
+    case .running: "RUNNING"
+    case .paused: "STOPPED\(reasonText(snapshot))"
+    case .idle: "IDLE"
+    case .ended(let status): "ENDED \(status)"
+    }
+  }
+
+  private static func reasonText(_ snapshot: SessionSnapshot) -> String {
+    switch snapshot.stop {
+    case .breakpoint(let number): " breakpoint \(number)"
+    case .exit(let reason): " #\(snapshot.exits.last?.sequence ?? 0) \(reason.label)"
+    case .hypercall(let number): " hypercall \(Format.hex(number))h"
+    case .interrupt(let vector): " interrupt \(Format.hex(UInt64(vector), 2))h"
+    case .exception(let vector): " \(Exception(rawValue: vector)?.mnemonic ?? "exception \(vector)")"
+    case .tripleFault: " triple fault"
+    case .unknownInstruction: " unknown instruction"
+    case .haltedForGood: " halted"
+    case .limit: " limit"
+    case .error: " error"
+    case .created, .pause, .step, .shutdown, .reset, .guestExit: ""
+    }
+  }
+
+  private static func parts(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool) -> [Part] {
+    let state = snapshot.vcpu
+    let running = snapshot.isLive
+    let phaseRole: StyleRole = running ? .statusRunning : .statusStopped
+    var parts = [
+      Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70),
+      Part(text: snapshot.guestName, importance: 50),
+      Part(text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: 40),
+      Part(text: "\(state.mode.name) CPL\(state.cpl)", importance: 90),
+      Part(text: phaseText(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, importance: 100),
+    ]
+    if let count { parts.append(Part(text: "count \(count)", role: .helpKey, importance: 95)) }
+    if running {
+      parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
+      parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 64))
+    }
+    parts.append(Part(text: "exits \(Format.grouped(snapshot.exitCount))", importance: 55))
+    parts.append(Part(text: "icount \(Format.grouped(snapshot.instructionCount))", importance: 60))
+    parts.append(Part(text: "t \(Format.duration(snapshot.virtualTime))", importance: 45))
+    if snapshot.droppedEvents > 0 {
+      parts.append(Part(text: "\(Format.short(Double(snapshot.droppedEvents))) not shown", importance: 30))
+    }
+    return parts
+  }
+
+  package static func draw(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool, on canvas: Canvas) {
+    canvas.fill(.status)
+    var parts = parts(snapshot, count: count, quiet: quiet)
+    func width() -> Int { parts.reduce(parts.count * 3 - 1) { $0 + CharacterWidth.of($1.text) } }
+    while parts.count > 1, width() > canvas.width,
+      let least = parts.indices.min(by: { parts[$0].importance < parts[$1].importance })
+    {
+      parts.remove(at: least)
+    }
+    var x = 1
+    for (index, part) in parts.enumerated() {
+      if index > 0 {
+        canvas.put(canvas.glyphs.vertical, x: x, y: 0, .status)
+        x += 2
+      }
+      canvas.fitted(part.text, x: x, y: 0, part.role)
+      x += CharacterWidth.of(part.text) + 1
+    }
+  }
+}

@@ -1,0 +1,189 @@
+/// Where panes go: a tree of rows and columns with sizes given by rules, so that every size of terminal
+/// gets a layout without being named.
+package indirect enum LayoutNode<ID: Hashable & Sendable>: Sendable {
+  case leaf(LayoutLeaf<ID>)
+  /// Children side by side, left to right.
+  case columns([LayoutNode])
+  /// Children above each other.
+  case rows([LayoutNode])
+
+  fileprivate var leaves: [LayoutLeaf<ID>] {
+    switch self {
+    case .leaf(let leaf): [leaf]
+    case .columns(let children), .rows(let children): children.flatMap(\.leaves)
+    }
+  }
+}
+
+/// A place for one pane, or for several as tabs.
+package struct LayoutLeaf<ID: Hashable & Sendable>: Sendable {
+  /// The panes that live here, the first in front.
+  package var panes: [ID]
+  /// Least size, title included.
+  package var minimum: Size
+  /// More than this is not used; it goes to the neighbours.
+  package var maximum: Size
+  /// Share of what is left after the minima.
+  package var weight: Int
+  /// Where there is not room for all, the lowest goes first; `Int.max` never goes.
+  package var priority: Int
+  /// Panes of leaves that had to go become tabs here.
+  package var adopts: Bool
+  /// Whether a title row stands on top.
+  package var titled: Bool
+
+  package init(
+    _ panes: [ID], minimum: Size, maximum: Size = Size(width: 100_000, height: 100_000), weight: Int = 1,
+    priority: Int = Int.max, adopts: Bool = false, titled: Bool = true
+  ) {
+    self.panes = panes
+    self.minimum = minimum
+    self.maximum = maximum
+    self.weight = weight
+    self.priority = priority
+    self.adopts = adopts
+    self.titled = titled
+  }
+}
+
+/// A leaf that got its place.
+package struct LayoutPlacement<ID: Hashable & Sendable>: Equatable, Sendable {
+  package var panes: [ID]
+  /// The row above the content; empty where there is no title.
+  package var title: Region
+  package var content: Region
+}
+
+package struct LayoutResult<ID: Hashable & Sendable>: Equatable, Sendable {
+  package var placements: [LayoutPlacement<ID>]
+  /// Vertical lines, one column wide, between columns.
+  package var separators: [Region]
+
+  package func placement(of pane: ID) -> LayoutPlacement<ID>? { placements.first { $0.panes.contains(pane) } }
+}
+
+package enum LayoutSolver {
+  /// Places the tree in a region. Leaves come in by priority as long as the minima fit; what still does
+  /// not fit (a region smaller than the leaves that never go) is cut.
+  package static func solve<ID>(_ tree: LayoutNode<ID>, in region: Region) -> LayoutResult<ID> {
+    func fits(_ node: LayoutNode<ID>) -> Bool {
+      let needed = minimum(node)
+      return needed.width <= region.width && needed.height <= region.height
+    }
+    var out = tree.leaves.filter { $0.priority < Int.max }.map(\.panes)
+    for leaf in tree.leaves.filter({ $0.priority < Int.max }).sorted(by: { $0.priority > $1.priority }) {
+      let without = out.filter { $0 != leaf.panes }
+      if let candidate = removing(without, from: tree), fits(candidate) { out = without }
+    }
+    let homeless = out.flatMap { $0 }
+    let node = removing(out, from: tree)
+    var result = LayoutResult<ID>(placements: [], separators: [])
+    guard let kept = node else { return result }
+    place(adopting(homeless, in: kept), region, &result)
+    return result
+  }
+
+  private static func minimum<ID>(_ node: LayoutNode<ID>) -> Size {
+    switch node {
+    case .leaf(let leaf): return leaf.minimum
+    case .columns(let children):
+      let sizes = children.map(minimum)
+      let width = sizes.reduce(max(children.count - 1, 0)) { $0 + $1.width }
+      return Size(width: width, height: sizes.map(\.height).max() ?? 0)
+    case .rows(let children):
+      let sizes = children.map(minimum)
+      return Size(width: sizes.map(\.width).max() ?? 0, height: sizes.reduce(0) { $0 + $1.height })
+    }
+  }
+
+  private static func maximum<ID>(_ node: LayoutNode<ID>) -> Size {
+    switch node {
+    case .leaf(let leaf): return leaf.maximum
+    case .columns(let children):
+      let sizes = children.map(maximum)
+      return Size(width: sizes.reduce(0) { $0 + $1.width }, height: sizes.map(\.height).max() ?? 0)
+    case .rows(let children):
+      let sizes = children.map(maximum)
+      return Size(width: sizes.map(\.width).max() ?? 0, height: sizes.reduce(0) { $0 + $1.height })
+    }
+  }
+
+  private static func weight<ID>(_ node: LayoutNode<ID>) -> Int { node.leaves.map(\.weight).max() ?? 1 }
+
+  private static func removing<ID>(_ leaves: [[ID]], from node: LayoutNode<ID>) -> LayoutNode<ID>? {
+    switch node {
+    case .leaf(let leaf): return leaves.contains(leaf.panes) ? nil : node
+    case .columns(let children):
+      let kept = children.compactMap { removing(leaves, from: $0) }
+      return kept.isEmpty ? nil : .columns(kept)
+    case .rows(let children):
+      let kept = children.compactMap { removing(leaves, from: $0) }
+      return kept.isEmpty ? nil : .rows(kept)
+    }
+  }
+
+  private static func adopting<ID>(_ panes: [ID], in node: LayoutNode<ID>) -> LayoutNode<ID> {
+    switch node {
+    case .leaf(var leaf):
+      if leaf.adopts { leaf.panes += panes.filter { !leaf.panes.contains($0) } }
+      return .leaf(leaf)
+    case .columns(let children): return .columns(children.map { adopting(panes, in: $0) })
+    case .rows(let children): return .rows(children.map { adopting(panes, in: $0) })
+    }
+  }
+
+  private static func place<ID>(_ node: LayoutNode<ID>, _ region: Region, _ result: inout LayoutResult<ID>) {
+    switch node {
+    case .leaf(let leaf):
+      let titleHeight = leaf.titled ? 1 : 0
+      result.placements.append(
+        LayoutPlacement(
+          panes: leaf.panes, title: leaf.titled ? region.row(0) : Region(x: region.x, y: region.y, width: 0, height: 0),
+          content: region.dropTop(titleHeight)))
+    case .columns(let children):
+      let widths = distribute(
+        region.width - max(children.count - 1, 0), minima: children.map { minimum($0).width },
+        maxima: children.map { maximum($0).width }, weights: children.map(weight))
+      var x = region.x
+      for (index, child) in children.enumerated() {
+        place(child, Region(x: x, y: region.y, width: widths[index], height: region.height).intersection(region), &result)
+        x += widths[index]
+        if index + 1 < children.count {
+          result.separators.append(Region(x: x, y: region.y, width: 1, height: region.height).intersection(region))
+          x += 1
+        }
+      }
+    case .rows(let children):
+      let heights = distribute(
+        region.height, minima: children.map { minimum($0).height }, maxima: children.map { maximum($0).height },
+        weights: children.map(weight))
+      var y = region.y
+      for (index, child) in children.enumerated() {
+        place(child, Region(x: region.x, y: y, width: region.width, height: heights[index]).intersection(region), &result)
+        y += heights[index]
+      }
+    }
+  }
+
+  /// Minima first, then the rest by weight up to the maxima; what nobody may take goes to the heaviest.
+  private static func distribute(_ total: Int, minima: [Int], maxima: [Int], weights: [Int]) -> [Int] {
+    var sizes = minima
+    var left = total - minima.reduce(0, +)
+    guard left > 0, !sizes.isEmpty else { return sizes }
+    var open = Set(sizes.indices.filter { sizes[$0] < maxima[$0] })
+    while left > 0, !open.isEmpty {
+      let sum = open.reduce(0) { $0 + weights[$1] }
+      guard sum > 0 else { break }
+      let round = left
+      for index in sizes.indices where open.contains(index) {
+        let share = max(round * weights[index] / sum, 1)
+        let taken = min(share, maxima[index] - sizes[index], left)
+        sizes[index] += taken
+        left -= taken
+        if sizes[index] >= maxima[index] { open.remove(index) }
+      }
+    }
+    if left > 0, let heaviest = weights.indices.max(by: { weights[$0] < weights[$1] }) { sizes[heaviest] += left }
+    return sizes
+  }
+}

@@ -1,0 +1,57 @@
+import Console
+import TerminalUI
+import Testing
+
+struct GoldenTests {
+  static let sizes = [(80, 24), (120, 40), (200, 60)]
+
+  @Test("the whole screen", arguments: sizes)
+  func screens(_ width: Int, _ height: Int) throws {
+    expectGolden(Desk(try Fixture.realMode(), width: width, height: height).screen, "screen-\(width)x\(height)")
+    expectGolden(
+      Desk(try Fixture.realMode(), width: width, height: height, glyphs: .unicode).screen,
+      "screen-\(width)x\(height)-unicode")
+  }
+
+  @Test("the other layouts", arguments: [ConsoleLayout.monitor, .guest], sizes)
+  func layouts(_ layout: ConsoleLayout, _ size: (Int, Int)) throws {
+    let desk = Desk(try Fixture.realMode(), width: size.0, height: size.1, layout: layout)
+    expectGolden(desk.screen, "layout-\(layout.rawValue)-\(size.0)x\(size.1)")
+  }
+
+  @Test("every pane zoomed", arguments: PaneID.allCases.filter { !$0.isFrame }, sizes)
+  func panes(_ pane: PaneID, _ size: (Int, Int)) throws {
+    let desk = Desk(try Fixture.realMode(), width: size.0, height: size.1)
+    if let digit = pane.digit { desk.type("\(digit)") }
+    if pane == .registers { desk.press(Key(.function(2))) }
+    desk.type("z")
+    expectGolden(desk.screen, "pane-\(pane.tabName)-\(size.0)x\(size.1)")
+  }
+
+  @Test("a triple fault in long mode, nothing mapped", arguments: sizes)
+  func unmapped(_ width: Int, _ height: Int) throws {
+    expectGolden(Desk(try Fixture.longModeUnmapped(), width: width, height: height).screen, "unmapped-\(width)x\(height)")
+  }
+
+  @Test("the key sheet", arguments: sizes)
+  func help(_ width: Int, _ height: Int) throws {
+    let desk = Desk(try Fixture.realMode(), width: width, height: height)
+    desk.press(Key(.function(1)))
+    expectGolden(desk.screen, "help-\(width)x\(height)")
+  }
+
+  @Test func `a running guest`() throws {
+    var snapshot = try Fixture.realMode()
+    snapshot.phase = .running
+    snapshot.stopSentence = ""
+    snapshot.mips = 123.4
+    snapshot.exitsPerSecond = 12_400
+    expectGolden(Desk(snapshot).screen, "running-80x24")
+  }
+
+  @Test func `an explanation`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.type("?")
+    expectGolden(desk.screen, "explain-80x24")
+  }
+}

@@ -1,0 +1,211 @@
+import Console
+import Foundation
+import TerminalUI
+import Testing
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// A pseudo-terminal whose other end is read all the time.
+final class PseudoTerminal: @unchecked Sendable {
+  let master: Int32
+  let slave: Int32
+  let path: String
+  private let lock = NSLock()
+  private var bytes: [UInt8] = []
+
+  init?(width: UInt16 = 80, height: UInt16 = 24) {
+    master = posix_openpt(O_RDWR | O_NOCTTY)
+    guard master >= 0, grantpt(master) == 0, unlockpt(master) == 0, let name = ptsname(master) else { return nil }
+    path = String(cString: name)
+    slave = open(path, O_RDWR | O_NOCTTY)
+    guard slave >= 0 else { return nil }
+    var size = winsize(ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0)
+    _ = ioctl(slave, UInt(TIOCSWINSZ), &size)
+    let thread = Thread { [self] in
+      var buffer = [UInt8](repeating: 0, count: 65536)
+      while true {
+        let count = read(master, &buffer, buffer.count)
+        guard count > 0 else { return }
+        lock.withLock { bytes += buffer[..<count] }
+      }
+    }
+    thread.start()
+  }
+
+  /// Everything the program wrote, once it has been quiet for a moment.
+  var output: String {
+    usleep(50_000)
+    return String(decoding: lock.withLock { bytes }, as: UTF8.self)
+  }
+
+  func type(_ text: String) { _ = write(master, text, text.utf8.count) }
+
+  /// Lines are edited and echoed by the kernel: how a shell wants its terminal back.
+  var isCooked: Bool {
+    var mode = termios()
+    tcgetattr(slave, &mode)
+    return mode.c_lflag & UInt32(ICANON) != 0 && mode.c_lflag & UInt32(ECHO) != 0
+  }
+
+  /// In the child: makes the terminal at `path` standard input and output.
+  static func adopt(_ path: String) {
+    let descriptor = open(path, O_RDWR | O_NOCTTY)
+    dup2(descriptor, STDIN_FILENO)
+    dup2(descriptor, STDOUT_FILENO)
+  }
+}
+
+/// What a console does with a real terminal. The program under test is a child process on a
+/// pseudo-terminal; the parent looks at what it left.
+@Suite(.serialized) struct TerminalRestoreTests {
+  private static let enter = "\u{1B}[?1049h"
+  private static let leave = "\u{1B}[?1049l"
+
+  private func expectRestored(_ terminal: PseudoTerminal, _ comment: Comment) {
+    let output = terminal.output
+    #expect(output.contains(Self.enter), comment)
+    #expect(output.contains("the guest"), comment)
+    let tail = output.range(of: Self.leave, options: .backwards)
+    #expect(tail != nil && output.range(of: Self.enter, options: .backwards)?.lowerBound ?? output.endIndex < tail?.lowerBound ?? output.startIndex, comment)
+    #expect(output.contains("\u{1B}[?1006l"), comment)
+    #expect(terminal.isCooked, comment)
+  }
+
+  @Test("a crash gives the terminal back", arguments: [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP])
+  func crash(_ signal: Int32) async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    await #expect(processExitsWith: .signal(signal)) { [path = path as String, signal = signal as Int32] in
+      PseudoTerminal.adopt(path)
+      try Child.draw()
+      raise(signal)
+    }
+    expectRestored(terminal, "signal \(signal)")
+  }
+
+  @Test func `a fault of our own code gives the terminal back`() async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    await #expect(processExitsWith: .failure) { [path = path as String] in
+      PseudoTerminal.adopt(path)
+      try Child.draw()
+      let nowhere = UnsafeMutablePointer<Int>(bitPattern: 8)
+      nowhere?.pointee = 1
+    }
+    expectRestored(terminal, "fault")
+  }
+
+  @Test("a signal to end gives the terminal back", arguments: [SIGTERM, SIGHUP, SIGINT, SIGQUIT])
+  func end(_ signal: Int32) async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    await #expect(processExitsWith: .exitCode(128 + signal)) { [path = path as String, signal = signal as Int32] in
+      PseudoTerminal.adopt(path)
+      Thread {
+        usleep(200_000)
+        kill(getpid(), signal)
+      }.start()
+      exit(try Child.runConsole())
+    }
+    expectRestored(terminal, "signal \(signal)")
+  }
+
+  @Test func `a second signal ends a program that hangs`() async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    await #expect(processExitsWith: .signal(SIGTERM)) { [path = path as String] in
+      PseudoTerminal.adopt(path)
+      try Child.draw()
+      kill(getpid(), SIGTERM)
+      kill(getpid(), SIGTERM)
+    }
+    expectRestored(terminal, "hang")
+  }
+
+  @Test func `quitting gives the terminal back`() async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    Thread {
+      usleep(500_000)
+      terminal.type("\u{1B}[Bz\u{1B}")
+      usleep(200_000)
+      terminal.type("q")
+    }.start()
+    await #expect(processExitsWith: .exitCode(0)) { [path = path as String] in
+      PseudoTerminal.adopt(path)
+      exit(try Child.runConsole())
+    }
+    expectRestored(terminal, "quit")
+  }
+
+  @Test func `suspending gives the terminal back and resuming takes it again`() async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    await #expect(processExitsWith: .exitCode(0)) { [path = path as String] in
+      PseudoTerminal.adopt(path)
+      let own = try Child.draw()
+      Child.shell("sleep 0.4; kill -CONT \(getpid())")
+      own.suspend()
+      exit(own.events(wake: nil, milliseconds: 1000).contains(.resume) ? 0 : 1)
+    }
+    let output = terminal.output
+    #expect(output.components(separatedBy: Self.enter).count == 3)
+    #expect(output.components(separatedBy: Self.leave).count >= 2)
+  }
+
+  @Test func `a resize is noticed and drawn`() async throws {
+    let terminal = try #require(PseudoTerminal())
+    let path = terminal.path
+    await #expect(processExitsWith: .exitCode(0)) { [path = path as String] in
+      PseudoTerminal.adopt(path)
+      let own = try Child.draw()
+      var size = winsize(ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0)
+      _ = ioctl(STDIN_FILENO, UInt(TIOCSWINSZ), &size)
+      raise(SIGWINCH)
+      let events = own.events(wake: nil, milliseconds: 1000)
+      let isRight = events == [.resize] && own.size == Size(width: 120, height: 40)
+      own.close()
+      exit(isRight ? 0 : 1)
+    }
+    #expect(terminal.isCooked)
+  }
+
+  @Test func `without a terminal one line says what to do`() {
+    let error = #expect(throws: TerminalError.self) {
+      try CursesTerminal(environment: ["TERM": "no-such-terminal"])
+    }
+    #expect(error?.description.contains("\n") == false)
+    #expect(error?.remedy != nil)
+  }
+}
+
+/// What the child processes do.
+enum Child {
+  static let environment = ["TERM": "xterm-256color", "LANG": "C.UTF-8"]
+
+  @discardableResult
+  static func draw() throws -> CursesTerminal {
+    let terminal = try CursesTerminal(environment: environment)
+    let buffer = CellBuffer(terminal.size)
+    Canvas(buffer).text("the guest", x: 3, y: 3)
+    _ = terminal.present(buffer, theme: .plain, cursor: nil)
+    return Unmanaged.passRetained(terminal).takeUnretainedValue()
+  }
+
+  static func runConsole() throws -> Int32 {
+    var snapshot = try Fixture.realMode()
+    snapshot.stopSentence = "the guest stands still"
+    return Console.run(
+      session: FakeSession(snapshot), theme: "dark", layout: nil, themeDirectories: [Fixture.themes],
+      environment: environment)
+  }
+
+  static func shell(_ script: String) {
+    var process = pid_t()
+    let words = ["/bin/sh", "-c", script]
+    var arguments = words.map { strdup($0) } + [nil]
+    posix_spawn(&process, "/bin/sh", nil, nil, &arguments, environ)
+  }
+}

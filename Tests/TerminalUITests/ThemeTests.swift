@@ -1,0 +1,122 @@
+import TerminalUI
+import Testing
+
+struct ThemeTests {
+  @Test func `a missing role takes its fallback's look, in the end the text's`() throws {
+    let theme = try ThemeFile.parse(
+      "[roles]\ntext = { fg = \"white\" }\nbreakpoint = { fg = \"red\", bold = true }", name: "t")
+    #expect(theme.style(.privileged).foreground == .indexed(1))
+    #expect(theme.style(.bar).foreground == .indexed(7))
+    #expect(!theme.defines(.bar))
+  }
+
+  @Test func `every fallback chain ends`() {
+    for role in StyleRole.allCases {
+      var steps = 0
+      var now: StyleRole? = role
+      while let next = now?.fallback {
+        now = next
+        steps += 1
+        #expect(steps < 10, "\(role.name)")
+        if steps >= 10 { break }
+      }
+    }
+  }
+
+  @Test func `role names and roles are one to one`() {
+    for role in StyleRole.allCases { #expect(StyleRole(name: role.name) == role) }
+    #expect(StyleRole.titleFocused.name == "title-focused")
+  }
+
+  @Test(arguments: [
+    ("[roles", "t:1:"), ("x = 1", "expected a table [roles]"), ("[roles]\nnope = {}", "roles.nope: no such role"),
+    ("[roles]\ntext = 3", "roles.text: expected a table"), ("[roles]\ntext = { fg = \"puce\" }", "roles.text.fg: expected"),
+    ("[roles]\ntext = { bold = 1 }", "roles.text.bold: expected true or false"),
+    ("[roles]\ntext = { weight = 1 }", "roles.text.weight: expected fg, bg"),
+    ("[palette]\na = \"b\"\n[roles]", "palette.a: expected a colour"),
+  ])
+  func `a broken file is one line that names the place`(_ text: String, _ expected: String) {
+    let error = #expect(throws: ThemeError.self) { try ThemeFile.parse(text, name: "t") }
+    let line = error?.description ?? ""
+    #expect(line.contains(expected))
+    #expect(!line.contains("\n"))
+  }
+
+  @Test(arguments: ["dark", "light"])
+  func `the themes that come with the program are whole`(_ name: String) throws {
+    let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let theme = try ThemeFile.load(path: "/\(root)/Themes/\(name).toml")
+    #expect(theme.name == name)
+    for role in StyleRole.allCases where role != .vga { #expect(theme.defines(role), "\(role.name)") }
+  }
+
+  @Test func `colours are reduced to what the terminal shows`() {
+    let orange = Color.rgb(255, 135, 0)
+    #expect(orange.reduced(to: .trueColor) == orange)
+    #expect(orange.reduced(to: .palette256) == .indexed(208))
+    #expect(Color.rgb(250, 5, 5).reduced(to: .sixteen) == .indexed(9))
+    #expect(Color.rgb(250, 5, 5).reduced(to: .eight) == .indexed(1))
+    #expect(orange.reduced(to: .monochrome) == .terminal)
+  }
+
+  @Test(arguments: [
+    (["NO_COLOR": "1", "COLORTERM": "truecolor"], 256, ColorDepth.monochrome), (["NO_COLOR": ""], 256, .palette256),
+    (["COLORTERM": "24bit"], 8, .trueColor), ([:], 16, .sixteen), ([:], 8, .eight), ([:], -1, .monochrome),
+    (["TERM": "dumb", "COLORTERM": "truecolor"], 8, .monochrome), ([:], 1 << 24, .trueColor),
+  ])
+  func `the depth follows the environment, then terminfo`(
+    _ environment: [String: String], _ colors: Int, _ depth: ColorDepth
+  ) {
+    #expect(ColorDepth.detect(environment: environment, terminfoColors: colors, direct: false) == depth)
+  }
+
+  @Test func `without colours attributes tell roles apart`() {
+    var cell = Cell(0x41, role: .text, surface: .selection)
+    #expect(Theme.plain.style(of: cell, depth: .trueColor).attributes.contains(.reverse))
+    cell.surface = .text
+    cell.role = .changed
+    #expect(Theme.plain.style(of: cell, depth: .monochrome).attributes.contains(.bold))
+  }
+}
+
+struct LayoutTests {
+  private let tree: LayoutNode<String> = .rows([
+    .leaf(LayoutLeaf(["top"], minimum: Size(width: 1, height: 1), maximum: Size(width: 1000, height: 1), titled: false)),
+    .columns([
+      .leaf(LayoutLeaf(["a"], minimum: Size(width: 20, height: 5), adopts: true)),
+      .leaf(LayoutLeaf(["b"], minimum: Size(width: 20, height: 5), priority: 2)),
+    ]),
+    .leaf(LayoutLeaf(["c"], minimum: Size(width: 20, height: 5), priority: 1)),
+  ])
+
+  private func solve(_ width: Int, _ height: Int) -> LayoutResult<String> {
+    LayoutSolver.solve(tree, in: Region(x: 0, y: 0, width: width, height: height))
+  }
+
+  @Test func `with room everything has its place`() {
+    let result = solve(60, 20)
+    #expect(result.placements.map(\.panes) == [["top"], ["a"], ["b"], ["c"]])
+    #expect(result.separators.count == 1)
+  }
+
+  @Test func `without room the lowest priority becomes a tab`() {
+    #expect(solve(60, 8).placements.map(\.panes) == [["top"], ["a", "c"], ["b"]])
+    #expect(solve(30, 20).placements.map(\.panes) == [["top"], ["a", "b"], ["c"]])
+    #expect(solve(30, 8).placements.map(\.panes) == [["top"], ["a", "b", "c"]])
+  }
+
+  @Test func `at every size places fill the region and do not overlap`() {
+    for width in stride(from: 20, through: 200, by: 7) {
+      for height in stride(from: 6, through: 70, by: 3) {
+        let result = solve(width, height)
+        var covered = [Int](repeating: 0, count: width * height)
+        let regions = result.placements.flatMap { [$0.title, $0.content] } + result.separators
+        for region in regions where !region.isEmpty {
+          for y in region.y..<region.endY { for x in region.x..<region.endX { covered[y * width + x] += 1 } }
+        }
+        let isExact = covered.allSatisfy { $0 == 1 }
+        #expect(isExact, "\(width)x\(height)")
+      }
+    }
+  }
+}
