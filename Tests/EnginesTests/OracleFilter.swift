@@ -7,7 +7,7 @@ enum OracleFilter {
       ZYDIS_ISA_SET_I86, ZYDIS_ISA_SET_I186, ZYDIS_ISA_SET_I386, ZYDIS_ISA_SET_I486, ZYDIS_ISA_SET_I486REAL,
       ZYDIS_ISA_SET_PENTIUMREAL, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_CMOV, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_X87,
       ZYDIS_ISA_SET_LAHF, ZYDIS_ISA_SET_LONGMODE, ZYDIS_ISA_SET_CMPXCHG16B, ZYDIS_ISA_SET_FAT_NOP,
-      ZYDIS_ISA_SET_PREFETCH_NOP, ZYDIS_ISA_SET_SSE, ZYDIS_ISA_SET_SSE2, ZYDIS_ISA_SET_SSE2MMX,
+      ZYDIS_ISA_SET_SSE, ZYDIS_ISA_SET_SSE2, ZYDIS_ISA_SET_SSE2MMX,
       ZYDIS_ISA_SET_SSEMXCSR, ZYDIS_ISA_SET_SSE_PREFETCH, ZYDIS_ISA_SET_PENTIUMMMX, ZYDIS_ISA_SET_CLFSH,
     ].map { $0.rawValue })
 
@@ -54,6 +54,10 @@ enum OracleFilter {
         if operand.mem.segment == ZYDIS_REGISTER_FS || operand.mem.segment == ZYDIS_REGISTER_GS { return false }
       }
     }
+    // LOOPcc heeds REP prefixes on some processors; they are reserved there.
+    let isLoop = instruction.mnemonic == ZYDIS_MNEMONIC_LOOPE || instruction.mnemonic == ZYDIS_MNEMONIC_LOOPNE
+    let isPrefixed = instruction.raw.prefixes.0.value | 1 == 0xF3 || instruction.raw.prefixes.1.value | 1 == 0xF3
+    if isLoop && isPrefixed { return false }
     return !leavesResultUndefined(instruction, operands)
   }
 

@@ -172,7 +172,8 @@ extension Translator {
     let to = sizeLog2(0)
     let signed = instruction.mnemonic != ZYDIS_MNEMONIC_MOVZX
     if to == 1 || from == to {
-      if from == to { return binary(.mov8rr) }
+      // MOVSXD of 16 bits moves a word, whatever the decoder says of its source.
+      if from == to || instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD { return binary(.mov8rr) }
       return rareReading(signed ? .movsx16 : .movzx16)
     }
     let table: [Op] =
@@ -569,6 +570,7 @@ extension Translator {
       op.flags |= UInt8(truncatingIfNeeded: (Int(instruction.address_width) / 8).trailingZeroBitCount) << 6
       finish(op)
     case .enter:
+      op.base = UInt8(Slot.rsp * 8)
       op.imm = Int64(operands[0].imm.value.u & 0xFFFF)
       op.disp = Int64(operands[1].imm.value.u & 0xFF)
       emit(op)
