@@ -14,6 +14,8 @@ struct OracleCase {
   /// C0..C3 of the x87 status word left undefined, at their places.
   var undefinedStatus: UInt16 = 0
   var disassembly: [String] = []
+  /// A branch may leave out instructions.
+  var branches = false
 }
 
 /// Draws instruction sequences and states for the oracle.
@@ -146,6 +148,7 @@ struct OracleGenerator {
     guard noteFlags(instruction) else { return nil }
     steer(instruction, operands, &result, at: offset)
     if instruction.attributes & ZYDIS_ATTRIB_IS_RELATIVE != 0, instruction.raw.imm.0.is_relative != 0 {
+      draft.branches = true
       result.branch = (Int(instruction.raw.imm.0.offset), Int(instruction.raw.imm.0.size) / 8)
     }
     draft.disassembly.append(text(result.bytes, at: offset))

@@ -98,11 +98,12 @@ extension UnsafeMutablePointer<CPU> {
       var b = try mmxSource(o)
       var control = hostControl
       chost_sse_from_mmx(detail.stub, &a, &b, &control)
-      try settle(control & MXCSR.flags)
-      self[xmm: dst] = a
       // From memory no MMX register is involved, and MMX state is not entered. SDM 2A says so of CVTPI2PD;
       // processors do the same for CVTPI2PS.
-      if o.pointee.flags & MicroOp.hasMemory != 0 { return }
+      if o.pointee.flags & MicroOp.hasMemory == 0 { enterMMX() }
+      try settle(control & MXCSR.flags)
+      self[xmm: dst] = a
+      return
     default: preconditionFailure("an MMX micro-op without a body")
     }
     enterMMX()

@@ -636,26 +636,22 @@ extension Translator {
     return true
   }
 
-  /// Like `address`, with the value in `Slot.temporary` added to the offset.
+  /// Like `address`, with the value in `Slot.temporary` added to the offset: it takes the index's place,
+  /// after the index itself was added to it.
   private mutating func addressWithTemporary(
     _ operand: ZydisDecodedOperand, _ op: inout MicroOp, size: Int, write: Bool
   ) {
-    var lea = MicroOp(.integer)
-    lea.aux = IntegerOp.addOffset.rawValue
     let m = operand.mem
-    lea.base = Self.slotOffset(m.base == ZYDIS_REGISTER_RIP ? ZYDIS_REGISTER_NONE : m.base)
-    if m.index != ZYDIS_REGISTER_NONE, m.index != ZYDIS_REGISTER_AL { lea.index = Self.slotOffset(m.index) }
-    lea.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
-    lea.disp = m.disp.has_displacement != 0 ? m.disp.value : 0
-    if m.base == ZYDIS_REGISTER_RIP { lea.disp = Int64(bitPattern: nextRIP &+ UInt64(bitPattern: lea.disp)) }
-    emit(lea)
-    var flat = operand
-    flat.mem.base = ZYDIS_REGISTER_NONE
-    flat.mem.index = ZYDIS_REGISTER_NONE
-    flat.mem.disp.has_displacement = 0
-    temporaryBase = true
-    address(flat, &op, size: size, write: write)
-    temporaryBase = false
+    if m.index != ZYDIS_REGISTER_NONE, m.index != ZYDIS_REGISTER_AL {
+      var add = MicroOp(.integer)
+      add.aux = IntegerOp.addOffset.rawValue
+      add.index = Self.slotOffset(m.index)
+      add.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
+      emit(add)
+    }
+    temporaryIndex = true
+    address(operand, &op, size: size, write: write)
+    temporaryIndex = false
   }
 
   private mutating func string(_ operation: StringOp) -> Bool {
