@@ -82,6 +82,10 @@ package final class RegistersPane: Pane {
       for part in flags(now, before) { row.add(part.0, part.1) }
     }
     row.add("CPL\(now.cpl)", .value)
+    if width < 80 {
+      // The flags in words have rows of their own, which a low pane cuts: here are those that are set.
+      for bit in Format.bits(now.rflags, RFLAGS.bits) where bit.isSet { row.add(" " + bit.text, .flagSet) }
+    }
     return row
   }
 
