@@ -1,17 +1,37 @@
 # Ringside: `make run` opens the console on a demo guest, `make test` runs every test.
-.PHONY: run build test test-long bench vectors deps
-PACKAGES = libncurses-dev libzydis-dev libelf-dev libxxhash-dev
+PACKAGES = libncurses-dev libzydis-dev libelf-dev libxxhash-dev zlib1g-dev
+BENCH_PACKAGES = bochs qemu-system-x86 grub-pc-bin grub-common xorriso mtools
 SWIFT_FLAGS = -c release
+GUEST ?=
 
+.PHONY: run build test test-long bench vectors deps
+
+# Installs what is missing; says so, and does nothing where all is there.
 deps:
-	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { echo "installing $(PACKAGES)"; apt-get update -q >/dev/null && apt-get install -y -q $(PACKAGES) >/dev/null; }
+	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: https://www.swift.org/install/linux"; exit 1; }
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { \
+	  echo "installing $(PACKAGES)"; \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q >/dev/null && apt-get install -y -q $(PACKAGES) >/dev/null; \
+	  else sudo apt-get update -q >/dev/null && sudo apt-get install -y -q $(PACKAGES) >/dev/null; fi; }
 
 build: deps
 	swift build $(SWIFT_FLAGS)
 
 run: build
-	.build/release/ringside
+	.build/release/ringside $(GUEST)
 
-test: deps
-	swift build $(SWIFT_FLAGS)
+test: build
 	swift test $(SWIFT_FLAGS)
+
+# The long campaigns: a million instruction sequences against the host's processor, and more fuzzing.
+test-long: build
+	RINGSIDE_CAMPAIGN=1000000 swift test $(SWIFT_FLAGS)
+
+# BENCH_GUEST=PATH measures another guest with the same output format.
+bench: build
+	@dpkg -s $(BENCH_PACKAGES) >/dev/null 2>&1 || echo "for the peers: apt-get install $(BENCH_PACKAGES)"
+	.build/release/bench
+
+# make vectors DIR=PATH runs a folder of MOO single-instruction tests.
+vectors: build
+	.build/release/vectors $(DIR)

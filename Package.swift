@@ -23,6 +23,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .systemLibrary(name: "CElf", providers: [.apt(["libelf-dev"])]),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     .target(name: "CHost"),
     .target(name: "CNcurses", linkerSettings: [.linkedLibrary("ncursesw"), .linkedLibrary("tinfo")]),
@@ -36,7 +37,7 @@ let package = Package(
       "Session",
       [
         "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash",
-        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ])
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
     + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"])
@@ -47,6 +48,8 @@ let package = Package(
           "Console", "Session", "TerminalUI",
           .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ], swiftSettings: strict),
+      .executableTarget(
+        name: "vectors", dependencies: ["Engines", "VMCore", "X86", "CZlib"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
       .testTarget(name: "RingsideTests", dependencies: ["ringside"], swiftSettings: strict),
     ],

@@ -2,7 +2,7 @@ import X86
 
 /// What an event record says happened. The meaning of `a`, `b`, `c`, `d` is given per kind.
 package enum EventKind: UInt16, CaseIterable, Sendable {
-  /// A VM exit. a = reason | instruction length << 16 | sub << 24; b, c, d by reason (see `Event.exit`).
+  /// A VM exit: `count` is the instruction count, the rest is packed and read by `Event(exit:)` and `vmExit`.
   case exit
   /// The monitor answered the last exit. a = action (0 resume, 1 emulate, 2 complete, 3 skip, 4 fault), b = value or vector.
   case entry
@@ -46,6 +46,8 @@ package struct Event: Equatable, Sendable {
   package var sequence: UInt64
   /// Virtual time in nanoseconds. Stamped by the sink.
   package var time: UInt64
+  /// Instructions the vCPU had retired; given by exits, 0 where the emitter has no vCPU at hand.
+  package var count: UInt64
   package var rip: UInt64
   package var b: UInt64
   package var c: UInt64
@@ -58,10 +60,11 @@ package struct Event: Equatable, Sendable {
   @inlinable
   package init(
     _ kind: EventKind, vcpu: UInt8 = 0, rip: UInt64 = 0, a: UInt32 = 0, b: UInt64 = 0, c: UInt64 = 0, d: UInt64 = 0,
-    flags: UInt8 = 0
+    flags: UInt8 = 0, count: UInt64 = 0
   ) {
     sequence = 0
     time = 0
+    self.count = count
     self.rip = rip
     self.a = a
     self.b = b

@@ -75,6 +75,15 @@ package final class GuestMemory: @unchecked Sendable {
     onLayoutChange?()
   }
 
+  /// Makes all RAM zero, as at power-on. Only while no vCPU runs.
+  package func clear() {
+    for slot in slots where slot.kind == .ram {
+      guard let host = UnsafeMutableRawPointer(bitPattern: slot.host) else { continue }
+      if madvise(host, Int(slot.size), MADV_DONTNEED) != 0 { memset(host, 0, Int(slot.size)) }
+      onExternalWrite?(slot.base, slot.size)
+    }
+  }
+
   private func cut(_ start: UInt64, _ end: UInt64) {
     var result: [MemorySlot] = []
     for slot in slots {

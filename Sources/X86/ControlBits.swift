@@ -14,27 +14,28 @@ package struct BitName: Sendable {
 }
 
 /// RFLAGS (SDM 1 3.4.3).
+/// Constants are computed, so that other modules see their values, not a call.
 package enum RFLAGS {
-  package static let cf: UInt64 = 1 << 0
-  package static let fixed1: UInt64 = 1 << 1
-  package static let pf: UInt64 = 1 << 2
-  package static let af: UInt64 = 1 << 4
-  package static let zf: UInt64 = 1 << 6
-  package static let sf: UInt64 = 1 << 7
-  package static let tf: UInt64 = 1 << 8
-  package static let interruptEnable: UInt64 = 1 << 9
-  package static let df: UInt64 = 1 << 10
-  package static let of: UInt64 = 1 << 11
-  package static let iopl: UInt64 = 3 << 12
-  package static let nt: UInt64 = 1 << 14
-  package static let rf: UInt64 = 1 << 16
-  package static let vm: UInt64 = 1 << 17
-  package static let ac: UInt64 = 1 << 18
-  package static let vif: UInt64 = 1 << 19
-  package static let vip: UInt64 = 1 << 20
-  package static let id: UInt64 = 1 << 21
+  @inlinable @inline(__always) package static var cf: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var fixed1: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var pf: UInt64 { 1 << 2 }
+  @inlinable @inline(__always) package static var af: UInt64 { 1 << 4 }
+  @inlinable @inline(__always) package static var zf: UInt64 { 1 << 6 }
+  @inlinable @inline(__always) package static var sf: UInt64 { 1 << 7 }
+  @inlinable @inline(__always) package static var tf: UInt64 { 1 << 8 }
+  @inlinable @inline(__always) package static var interruptEnable: UInt64 { 1 << 9 }
+  @inlinable @inline(__always) package static var df: UInt64 { 1 << 10 }
+  @inlinable @inline(__always) package static var of: UInt64 { 1 << 11 }
+  @inlinable @inline(__always) package static var iopl: UInt64 { 3 << 12 }
+  @inlinable @inline(__always) package static var nt: UInt64 { 1 << 14 }
+  @inlinable @inline(__always) package static var rf: UInt64 { 1 << 16 }
+  @inlinable @inline(__always) package static var vm: UInt64 { 1 << 17 }
+  @inlinable @inline(__always) package static var ac: UInt64 { 1 << 18 }
+  @inlinable @inline(__always) package static var vif: UInt64 { 1 << 19 }
+  @inlinable @inline(__always) package static var vip: UInt64 { 1 << 20 }
+  @inlinable @inline(__always) package static var id: UInt64 { 1 << 21 }
   /// CF, PF, AF, ZF, SF and OF.
-  package static let arithmetic: UInt64 = 0x8D5
+  @inlinable @inline(__always) package static var arithmetic: UInt64 { 0x8D5 }
 
   package static let bits: [BitName] = [
     BitName(0, "cf", "carry"), BitName(2, "pf", "parity of the low byte"), BitName(4, "af", "carry out of bit 3"),
@@ -50,17 +51,17 @@ package enum RFLAGS {
 
 /// CR0 (SDM 3A 2.5).
 package enum CR0 {
-  package static let pe: UInt64 = 1 << 0
-  package static let mp: UInt64 = 1 << 1
-  package static let em: UInt64 = 1 << 2
-  package static let ts: UInt64 = 1 << 3
-  package static let et: UInt64 = 1 << 4
-  package static let ne: UInt64 = 1 << 5
-  package static let wp: UInt64 = 1 << 16
-  package static let am: UInt64 = 1 << 18
-  package static let nw: UInt64 = 1 << 29
-  package static let cd: UInt64 = 1 << 30
-  package static let pg: UInt64 = 1 << 31
+  @inlinable @inline(__always) package static var pe: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var mp: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var em: UInt64 { 1 << 2 }
+  @inlinable @inline(__always) package static var ts: UInt64 { 1 << 3 }
+  @inlinable @inline(__always) package static var et: UInt64 { 1 << 4 }
+  @inlinable @inline(__always) package static var ne: UInt64 { 1 << 5 }
+  @inlinable @inline(__always) package static var wp: UInt64 { 1 << 16 }
+  @inlinable @inline(__always) package static var am: UInt64 { 1 << 18 }
+  @inlinable @inline(__always) package static var nw: UInt64 { 1 << 29 }
+  @inlinable @inline(__always) package static var cd: UInt64 { 1 << 30 }
+  @inlinable @inline(__always) package static var pg: UInt64 { 1 << 31 }
 
   package static let bits: [BitName] = [
     BitName(0, "pe", "protected mode"), BitName(1, "mp", "WAIT honours TS"), BitName(2, "em", "no FPU: emulate"),
@@ -73,27 +74,27 @@ package enum CR0 {
 
 /// CR4 (SDM 3A 2.5).
 package enum CR4 {
-  package static let vme: UInt64 = 1 << 0
-  package static let pvi: UInt64 = 1 << 1
-  package static let tsd: UInt64 = 1 << 2
-  package static let de: UInt64 = 1 << 3
-  package static let pse: UInt64 = 1 << 4
-  package static let pae: UInt64 = 1 << 5
-  package static let mce: UInt64 = 1 << 6
-  package static let pge: UInt64 = 1 << 7
-  package static let pce: UInt64 = 1 << 8
-  package static let osfxsr: UInt64 = 1 << 9
-  package static let osxmmexcpt: UInt64 = 1 << 10
-  package static let umip: UInt64 = 1 << 11
-  package static let la57: UInt64 = 1 << 12
-  package static let vmxe: UInt64 = 1 << 13
-  package static let smxe: UInt64 = 1 << 14
-  package static let fsgsbase: UInt64 = 1 << 16
-  package static let pcide: UInt64 = 1 << 17
-  package static let osxsave: UInt64 = 1 << 18
-  package static let smep: UInt64 = 1 << 20
-  package static let smap: UInt64 = 1 << 21
-  package static let pke: UInt64 = 1 << 22
+  @inlinable @inline(__always) package static var vme: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var pvi: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var tsd: UInt64 { 1 << 2 }
+  @inlinable @inline(__always) package static var de: UInt64 { 1 << 3 }
+  @inlinable @inline(__always) package static var pse: UInt64 { 1 << 4 }
+  @inlinable @inline(__always) package static var pae: UInt64 { 1 << 5 }
+  @inlinable @inline(__always) package static var mce: UInt64 { 1 << 6 }
+  @inlinable @inline(__always) package static var pge: UInt64 { 1 << 7 }
+  @inlinable @inline(__always) package static var pce: UInt64 { 1 << 8 }
+  @inlinable @inline(__always) package static var osfxsr: UInt64 { 1 << 9 }
+  @inlinable @inline(__always) package static var osxmmexcpt: UInt64 { 1 << 10 }
+  @inlinable @inline(__always) package static var umip: UInt64 { 1 << 11 }
+  @inlinable @inline(__always) package static var la57: UInt64 { 1 << 12 }
+  @inlinable @inline(__always) package static var vmxe: UInt64 { 1 << 13 }
+  @inlinable @inline(__always) package static var smxe: UInt64 { 1 << 14 }
+  @inlinable @inline(__always) package static var fsgsbase: UInt64 { 1 << 16 }
+  @inlinable @inline(__always) package static var pcide: UInt64 { 1 << 17 }
+  @inlinable @inline(__always) package static var osxsave: UInt64 { 1 << 18 }
+  @inlinable @inline(__always) package static var smep: UInt64 { 1 << 20 }
+  @inlinable @inline(__always) package static var smap: UInt64 { 1 << 21 }
+  @inlinable @inline(__always) package static var pke: UInt64 { 1 << 22 }
 
   package static let bits: [BitName] = [
     BitName(0, "vme", "virtual-8086 extensions"), BitName(1, "pvi", "protected-mode virtual interrupts"),
@@ -111,10 +112,10 @@ package enum CR4 {
 
 /// IA32_EFER (SDM 4 table 2-2).
 package enum EFER {
-  package static let sce: UInt64 = 1 << 0
-  package static let lme: UInt64 = 1 << 8
-  package static let lma: UInt64 = 1 << 10
-  package static let nxe: UInt64 = 1 << 11
+  @inlinable @inline(__always) package static var sce: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var lme: UInt64 { 1 << 8 }
+  @inlinable @inline(__always) package static var lma: UInt64 { 1 << 10 }
+  @inlinable @inline(__always) package static var nxe: UInt64 { 1 << 11 }
 
   package static let bits: [BitName] = [
     BitName(0, "sce", "SYSCALL enabled"), BitName(8, "lme", "long mode enabled"),

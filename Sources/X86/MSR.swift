@@ -1,27 +1,27 @@
 /// Model-specific registers by their SDM name (SDM 4 chapter 2).
 package enum MSR {
-  package static let tsc: UInt32 = 0x10
-  package static let apicBase: UInt32 = 0x1B
-  package static let featureControl: UInt32 = 0x3A
-  package static let tscAdjust: UInt32 = 0x3B
-  package static let biosSignature: UInt32 = 0x8B
-  package static let mtrrCap: UInt32 = 0xFE
-  package static let sysenterCS: UInt32 = 0x174
-  package static let sysenterESP: UInt32 = 0x175
-  package static let sysenterEIP: UInt32 = 0x176
-  package static let miscEnable: UInt32 = 0x1A0
-  package static let debugControl: UInt32 = 0x1D9
-  package static let pat: UInt32 = 0x277
-  package static let tscDeadline: UInt32 = 0x6E0
-  package static let x2apicFirst: UInt32 = 0x800
-  package static let x2apicLast: UInt32 = 0x8FF
-  package static let efer: UInt32 = 0xC000_0080
-  package static let star: UInt32 = 0xC000_0081
-  package static let lstar: UInt32 = 0xC000_0082
-  package static let cstar: UInt32 = 0xC000_0083
-  package static let sfmask: UInt32 = 0xC000_0084
-  package static let fsBase: UInt32 = 0xC000_0100
-  package static let gsBase: UInt32 = 0xC000_0101
-  package static let kernelGSBase: UInt32 = 0xC000_0102
-  package static let tscAux: UInt32 = 0xC000_0103
+  @inlinable @inline(__always) package static var tsc: UInt32 { 0x10 }
+  @inlinable @inline(__always) package static var apicBase: UInt32 { 0x1B }
+  @inlinable @inline(__always) package static var featureControl: UInt32 { 0x3A }
+  @inlinable @inline(__always) package static var tscAdjust: UInt32 { 0x3B }
+  @inlinable @inline(__always) package static var biosSignature: UInt32 { 0x8B }
+  @inlinable @inline(__always) package static var mtrrCap: UInt32 { 0xFE }
+  @inlinable @inline(__always) package static var sysenterCS: UInt32 { 0x174 }
+  @inlinable @inline(__always) package static var sysenterESP: UInt32 { 0x175 }
+  @inlinable @inline(__always) package static var sysenterEIP: UInt32 { 0x176 }
+  @inlinable @inline(__always) package static var miscEnable: UInt32 { 0x1A0 }
+  @inlinable @inline(__always) package static var debugControl: UInt32 { 0x1D9 }
+  @inlinable @inline(__always) package static var pat: UInt32 { 0x277 }
+  @inlinable @inline(__always) package static var tscDeadline: UInt32 { 0x6E0 }
+  @inlinable @inline(__always) package static var x2apicFirst: UInt32 { 0x800 }
+  @inlinable @inline(__always) package static var x2apicLast: UInt32 { 0x8FF }
+  @inlinable @inline(__always) package static var efer: UInt32 { 0xC000_0080 }
+  @inlinable @inline(__always) package static var star: UInt32 { 0xC000_0081 }
+  @inlinable @inline(__always) package static var lstar: UInt32 { 0xC000_0082 }
+  @inlinable @inline(__always) package static var cstar: UInt32 { 0xC000_0083 }
+  @inlinable @inline(__always) package static var sfmask: UInt32 { 0xC000_0084 }
+  @inlinable @inline(__always) package static var fsBase: UInt32 { 0xC000_0100 }
+  @inlinable @inline(__always) package static var gsBase: UInt32 { 0xC000_0101 }
+  @inlinable @inline(__always) package static var kernelGSBase: UInt32 { 0xC000_0102 }
+  @inlinable @inline(__always) package static var tscAux: UInt32 { 0xC000_0103 }
 }

@@ -66,9 +66,9 @@ package enum Exception: UInt8, CaseIterable, Sendable {
 
 /// Page-fault error code bits (SDM 3A 4.7).
 package enum PageFaultError {
-  package static let present: UInt32 = 1 << 0
-  package static let write: UInt32 = 1 << 1
-  package static let user: UInt32 = 1 << 2
-  package static let reserved: UInt32 = 1 << 3
-  package static let fetch: UInt32 = 1 << 4
+  @inlinable @inline(__always) package static var present: UInt32 { 1 << 0 }
+  @inlinable @inline(__always) package static var write: UInt32 { 1 << 1 }
+  @inlinable @inline(__always) package static var user: UInt32 { 1 << 2 }
+  @inlinable @inline(__always) package static var reserved: UInt32 { 1 << 3 }
+  @inlinable @inline(__always) package static var fetch: UInt32 { 1 << 4 }
 }

@@ -1,0 +1,169 @@
+import VMCore
+
+/// A run of decoded instructions that ends with a control transfer, a change of context, the end of its
+/// page, or for want of room. Lives in manually managed memory owned by `BlockCache`.
+struct Block {
+  var ops: MicroOpPointer
+  /// Micro-ops allocated.
+  var capacity: Int
+  /// Instructions.
+  var count: Int64
+  /// RIP of its first instruction, and after its last.
+  var rip: UInt64
+  var endRIP: UInt64
+  /// Where a direct transfer at its end goes; fall-through is `endRIP`.
+  var takenRIP: UInt64 = 0
+  /// Guest-physical address of the first byte and length in bytes.
+  var gpa: UInt64
+  var length: UInt64
+  /// Page of the bytes that lie on a second page, else `Block.noPage`.
+  var secondPage: UInt64 = Block.noPage
+  var context: UInt16
+  /// Links to where it goes, trusted while their stamp is the CPU's.
+  var fallStamp: UInt64 = .max
+  var takenStamp: UInt64 = .max
+  var fall: BlockPointer?
+  var taken: BlockPointer?
+  var nextInBucket: BlockPointer?
+
+  static let noPage = UInt64.max
+
+  func overlaps(_ from: UInt64, _ size: UInt64) -> Bool {
+    let firstPart = secondPage == Block.noPage ? length : 4096 - (gpa & 4095)
+    if from < gpa + firstPart && from + size > gpa { return true }
+    guard secondPage != Block.noPage else { return false }
+    return from < secondPage + (length - firstPart) && from + size > secondPage
+  }
+}
+
+typealias BlockPointer = UnsafeMutablePointer<Block>
+
+/// All decoded code of a VM, found by physical address, RIP and context; dropped page-wise when its bytes
+/// change.
+final class BlockCache {
+  private static let bucketCount = 1 << 15
+  private let buckets: UnsafeMutablePointer<BlockPointer?>
+  /// Blocks with bytes on a page, by page address.
+  private var byPage: [UInt64: [BlockPointer]] = [:]
+  /// Dropped blocks that may still be executing; freed when no vCPU is inside the loop.
+  private var graveyard: [BlockPointer] = []
+  /// One byte a page of guest-physical memory below `trackedLimit`: does decoded code lie there?
+  private let pageFlags: UnsafeMutablePointer<UInt8>
+  private let trackedPages: UInt64
+  private(set) var blockCount = 0
+  static let blockLimit = 1 << 17
+
+  init(memory: GuestMemory) {
+    buckets = .allocate(capacity: Self.bucketCount)
+    buckets.initialize(repeating: nil, count: Self.bucketCount)
+    let top = memory.slots.filter { $0.kind == .ram }.map(\.end).max() ?? 0
+    trackedPages = top >> 12
+    pageFlags = .allocate(capacity: Int(trackedPages) + 1)
+    pageFlags.initialize(repeating: 0, count: Int(trackedPages) + 1)
+  }
+
+  deinit {
+    dropAll()
+    bury()
+    buckets.deallocate()
+    pageFlags.deallocate()
+  }
+
+  private func bucket(_ gpa: UInt64, _ rip: UInt64, _ context: UInt16) -> Int {
+    let mixed = (gpa ^ (rip >> 12) ^ UInt64(context) << 8) &* 0x9E37_79B9_7F4A_7C15
+    return Int(truncatingIfNeeded: mixed >> 49)
+  }
+
+  func find(gpa: UInt64, rip: UInt64, context: UInt16) -> BlockPointer? {
+    var at = buckets[bucket(gpa, rip, context)]
+    while let block = at {
+      if block.pointee.gpa == gpa, block.pointee.rip == rip, block.pointee.context == context { return block }
+      at = block.pointee.nextInBucket
+    }
+    return nil
+  }
+
+  func hasCode(page: UInt64) -> Bool {
+    let number = page >> 12
+    return number < trackedPages && pageFlags[Int(number)] != 0
+  }
+
+  /// Takes over a new block. True if a page now holds code that held none before: write permission for it
+  /// must leave every TLB.
+  func insert(_ block: BlockPointer) -> Bool {
+    let index = bucket(block.pointee.gpa, block.pointee.rip, block.pointee.context)
+    block.pointee.nextInBucket = buckets[index]
+    buckets[index] = block
+    blockCount += 1
+    var fresh = mark(block.pointee.gpa & ~4095, block)
+    if block.pointee.secondPage != Block.noPage, mark(block.pointee.secondPage, block) { fresh = true }
+    return fresh
+  }
+
+  private func mark(_ page: UInt64, _ block: BlockPointer) -> Bool {
+    byPage[page, default: []].append(block)
+    let number = page >> 12
+    guard number < trackedPages, pageFlags[Int(number)] == 0 else { return false }
+    pageFlags[Int(number)] = 1
+    return true
+  }
+
+  /// Does any block overlap these bytes?
+  func overlaps(_ gpa: UInt64, _ size: UInt64) -> Bool {
+    (byPage[gpa & ~4095] ?? []).contains { $0.pointee.overlaps(gpa, size) }
+  }
+
+  /// Drops every block that overlaps these bytes of one page; true if there was one.
+  func drop(_ gpa: UInt64, _ size: UInt64) -> Bool {
+    let page = gpa & ~4095
+    guard let blocks = byPage[page] else { return false }
+    let hit = blocks.filter { $0.pointee.overlaps(gpa, size) }
+    for block in hit { drop(block) }
+    return !hit.isEmpty
+  }
+
+  private func drop(_ block: BlockPointer) {
+    let index = bucket(block.pointee.gpa, block.pointee.rip, block.pointee.context)
+    if buckets[index] == block {
+      buckets[index] = block.pointee.nextInBucket
+    } else {
+      var at = buckets[index]
+      while let previous = at, previous.pointee.nextInBucket != block { at = previous.pointee.nextInBucket }
+      at?.pointee.nextInBucket = block.pointee.nextInBucket
+    }
+    unmark(block.pointee.gpa & ~4095, block)
+    if block.pointee.secondPage != Block.noPage { unmark(block.pointee.secondPage, block) }
+    graveyard.append(block)
+    blockCount -= 1
+  }
+
+  private func unmark(_ page: UInt64, _ block: BlockPointer) {
+    byPage[page]?.removeAll { $0 == block }
+    guard byPage[page]?.isEmpty ?? true else { return }
+    byPage[page] = nil
+    if page >> 12 < trackedPages { pageFlags[Int(page >> 12)] = 0 }
+  }
+
+  func dropAll() {
+    for index in 0..<Self.bucketCount {
+      var at = buckets[index]
+      while let block = at {
+        at = block.pointee.nextInBucket
+        graveyard.append(block)
+      }
+      buckets[index] = nil
+    }
+    for page in byPage.keys where page >> 12 < trackedPages { pageFlags[Int(page >> 12)] = 0 }
+    byPage = [:]
+    blockCount = 0
+  }
+
+  /// Frees dropped blocks. Only while no loop holds a block.
+  func bury() {
+    for block in graveyard {
+      block.pointee.ops.deallocate()
+      block.deallocate()
+    }
+    graveyard.removeAll(keepingCapacity: true)
+  }
+}

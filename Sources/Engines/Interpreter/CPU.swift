@@ -1,0 +1,229 @@
+import VMCore
+import X86
+
+/// Why the execution of an instruction was given up before it had any effect (REP iterations and
+/// completed accesses excepted). The details lie in `CPU`.
+enum Stop: Error {
+  /// A guest exception: `CPU.fault`.
+  case fault
+  /// The monitor is wanted: `CPU.exit`.
+  case exit
+  /// Run this instruction again by itself: it touches a watched range or its own block's code.
+  case alone
+}
+
+/// An exception to be delivered.
+struct Fault {
+  var vector: UInt8 = 0
+  var hasErrorCode = false
+  var errorCode: UInt32 = 0
+  /// CR2 for #PF, DR6 bits for #DB.
+  var linear: UInt64 = 0
+  /// A #GP for a non-canonical address: #SS if the operand was on the stack.
+  var nonCanonical = false
+}
+
+/// Indices into `CPU.r`, in quadwords.
+enum Slot {
+  static let rsp = 4
+  /// Always zero: stands for a missing base, index or segment base.
+  static let zero = 16
+  /// An address or value computed by an earlier micro-op of the same instruction.
+  static let temporary = 17
+  static let fsBase = 18
+  static let gsBase = 19
+}
+
+/// One entry of the software TLB: 32 bytes.
+/// A tag is the linear page address where the access is allowed without further ado, else
+/// `TLBEntry.never`, which no page address equals.
+struct TLBEntry {
+  static let never: UInt64 = 1
+  var readTag = TLBEntry.never
+  var writeTag = TLBEntry.never
+  /// Host address minus linear address.
+  var addend: UInt = 0
+  /// Guest-physical page address, for invalidation.
+  var page: UInt64 = 0
+}
+
+/// The processor's inner state, behind one raw pointer in the hot loop.
+///
+/// Invariant for the unsafe parts: allocated once by its `InterpreterVCPU`, freed with it, touched only
+/// by the thread inside `run` or, between runs, by the session's thread.
+struct CPU {
+  /// RAX..R15 in encoding order, then the slots of `Slot`.
+  var r = InlineArray<20, UInt64>(repeating: 0)
+
+  /// RIP of the next instruction; inside a block valid only after `sync`.
+  var rip: UInt64 = 0
+  /// RFLAGS. While `flagClass` is not `.eager`, CF PF AF ZF SF OF here are stale.
+  var rflags: UInt64 = 2
+  var flagClass = FlagClass.eager
+  var flagA: UInt64 = 0
+  var flagResult: UInt64 = 0
+
+  /// Instructions still allowed before `run` must return; may run negative only inside the loop.
+  var budget: Int64 = 0
+  /// The TLB in force (supervisor or user), 256 entries.
+  var tlb: UnsafeMutablePointer<TLBEntry>
+  /// All ones in 64-bit code, FFFFFFFFh else: linear addresses are cut to it.
+  var addressMask: UInt64 = 0xFFFF_FFFF
+  /// Generation of mappings and code in the upper bits, `Context` in the low 16: what jump cache
+  /// entries and block links must match.
+  var stamp: UInt64 = 0
+
+  /// ES CS SS DS FS GS LDTR TR. FS and GS bases are also in `r[Slot.fsBase]`, `r[Slot.gsBase]`
+  /// (in 64-bit mode those, elsewhere these count; `setSegment` keeps both).
+  var segments = InlineArray<8, SegmentState>(repeating: SegmentState())
+  var gdtr = TableRegister()
+  var idtr = TableRegister(base: 0, limit: 0x3FF)
+  var cr0: UInt64 = CR0.et
+  var cr2: UInt64 = 0
+  var cr3: UInt64 = 0
+  var cr4: UInt64 = 0
+  var cr8: UInt64 = 0
+  var dr = InlineArray<4, UInt64>(repeating: 0)
+  var dr6: UInt64 = 0xFFFF_0FF0
+  var dr7: UInt64 = 0x400
+  var efer: UInt64 = 0
+  var star: UInt64 = 0
+  var lstar: UInt64 = 0
+  var cstar: UInt64 = 0
+  var sfmask: UInt64 = 0
+  var kernelGSBase: UInt64 = 0
+  var sysenterCS: UInt64 = 0
+  var sysenterESP: UInt64 = 0
+  var sysenterEIP: UInt64 = 0
+  var pat: UInt64 = 0x0007_0406_0007_0406
+  var tscAux: UInt64 = 0
+  var xcr0: UInt64 = 1
+  var tscOffset: UInt64 = 0
+  var cpl: UInt8 = 0
+  var activity = ActivityState.active
+  /// Set by STI, MOV SS and POP SS; the loop turns it into `shadowAt`.
+  var interruptShadow = false
+  var nmiBlocked = false
+
+  // x87: physical registers R0..R7 (not stack order); TOP in `fpuTop`.
+  var fpuSignificand = InlineArray<8, UInt64>(repeating: 0)
+  var fpuSignExponent = InlineArray<8, UInt16>(repeating: 0)
+  var fpuControl: UInt16 = 0x37F
+  /// Status word without TOP.
+  var fpuStatus: UInt16 = 0
+  var fpuTop: UInt8 = 0
+  /// Two bits a physical register, 3 = empty.
+  var fpuTag: UInt16 = 0xFFFF
+  var fpuOpcode: UInt16 = 0
+  var fpuInstructionPointer: UInt64 = 0
+  var fpuDataPointer: UInt64 = 0
+  var mxcsr: UInt32 = 0x1F80
+  /// XMM0..XMM15, low quadword first.
+  var xmm = InlineArray<32, UInt64>(repeating: 0)
+
+  var paging = PagingState()
+  /// IA32_MISC_ENABLE as the guest wrote it.
+  var miscEnable: UInt64 = MSRDefaults.miscEnable
+
+  var fault = Fault()
+  var exit = PendingExit()
+  /// Instructions retired = `horizon - budget`, outside the loop and at block ends.
+  var horizon: UInt64 = 0
+  /// Value of the retired count at which the shadow of STI or MOV SS still holds.
+  var shadowAt: UInt64 = .max
+  /// The monitor wants an exit as soon as an external interrupt can be taken.
+  var windowRequested = false
+  /// The loop should return at the next system instruction's end.
+  var leaveSoon = false
+  /// Of the instruction the loop was left at by `Stop`: its length, and whether it addresses the stack.
+  var stopLength: UInt8 = 0
+  var stopOnStack = false
+  var jumpCache: UnsafeMutablePointer<JumpEntry>
+  /// Virtual time minus retired instructions.
+  var slept: UInt64 = 0
+  var controls = ExitControls.standard
+  /// This instruction was allowed by `VMEntry.emulate`: it does not exit by `controls` again.
+  var emulating = false
+  /// An answer given by `VMEntry.complete` waits to be taken by the instruction that asked.
+  var hasAnswer = false
+  var answer: UInt64 = 0
+  /// The vCPU object, for slow paths.
+  var owner: Unmanaged<InterpreterVCPU>
+
+  init(
+    tlb: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>,
+    owner: Unmanaged<InterpreterVCPU>
+  ) {
+    self.tlb = tlb
+    self.jumpCache = jumpCache
+    self.owner = owner
+  }
+}
+
+typealias CPUPointer = UnsafeMutablePointer<CPU>
+
+/// The exit an instruction asks for when it throws `Stop.exit`.
+struct PendingExit {
+  var reason = ExitReason.unknown
+  var qualification = ExitQualification.none
+}
+
+extension UnsafeMutablePointer<CPU> {
+  /// The register file as bytes: operands are byte offsets, so that AH is RAX's offset plus one.
+  @inline(__always) var file: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) }
+
+  @inline(__always) func get<T: FixedWidthInteger>(_ offset: UInt8, as type: T.Type = T.self) -> T {
+    file.loadUnaligned(fromByteOffset: Int(offset), as: T.self)
+  }
+  /// Writes a register of 8, 16 or 64 bits; 32-bit writes clear the upper half.
+  @inline(__always) func set<T: FixedWidthInteger>(_ offset: UInt8, _ value: T) {
+    if T.bitWidth == 32 {
+      file.storeBytes(of: UInt64(truncatingIfNeeded: value), toByteOffset: Int(offset), as: UInt64.self)
+    } else {
+      file.storeBytes(of: value, toByteOffset: Int(offset), as: T.self)
+    }
+  }
+  /// Register by slot number.
+  @inline(__always) subscript(slot slot: Int) -> UInt64 {
+    get { file.load(fromByteOffset: slot &* 8, as: UInt64.self) }
+    nonmutating set { file.storeBytes(of: newValue, toByteOffset: slot &* 8, as: UInt64.self) }
+  }
+
+  /// Raises an exception: `throw c.raise(.gp, 0)`.
+  func raise(_ exception: Exception, _ errorCode: UInt32? = nil, linear: UInt64 = 0) -> Stop {
+    pointee.fault = Fault(
+      vector: exception.rawValue, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0, linear: linear)
+    return .fault
+  }
+
+  /// Asks for the monitor: `throw c.leave(.hlt, .hlt)`.
+  func leave(_ reason: ExitReason, _ qualification: ExitQualification) -> Stop {
+    pointee.exit = PendingExit(reason: reason, qualification: qualification)
+    return .exit
+  }
+
+  /// True where `controls` want this instruction to exit and it was not already allowed to go on.
+  func exits(on instruction: ExitControls.Instructions) -> Bool {
+    !pointee.emulating && pointee.controls.instructions.contains(instruction)
+  }
+
+  /// The monitor's answer to the exit this instruction asked for before, if there is one.
+  func takeAnswer() -> UInt64? {
+    guard pointee.hasAnswer else { return nil }
+    pointee.hasAnswer = false
+    return pointee.answer
+  }
+
+  var mode: ProcessorMode {
+    if pointee.cr0 & CR0.pe == 0 { return .real16 }
+    if pointee.rflags & RFLAGS.vm != 0 { return .virtual8086 }
+    let access = pointee.segments[1].access
+    if pointee.efer & EFER.lma != 0 {
+      if access & 0x2000 != 0 { return .long64 }
+      return access & 0x4000 != 0 ? .compatibility32 : .compatibility16
+    }
+    return access & 0x4000 != 0 ? .protected32 : .protected16
+  }
+  var isLong64: Bool { pointee.efer & EFER.lma != 0 && pointee.segments[1].access & 0x2000 != 0 }
+  var isProtected: Bool { pointee.cr0 & CR0.pe != 0 && pointee.rflags & RFLAGS.vm == 0 }
+}

@@ -1,0 +1,71 @@
+import VMCore
+import X86
+
+/// What decoding depends on besides the bytes: part of every block's key. Fits the low 16 bits of
+/// `CPU.stamp`.
+struct Context: Equatable {
+  var bits: UInt16
+
+  /// Default operand and address size: 16, 32 or 64.
+  var codeBits: Int { 16 << Int(bits & 3) }
+  var isLong64: Bool { bits & 3 == 2 }
+  /// DS, ES and SS are writable, start at 0 and end at 4 GiB (always so in 64-bit mode).
+  var flatData: Bool { bits & 4 != 0 }
+  /// Stack pointer size is 32 bits or more (SS.B, or 64-bit mode).
+  var bigStack: Bool { bits & 8 != 0 }
+  var cpl: UInt8 { UInt8(bits >> 4 & 3) }
+  /// Protected mode, not virtual-8086.
+  var isProtected: Bool { bits & 0x40 != 0 }
+  var isVirtual8086: Bool { bits & 0x80 != 0 }
+  /// Blocks of one instruction, for exact stops.
+  var alone: Bool { bits & 0x100 != 0 }
+  /// CS starts at 0 and ends at 4 GiB.
+  var flatCode: Bool { bits & 0x200 != 0 }
+  static let aloneBit: UInt16 = 0x100
+  /// IA-32e mode is active (long or compatibility).
+  var isIA32e: Bool { bits & 0x400 != 0 }
+}
+
+extension UnsafeMutablePointer<CPU> {
+  /// Call after any change to CR0.PE, EFER.LMA, RFLAGS.VM, CPL or a segment register: brings the address
+  /// mask, the TLB in force and `stamp` in line.
+  func updateContext() {
+    let long = isLong64
+    pointee.addressMask = long ? .max : 0xFFFF_FFFF
+    pointee.owner._withUnsafeGuaranteedRef { pointee.tlb = $0.tlb(user: pointee.cpl == 3) }
+    var bits: UInt16 = 0
+    let cs = pointee.segments[1]
+    let protected = isProtected
+    if long {
+      bits = 2 | 4 | 8 | 0x200
+    } else {
+      if protected && cs.big { bits |= 1 }
+      let flat = [0, 2, 3].allSatisfy { i in
+        let s = pointee.segments[i]
+        // Present, not unusable, writable data that grows up.
+        return s.base == 0 && s.limit == 0xFFFF_FFFF && s.access & 0x1_009E == 0x92
+      }
+      if protected && flat { bits |= 4 }
+      if protected && pointee.segments[2].big { bits |= 8 }
+      if protected && cs.base == 0 && cs.limit == 0xFFFF_FFFF { bits |= 0x200 }
+    }
+    bits |= UInt16(pointee.cpl) << 4
+    if protected { bits |= 0x40 }
+    if pointee.rflags & RFLAGS.vm != 0 { bits |= 0x80 }
+    if pointee.efer & EFER.lma != 0 { bits |= 0x400 }
+    pointee.stamp = pointee.stamp & ~0xFFFF | UInt64(bits)
+  }
+
+  /// Call after any change of the linear-to-physical mapping or of decoded code: nothing cached by
+  /// address is trusted unseen any more.
+  func bumpGeneration() { pointee.stamp &+= 0x1_0000 }
+
+  var context: Context { Context(bits: UInt16(truncatingIfNeeded: pointee.stamp)) }
+
+  /// Loads a segment register's visible and hidden part.
+  func setSegment(_ index: Int, _ state: SegmentState) {
+    pointee.segments[index] = state
+    if index == 4 { self[slot: Slot.fsBase] = state.base }
+    if index == 5 { self[slot: Slot.gsBase] = state.base }
+  }
+}

@@ -1,0 +1,320 @@
+import VMCore
+import X86
+
+/// `run`: carries out the monitor's entry, drives the loop, and turns what stops it into exits.
+extension InterpreterVCPU {
+  /// The loop returns at least this often to look for `kick()`.
+  private static var slice: Int64 { 1 << 16 }
+
+  package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
+    let start = c.retired
+    c.pointee.windowRequested = entry.interruptWindow
+    engine.cache.bury()
+    if let exit = carryOut(entry) { return exit }
+    while true {
+      if takeKick() { return exit(.kicked, .kicked) }
+      let now = c.retired
+      let used = now &- start
+      guard used < limit else { return exit(.budget, .budget) }
+      guard c.pointee.activity == .active else { return exit(.budget, .budget) }
+      let left = limit - used
+      if windowOpen { return exit(.interruptWindow, .interruptWindow) }
+      if needsAlone {
+        if let exit = runAlone(checkBreakpoint: true) { return exit }
+        continue
+      }
+      c.pointee.budget = Int64(min(left, UInt64(Self.slice)))
+      c.pointee.horizon = now &+ UInt64(bitPattern: c.pointee.budget)
+      if let exit = runBlocks() { return exit }
+    }
+  }
+
+  private var windowOpen: Bool { c.pointee.windowRequested && canTakeInterrupt }
+
+  /// Something must be looked at after each instruction.
+  private var needsAlone: Bool {
+    let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
+    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow
+  }
+
+  // MARK: Entry
+
+  /// Does what the monitor decided about the last exit; an exit if that led to one.
+  private func carryOut(_ entry: VMEntry) -> VMExit? {
+    let open = afterExit
+    afterExit = .nothing
+    switch (open, entry.action) {
+    case (.breakpoint, .resume), (.breakpoint, .emulate), (.breakpoint, .complete):
+      if let event = entry.inject { return inject(event) }
+      return c.pointee.activity == .active ? runAlone(checkBreakpoint: false) : nil
+    case (.instruction, .emulate):
+      c.pointee.emulating = true
+      return runAlone(checkBreakpoint: false)
+    case (.instruction, .complete(let value)):
+      complete(value)
+      return runAlone(checkBreakpoint: false)
+    case (.instruction(let length), .skip):
+      c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
+      c.pointee.horizon &+= 1
+      settle()
+    case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
+      c.pointee.emulating = true
+      if let exit = deliver(fault) { return exit }
+    case (_, .fault(let vector, let errorCode)):
+      settle()
+      let fault = Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0)
+      if let exit = deliver(fault) { return exit }
+    default:
+      settle()
+    }
+    return entry.inject.flatMap(inject)
+  }
+
+  private func complete(_ value: UInt64) {
+    if case .mmio(let gpa, _, let size, let write, _) = c.pointee.exit.qualification {
+      completed.append(CompletedAccess(gpa: gpa.value, size: size, write: write, value: value))
+    } else {
+      c.pointee.hasAnswer = true
+      c.pointee.answer = value
+    }
+  }
+
+  /// The present instruction is over: nothing allowed or answered for it counts for the next.
+  private func settle() {
+    c.pointee.emulating = false
+    c.pointee.hasAnswer = false
+    if !completed.isEmpty { completed.removeAll(keepingCapacity: true) }
+    completedUsed = 0
+  }
+
+  private func inject(_ event: InjectedEvent) -> VMExit? {
+    if c.pointee.activity == .halted { c.pointee.activity = .active }
+    do throws(Stop) {
+      switch event {
+      case .externalInterrupt(let vector):
+        try c.interrupt(vector: vector, errorCode: nil, kind: .external)
+      case .nmi:
+        try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
+      case .exception(let vector, let errorCode):
+        return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
+      }
+    } catch {
+      return stopped(error)
+    }
+    return nil
+  }
+
+  // MARK: Execution
+
+  private func runBlocks() -> VMExit? {
+    let end: LoopEnd
+    do throws(Stop) {
+      let block = try lookup()
+      c.pointee.budget &-= block.pointee.count
+      if c.pointee.budget < 0 {
+        c.pointee.budget &+= block.pointee.count
+        return runAlone(checkBreakpoint: true)
+      }
+      end = c.execute(block)
+    } catch {
+      c.pointee.stopLength = 0
+      c.pointee.stopOnStack = false
+      return stopped(error)
+    }
+    switch end {
+    case .find, .attention: return nil
+    case .stop(let stop): return stopped(stop)
+    }
+  }
+
+  /// Runs the instruction at RIP by itself, then looks at single-step traps and watches.
+  private func runAlone(checkBreakpoint: Bool) -> VMExit? {
+    if checkBreakpoint, atBreakpoint { return breakpointExit() }
+    if let exit = guestInstructionBreakpoint() { return exit.exit }
+    let base = c.retired
+    c.pointee.budget = 1
+    c.pointee.horizon = base &+ 1
+    let trapFlag = c.pointee.rflags & RFLAGS.tf != 0
+    let rip = c.pointee.rip
+    alone = true
+    watchHit = nil
+    guestWatchHit = 0
+    completedUsed = 0
+    var stop: Stop?
+    c.pointee.stamp |= UInt64(Context.aloneBit)
+    do throws(Stop) {
+      let block = try lookup()
+      c.pointee.budget = 0
+      if case .stop(let why) = c.execute(block) { stop = why }
+    } catch {
+      stop = error
+      c.pointee.stopLength = 0
+      c.pointee.stopOnStack = false
+    }
+    c.updateContext()
+    alone = false
+    if let stop { return stopped(stop) }
+    if c.pointee.interruptShadow { c.noteShadow() }
+    settle()
+    c.pointee.rflags &= ~RFLAGS.rf
+    var debug = guestWatchHit
+    // A MOV SS or POP SS puts single-step and data traps off by one instruction.
+    if trapFlag && c.pointee.shadowAt != c.retired { debug |= 1 << 14 }
+    let hit = watchHit
+    if debug != 0, let exit = deliver(Fault(vector: Exception.db.rawValue, linear: debug)) { return exit }
+    if let hit { return exit(.debug, .debug(hit), rip: rip) }
+    return nil
+  }
+
+  private var linearRIP: UInt64 {
+    if c.isLong64 { return c.pointee.rip }
+    return (c.pointee.segments[1].base &+ c.pointee.rip) & 0xFFFF_FFFF
+  }
+
+  private var atBreakpoint: Bool { !traps.execution.isEmpty && traps.execution.contains(linearRIP) }
+
+  private func breakpointExit() -> VMExit {
+    let result = exit(.debug, .debug(.execution(GVA(linearRIP))))
+    afterExit = .breakpoint
+    return result
+  }
+
+  /// #DB for DR0..DR3 set on the instruction at RIP (SDM 3B 18.3.1.1), unless RF is set.
+  private func guestInstructionBreakpoint() -> (exit: VMExit?, hit: Bool)? {
+    guard c.pointee.dr7 & 0xFF != 0, c.pointee.rflags & RFLAGS.rf == 0 else { return nil }
+    var bits: UInt64 = 0
+    for i in 0..<4 {
+      let enabled = c.pointee.dr7 >> UInt64(i * 2) & 3 != 0
+      let kind = c.pointee.dr7 >> UInt64(16 + i * 4) & 0xF
+      if enabled && kind == 0 && c.pointee.dr[i] == linearRIP { bits |= 1 << UInt64(i) }
+    }
+    guard bits != 0 else { return nil }
+    return (deliver(Fault(vector: Exception.db.rawValue, linear: bits)), true)
+  }
+
+  /// The block at RIP: known, or built now.
+  private func lookup() throws(Stop) -> BlockPointer {
+    let rip = c.pointee.rip
+    let slot = jumpCache(rip)
+    if slot.pointee.rip == rip, slot.pointee.stamp == c.pointee.stamp, let block = slot.pointee.block { return block }
+    let long = c.isLong64
+    let cs = c.pointee.segments[1]
+    if !long && rip > UInt64(cs.limit) { throw c.raise(.gp, 0) }
+    let linear = long ? rip : (cs.base &+ rip) & 0xFFFF_FFFF
+    let gpa = try c.translateFetch(linear)
+    let context = c.context
+    if let block = engine.cache.find(gpa: gpa, rip: rip, context: context.bits), try stillWhole(block, linear) {
+      slot.pointee = JumpEntry(rip: rip, stamp: c.pointee.stamp, block: block)
+      return block
+    }
+    let room = long ? UInt64.max : UInt64(cs.limit) &- rip &+ 1
+    let block = try engine.builder.build(
+      context: context, rip: rip, gpa: gpa, room: room, memory: memory,
+      breakpoints: { [traps] at in
+        traps.execution.contains(long ? at : (cs.base &+ at) & 0xFFFF_FFFF)
+      },
+      secondPage: { () throws(Stop) -> UInt64 in
+        try self.c.translateFetch(((linear & ~4095) &+ 4096) & self.c.pointee.addressMask)
+      },
+      raise: { self.c.raise($0, $1) })
+    engine.adopt(block)
+    slot.pointee = JumpEntry(rip: rip, stamp: c.pointee.stamp, block: block)
+    return block
+  }
+
+  private func jumpCache(_ rip: UInt64) -> UnsafeMutablePointer<JumpEntry> {
+    c.pointee.jumpCache + JumpEntry.index(rip)
+  }
+
+  /// Does a block that reaches into a second page still find the same one there, and lie in CS's limit?
+  private func stillWhole(_ block: BlockPointer, _ linear: UInt64) throws(Stop) -> Bool {
+    if !c.isLong64, block.pointee.rip &+ block.pointee.length &- 1 > UInt64(c.pointee.segments[1].limit) {
+      _ = engine.cache.drop(block.pointee.gpa, 1)
+      return false
+    }
+    guard block.pointee.secondPage != Block.noPage else { return true }
+    let page = try c.translateFetch(((linear & ~4095) &+ 4096) & c.pointee.addressMask)
+    if page == block.pointee.secondPage { return true }
+    _ = engine.cache.drop(block.pointee.gpa, 1)
+    return false
+  }
+
+  // MARK: Stops
+
+  /// Answers a given-up instruction: delivers its fault, runs it alone, or exits.
+  private func stopped(_ stop: Stop) -> VMExit? {
+    switch stop {
+    case .fault:
+      var fault = c.pointee.fault
+      if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
+      return deliver(fault)
+    case .alone:
+      return runAlone(checkBreakpoint: false)
+    case .exit:
+      return exitOfInstruction()
+    }
+  }
+
+  /// Delivers an exception through the guest's tables; an exit if the monitor wants to see it first, or
+  /// the guest shut down.
+  private func deliver(_ fault: Fault) -> VMExit? {
+    completedUsed = 0
+    do throws(Stop) {
+      try c.deliver(fault)
+    } catch {
+      guard error == .exit else { return stopped(error) }
+      if case .exception = c.pointee.exit.qualification {
+        let result = exit(c.pointee.exit.reason, c.pointee.exit.qualification)
+        afterExit = .delivery(fault)
+        return result
+      }
+      return exitOfInstruction()
+    }
+    settle()
+    return nil
+  }
+
+  private func exitOfInstruction() -> VMExit {
+    var pending = c.pointee.exit
+    let length = c.pointee.stopLength
+    if case .unknownInstruction = pending.qualification {
+      pending.qualification = .unknownInstruction(bytes: bytesAtRIP(), length: length)
+      events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
+    }
+    if pending.reason == .tripleFault { c.pointee.activity = .shutdown }
+    let result = exit(pending.reason, pending.qualification, length: length)
+    switch pending.qualification {
+    case .debug(.execution): afterExit = .breakpoint
+    case .tripleFault, .kicked: afterExit = .nothing
+    default: afterExit = .instruction(length: length)
+    }
+    return result
+  }
+
+  private func bytesAtRIP() -> UInt64 {
+    var result: UInt64 = 0
+    for i in 0..<8 {
+      guard let gpa = c.translateQuietly(linearRIP &+ UInt64(i)) else { break }
+      result |= UInt64(memory.load(GPA(gpa), as: UInt8.self) ?? 0) << UInt64(i * 8)
+    }
+    return result
+  }
+
+  private func exit(
+    _ reason: ExitReason, _ qualification: ExitQualification, length: UInt8 = 0, rip: UInt64? = nil
+  ) -> VMExit {
+    VMExit(
+      vcpu: UInt8(truncatingIfNeeded: index), reason: reason, qualification: qualification,
+      rip: rip ?? c.pointee.rip, instructionLength: length, instructionCount: c.retired)
+  }
+}
+
+extension UnsafeMutablePointer<CPU> {
+  /// The micro-op before a breakpoint's instruction: always stops; the driver runs the instruction alone
+  /// when it goes on.
+  func stopBeforeInstruction(_ block: BlockPointer) throws(Stop) {
+    let cs = pointee.segments[1]
+    let linear = isLong64 ? block.pointee.rip : (cs.base &+ block.pointee.rip) & 0xFFFF_FFFF
+    throw leave(.debug, .debug(.execution(GVA(linear))))
+  }
+}

@@ -1,0 +1,78 @@
+import VMCore
+import X86
+
+/// The embedded software processor: decodes guest code once into micro-ops and interprets them.
+package final class InterpreterEngine: Engine {
+  package let name = "interpreter"
+  let memory: GuestMemory
+  let events: EventSink
+  let configuration: EngineConfiguration
+  let cache: BlockCache
+  let builder = BlockBuilder()
+  private(set) var processors: [InterpreterVCPU] = []
+
+  package init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration) {
+    self.memory = memory
+    self.events = events
+    self.configuration = configuration
+    cache = BlockCache(memory: memory)
+    processors = (0..<max(configuration.vcpuCount, 1)).map { InterpreterVCPU(index: $0, engine: self) }
+    memory.onExternalWrite = { [weak self] address, size in self?.externalWrite(address.value, size) }
+    memory.onLayoutChange = { [weak self] in self?.flushEverything() }
+  }
+
+  package var capabilities: EngineCapabilities {
+    [
+      .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
+      .multipleVCPUs,
+    ]
+  }
+  package var vcpus: [any VCPU] { processors }
+
+  /// True where a store to this guest-physical page must look for decoded code.
+  func hasCode(page: UInt64) -> Bool { cache.hasCode(page: page) }
+
+  /// True where these bytes are decoded code (perhaps of the block now executing).
+  func overlapsCode(_ gpa: UInt64, _ size: Int) -> Bool { cache.overlaps(gpa, UInt64(size)) }
+
+  /// Drops decoded code that overlaps the bytes about to be stored (on one page).
+  func invalidateCode(_ gpa: UInt64, _ size: Int) {
+    guard cache.hasCode(page: gpa & ~4095), cache.drop(gpa, UInt64(size)) else { return }
+    events.emit(Event(.codeInvalidated, b: gpa & ~4095))
+    for processor in processors { processor.c.bumpGeneration() }
+  }
+
+  private func externalWrite(_ gpa: UInt64, _ size: UInt64) {
+    var page = gpa & ~4095
+    while page < gpa &+ size {
+      let from = max(page, gpa)
+      let to = min(page &+ 4096, gpa &+ size)
+      if cache.hasCode(page: page), cache.drop(from, to - from) {
+        for processor in processors { processor.c.bumpGeneration() }
+      }
+      page &+= 4096
+    }
+  }
+
+  /// Drops all decoded code and every cached translation.
+  func flushEverything() {
+    cache.dropAll()
+    for processor in processors {
+      processor.flushTLB()
+      processor.c.bumpGeneration()
+    }
+  }
+
+  /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
+  func adopt(_ block: BlockPointer) {
+    if cache.blockCount >= BlockCache.blockLimit {
+      cache.dropAll()
+      for processor in processors { processor.c.bumpGeneration() }
+    }
+    guard cache.insert(block) else { return }
+    for processor in processors {
+      processor.forbidWrites(page: block.pointee.gpa & ~4095)
+      if block.pointee.secondPage != Block.noPage { processor.forbidWrites(page: block.pointee.secondPage) }
+    }
+  }
+}

@@ -1,0 +1,159 @@
+import Synchronization
+import VMCore
+import X86
+
+/// One access to memory-mapped I/O that the monitor has already answered for the instruction under way.
+struct CompletedAccess {
+  var gpa: UInt64
+  var size: UInt8
+  var write: Bool
+  var value: UInt64
+}
+
+/// A vCPU of the embedded processor: a software x86-64.
+package final class InterpreterVCPU: VCPU {
+  package let index: Int
+  /// The engine owns its vCPUs and outlives them.
+  unowned let engine: InterpreterEngine
+  let memory: GuestMemory
+  let events: EventSink
+  let c: CPUPointer
+  /// Two TLBs of 256 entries: supervisor, then user.
+  let tlbs: UnsafeMutablePointer<TLBEntry>
+  private let jumpCache: UnsafeMutablePointer<JumpEntry>
+  private let kickRequest = Atomic<Bool>(false)
+
+  /// Debugger's watches; pages they touch are never in the TLB for the watched direction.
+  var watches: [WatchRange] = []
+  /// True while one instruction runs by itself: watches and stores into code may go ahead.
+  var alone = false
+  /// Watch hit by the instruction now running alone.
+  var watchHit: DebugCause?
+  /// DR6 bits of guest data breakpoints hit by the instruction now running alone.
+  var guestWatchHit: UInt64 = 0
+  /// MMIO accesses of the present instruction that were answered, oldest first, and how many of them
+  /// this execution has used up.
+  var completed: [CompletedAccess] = []
+  var completedUsed = 0
+  /// What the driver must still do about the exit it returned last.
+  var afterExit = AfterExit.nothing
+
+  /// What the last exit left open.
+  enum AfterExit {
+    case nothing
+    /// An instruction waits at RIP; its length.
+    case instruction(length: UInt8)
+    /// An exception waits to be delivered.
+    case delivery(Fault)
+    /// A breakpoint at this RIP was reported: the instruction there runs without stopping again.
+    case breakpoint
+  }
+
+  init(index: Int, engine: InterpreterEngine) {
+    self.index = index
+    self.engine = engine
+    memory = engine.memory
+    events = engine.events
+    tlbs = .allocate(capacity: 512)
+    tlbs.initialize(repeating: TLBEntry(), count: 512)
+    jumpCache = .allocate(capacity: JumpEntry.count)
+    jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
+    c = .allocate(capacity: 1)
+    c.initialize(to: CPU(tlb: tlbs, jumpCache: jumpCache, owner: .passUnretained(self)))
+    state = VCPUState()
+    if index > 0 { c.pointee.activity = .waitForSIPI }
+  }
+
+  deinit {
+    c.deinitialize(count: 1)
+    c.deallocate()
+    tlbs.deinitialize(count: 512)
+    tlbs.deallocate()
+    jumpCache.deinitialize(count: JumpEntry.count)
+    jumpCache.deallocate()
+  }
+
+  func tlb(user: Bool) -> UnsafeMutablePointer<TLBEntry> { user ? tlbs + 256 : tlbs }
+
+  /// Empties both TLBs.
+  func flushTLB() {
+    for i in 0..<512 { tlbs[i] = TLBEntry() }
+  }
+
+  /// No store to this guest-physical page goes unseen from now on.
+  func forbidWrites(page: UInt64) {
+    for i in 0..<512 where tlbs[i].page == page { tlbs[i].writeTag = TLBEntry.never }
+  }
+
+  // MARK: Kicks
+
+  package func kick() { kickRequest.store(true, ordering: .releasing) }
+
+  /// True once for each `kick()`.
+  func takeKick() -> Bool {
+    guard kickRequest.load(ordering: .relaxed) else { return false }
+    return kickRequest.exchange(false, ordering: .acquiring)
+  }
+
+  // MARK: Access from outside
+
+  package var instructionCount: UInt64 { c.retired }
+  package var virtualTime: UInt64 { c.retired &+ c.pointee.slept }
+
+  package func idle(until time: UInt64) {
+    let now = virtualTime
+    if time > now { c.pointee.slept &+= time - now }
+  }
+
+  package var canTakeInterrupt: Bool {
+    let enabled = c.pointee.rflags & RFLAGS.interruptEnable != 0
+    let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
+    if case .delivery = afterExit { return false }
+    if case .instruction = afterExit { return false }
+    return enabled && waiting && c.pointee.shadowAt != c.retired && completed.isEmpty
+  }
+
+  package func gpr(_ register: GPR) -> UInt64 { c[slot: Int(register.rawValue)] }
+  package func setGPR(_ register: GPR, _ value: UInt64) { c[slot: Int(register.rawValue)] = value }
+
+  package var activity: ActivityState {
+    get { c.pointee.activity }
+    set { c.pointee.activity = newValue }
+  }
+
+  package var controls: ExitControls {
+    get { c.pointee.controls }
+    set { c.pointee.controls = newValue }
+  }
+
+  package var traps = DebugTraps() {
+    didSet {
+      guard traps != oldValue else { return }
+      watches = traps.watches
+      engine.flushEverything()
+    }
+  }
+
+  package func translate(_ address: GVA) -> GPA? { c.translateQuietly(address.value).map { GPA($0) } }
+
+  package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
+    EmbeddedCPUID.result(
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount)
+  }
+}
+
+extension UnsafeMutablePointer<CPU> {
+  /// Instructions retired so far; exact outside the loop.
+  var retired: UInt64 { pointee.horizon &- UInt64(bitPattern: pointee.budget) }
+
+  /// Instructions retired before the one `o` belongs to, inside the loop.
+  func instructionsRetired(before o: MicroOpPointer) -> UInt64 {
+    retired &- UInt64(o.pointee.remaining)
+  }
+
+  /// Turns the mark an instruction left into the count at which the interrupt shadow holds.
+  func noteShadow() {
+    pointee.interruptShadow = false
+    pointee.shadowAt = retired
+  }
+}

@@ -1,0 +1,50 @@
+import VMCore
+import X86
+
+/// Guest memory through the software TLB. `address` is linear; a miss goes to the slow path, which walks
+/// the page tables, fills the TLB, raises #PF, or leaves for MMIO.
+extension UnsafeMutablePointer<CPU> {
+  @inline(__always) func tlbEntry(_ address: UInt64) -> UnsafeMutablePointer<TLBEntry> {
+    pointee.tlb + Int(truncatingIfNeeded: address &>> 12 & 0xFF)
+  }
+
+  @inline(__always)
+  func load<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, as type: T.Type = T.self) throws(Stop) -> T {
+    let entry = tlbEntry(address)
+    let last = address &+ UInt64(MemoryLayout<T>.size - 1)
+    if entry.pointee.readTag == last & ~0xFFF {
+      let host = entry.host(address)
+      return host.loadUnaligned(as: T.self)
+    }
+    return T(truncatingIfNeeded: try slowLoad(address, MemoryLayout<T>.size))
+  }
+
+  @inline(__always)
+  func store<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, _ value: T) throws(Stop) {
+    let entry = tlbEntry(address)
+    let last = address &+ UInt64(MemoryLayout<T>.size - 1)
+    if entry.pointee.writeTag == last & ~0xFFF {
+      let host = entry.host(address)
+      host.storeBytes(of: value, as: T.self)
+      return
+    }
+    try slowStore(address, MemoryLayout<T>.size, UInt64(truncatingIfNeeded: value))
+  }
+
+  /// Checks that `size` bytes could be written (faults now, not half-way), without writing.
+  @inline(__always)
+  func probeWrite(_ address: UInt64, _ size: Int) throws(Stop) {
+    let entry = tlbEntry(address)
+    let last = address &+ UInt64(size - 1)
+    if entry.pointee.writeTag == last & ~0xFFF { return }
+    try slowProbeWrite(address, size)
+  }
+}
+
+extension UnsafeMutablePointer<TLBEntry> {
+  /// Host address of a linear one whose tag matched. Such an entry's addend leads into a memory slot of
+  /// the guest, never to address 0, so the check for it is left out of the hot path.
+  @inline(__always) func host(_ address: UInt64) -> UnsafeMutableRawPointer {
+    UnsafeMutableRawPointer(bitPattern: pointee.addend &+ UInt(address)).unsafelyUnwrapped
+  }
+}

@@ -1,0 +1,682 @@
+import CZydis
+import VMCore
+import X86
+
+/// Integer instructions and near control transfers into micro-ops.
+extension Translator {
+  /// False if the instruction is not of this family.
+  mutating func translateInteger() -> Bool {
+    let mnemonic = instruction.mnemonic
+    if let base = Self.binary[mnemonic.rawValue] { return binary(base) }
+    if let code = Self.conditionCode(mnemonic) { return conditional(code) }
+    switch mnemonic {
+    case ZYDIS_MNEMONIC_TEST: return binary(.test8rr)
+    case ZYDIS_MNEMONIC_MOV: return move()
+    case ZYDIS_MNEMONIC_LEA: return lea()
+    case ZYDIS_MNEMONIC_MOVZX, ZYDIS_MNEMONIC_MOVSX, ZYDIS_MNEMONIC_MOVSXD: return widen()
+    case ZYDIS_MNEMONIC_INC: return unary(.inc8r)
+    case ZYDIS_MNEMONIC_DEC: return unary(.dec8r)
+    case ZYDIS_MNEMONIC_NEG: return unary(.neg8r)
+    case ZYDIS_MNEMONIC_NOT: return unary(.not8r)
+    case ZYDIS_MNEMONIC_SHL: return shift(.shl8ri, .shl)
+    case ZYDIS_MNEMONIC_SHR: return shift(.shr8ri, .shr)
+    case ZYDIS_MNEMONIC_SAR: return shift(.sar8ri, .sar)
+    case ZYDIS_MNEMONIC_ROL: return rotate(.rol)
+    case ZYDIS_MNEMONIC_ROR: return rotate(.ror)
+    case ZYDIS_MNEMONIC_RCL: return rotate(.rcl)
+    case ZYDIS_MNEMONIC_RCR: return rotate(.rcr)
+    case ZYDIS_MNEMONIC_IMUL where operandCount > 1: return multiply()
+    case ZYDIS_MNEMONIC_XCHG: return exchange()
+    case ZYDIS_MNEMONIC_BSWAP: return byteSwap()
+    case ZYDIS_MNEMONIC_PUSH, ZYDIS_MNEMONIC_POP: return stack(push: mnemonic == ZYDIS_MNEMONIC_PUSH)
+    case ZYDIS_MNEMONIC_JMP, ZYDIS_MNEMONIC_CALL, ZYDIS_MNEMONIC_RET: return nearTransfer()
+    case ZYDIS_MNEMONIC_LEAVE: return leave()
+    case ZYDIS_MNEMONIC_CDQ: return emitPlain(.cdq)
+    case ZYDIS_MNEMONIC_CQO: return emitPlain(.cqo)
+    case ZYDIS_MNEMONIC_CDQE: return emitPlain(.cdqe)
+    case ZYDIS_MNEMONIC_CWDE: return emitPlain(.cwde)
+    case ZYDIS_MNEMONIC_NOP, ZYDIS_MNEMONIC_ENDBR32, ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_CLDEMOTE:
+      return emitPlain(.nop)
+    default: break
+    }
+    if let operation = StringOp(mnemonic) { return string(operation) }
+    if let operation = Self.rare[mnemonic.rawValue] { return rare(operation) }
+    return false
+  }
+
+  var operandCount: Int { Int(instruction.operand_count_visible) }
+
+  func isRegister(_ index: Int) -> Bool {
+    index < operands.count && operands[index].type == ZYDIS_OPERAND_TYPE_REGISTER
+  }
+  func isMemory(_ index: Int) -> Bool {
+    index < operands.count && operands[index].type == ZYDIS_OPERAND_TYPE_MEMORY
+  }
+  func isImmediate(_ index: Int) -> Bool { operands[index].type == ZYDIS_OPERAND_TYPE_IMMEDIATE }
+  func isGPR(_ index: Int) -> Bool {
+    guard isRegister(index) else { return false }
+    switch ZydisRegisterGetClass(operands[index].reg.value) {
+    case ZYDIS_REGCLASS_GPR8, ZYDIS_REGCLASS_GPR16, ZYDIS_REGCLASS_GPR32, ZYDIS_REGCLASS_GPR64: return true
+    default: return false
+    }
+  }
+  func register(_ index: Int) -> UInt8 { Self.registerOffset(operands[index].reg.value) }
+  /// log2 of an operand's size in bytes.
+  func sizeLog2(_ index: Int) -> Int {
+    switch operands[index].size {
+    case 8: 0
+    case 16: 1
+    case 32: 2
+    default: 3
+    }
+  }
+
+  static func op(_ base: Op, form: Int, size: Int) -> Op {
+    Op(rawValue: base.rawValue + UInt16(form * 4 + size)) ?? .undefined
+  }
+
+  mutating func emitPlain(_ op: Op) -> Bool {
+    emit(MicroOp(op))
+    return true
+  }
+
+  /// Form 0 rr, 1 ri, 2 rm, 3 mr, 4 mi.
+  private mutating func binary(_ base: Op) -> Bool {
+    let size = sizeLog2(0)
+    let reads = base == .cmp8rr || base == .test8rr
+    var form: Int
+    if isRegister(0) {
+      form = isRegister(1) ? 0 : isImmediate(1) ? 1 : 2
+    } else {
+      form = isImmediate(1) ? 4 : 3
+    }
+    if base == .test8rr && form == 2 { form = 3 }
+    var op = MicroOp(Self.op(base, form: form, size: size))
+    switch form {
+    case 0:
+      op.dst = register(0)
+      op.src = register(1)
+    case 1:
+      op.dst = register(0)
+      op.imm = operands[1].imm.value.s
+    case 2:
+      op.dst = register(0)
+      address(operands[1], &op, size: 1 << size, write: false)
+    case 3:
+      let memory = isMemory(0) ? 0 : 1
+      op.src = register(1 - memory)
+      address(operands[memory], &op, size: 1 << size, write: !reads)
+    default:
+      op.imm = operands[1].imm.value.s
+      address(operands[0], &op, size: 1 << size, write: !reads)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func move() -> Bool {
+    for index in 0..<2 where isRegister(index) && !isGPR(index) { return false }
+    return binary(.mov8rr)
+  }
+
+  private mutating func unary(_ base: Op) -> Bool {
+    let size = sizeLog2(0)
+    var op = MicroOp(Self.op(base, form: isRegister(0) ? 0 : 1, size: size))
+    if isRegister(0) {
+      op.dst = register(0)
+    } else {
+      address(operands[0], &op, size: 1 << size, write: true)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func lea() -> Bool {
+    let size = sizeLog2(0)
+    guard size > 0 else { return false }
+    var op = MicroOp(size == 1 ? .lea16 : size == 2 ? .lea32 : .lea64)
+    let m = operands[1].mem
+    var base = m.base
+    var disp = m.disp.has_displacement != 0 ? m.disp.value : 0
+    if base == ZYDIS_REGISTER_RIP || base == ZYDIS_REGISTER_EIP {
+      disp = Int64(bitPattern: nextRIP &+ UInt64(bitPattern: disp))
+      base = ZYDIS_REGISTER_NONE
+    }
+    op.dst = register(0)
+    op.base = Self.slotOffset(base)
+    op.index = Self.slotOffset(m.index)
+    op.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
+    op.disp = disp
+    let narrow = Int(instruction.address_width) / 8
+    guard narrow < 1 << size else {
+      emit(op)
+      return true
+    }
+    // The offset is cut to the address size before it is widened to the operand size.
+    op.op = narrow == 2 ? .lea16 : .lea32
+    op.dst = UInt8(Slot.temporary * 8)
+    var clear = MicroOp(.mov64ri)
+    clear.dst = op.dst
+    emit(clear)
+    emit(op)
+    var take = MicroOp(Self.op(.mov8rr, form: 0, size: size))
+    take.dst = register(0)
+    take.src = op.dst
+    emit(take)
+    return true
+  }
+
+  private mutating func widen() -> Bool {
+    let from = sizeLog2(1)
+    let to = sizeLog2(0)
+    let signed = instruction.mnemonic != ZYDIS_MNEMONIC_MOVZX
+    if to == 1 || from == to {
+      if from == to { return binary(.mov8rr) }
+      return rareReading(signed ? .movsx16 : .movzx16)
+    }
+    let table: [Op] =
+      isRegister(1)
+      ? [.movzx8to32r, .movzx16to32r, .movsx8to32r, .movsx16to32r, .movsx8to64r, .movsx16to64r, .movsx32to64r]
+      : [.movzx8to32m, .movzx16to32m, .movsx8to32m, .movsx16to32m, .movsx8to64m, .movsx16to64m, .movsx32to64m]
+    var op = MicroOp(table[(signed ? (to == 2 ? 2 : 4) : 0) + from])
+    op.dst = register(0)
+    if isRegister(1) {
+      op.src = register(1)
+    } else {
+      address(operands[1], &op, size: 1 << from, write: false)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func shift(_ base: Op, _ slow: IntegerOp) -> Bool {
+    let size = sizeLog2(0)
+    guard isRegister(0) else { return rotate(slow) }
+    if isImmediate(1) {
+      let count = operands[1].imm.value.u & (size == 3 ? 63 : 31)
+      if count == 0 { return keep(size) }
+      var op = MicroOp(Self.op(base, form: 0, size: size))
+      op.dst = register(0)
+      op.imm = Int64(count)
+      emit(op)
+    } else {
+      var op = MicroOp(Self.op(base, form: 1, size: size))
+      op.dst = register(0)
+      emit(op)
+    }
+    return true
+  }
+
+  /// A register keeps its value (32-bit ones lose their upper half).
+  private mutating func keep(_ size: Int) -> Bool {
+    var op = MicroOp(Self.op(.mov8rr, form: 0, size: size))
+    op.dst = register(0)
+    op.src = op.dst
+    emit(op)
+    return true
+  }
+
+  /// Shifts and rotates of memory, and all rotates; count in `imm`, or -1 for CL.
+  private mutating func rotate(_ operation: IntegerOp) -> Bool {
+    let size = sizeLog2(0)
+    let count = isImmediate(1) ? Int64(operands[1].imm.value.u & (size == 3 ? 63 : 31)) : -1
+    if isRegister(0), size == 2, count > 0, operation == .ror || operation == .rol {
+      var op = MicroOp(.ror32ri)
+      op.dst = register(0)
+      op.imm = count
+      if operation == .rol { op.op = .rol32ri }
+      emit(op)
+      return true
+    }
+    var op = MicroOp(.integer)
+    op.aux = operation.rawValue
+    op.imm = count
+    modifyRM(&op)
+    return true
+  }
+
+  /// Emits a rare operation that reads and writes operand 0.
+  private mutating func modifyRM(_ op: inout MicroOp) {
+    let size = sizeLog2(0)
+    op.flags |= UInt8(size) << 4
+    if isRegister(0) {
+      op.dst = register(0)
+    } else {
+      address(operands[0], &op, size: 1 << size, write: true)
+    }
+    emit(op)
+  }
+
+  /// Emits a rare operation that writes register operand 0 and reads operand 1; `sizeLog2` is operand
+  /// 1's, `imm` bits 1:0 operand 0's.
+  private mutating func rareReading(_ operation: IntegerOp) -> Bool {
+    var op = MicroOp(.integer)
+    op.aux = operation.rawValue
+    op.dst = register(0)
+    op.flags = UInt8(sizeLog2(1)) << 4
+    op.imm = Int64(sizeLog2(0))
+    if isRegister(1) {
+      op.src = register(1)
+    } else {
+      address(operands[1], &op, size: 1 << sizeLog2(1), write: false)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func multiply() -> Bool {
+    let size = sizeLog2(0)
+    let immediate = operandCount == 3
+    var op = MicroOp(.integer)
+    if isRegister(1), size >= 2 {
+      op.op = immediate ? (size == 2 ? .imul32rri : .imul64rri) : size == 2 ? .imul32rr : .imul64rr
+      op.dst = register(0)
+      op.src = register(1)
+      if immediate { op.imm = operands[2].imm.value.s }
+      emit(op)
+      return true
+    }
+    op.aux = (immediate ? IntegerOp.imul3 : .imul2).rawValue
+    op.dst = register(0)
+    op.flags = UInt8(size) << 4
+    if immediate { op.imm = operands[2].imm.value.s }
+    if isRegister(1) {
+      op.src = register(1)
+    } else {
+      address(operands[1], &op, size: 1 << size, write: false)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func exchange() -> Bool {
+    let size = sizeLog2(0)
+    if isRegister(0), isRegister(1), size >= 2 {
+      var op = MicroOp(size == 2 ? .xchg32rr : .xchg64rr)
+      op.dst = register(0)
+      op.src = register(1)
+      emit(op)
+      return true
+    }
+    let memory = isMemory(0) ? 0 : 1
+    var op = MicroOp(.integer)
+    op.aux = IntegerOp.xchg.rawValue
+    op.flags = UInt8(size) << 4
+    op.src = register(1 - memory)
+    if isRegister(memory) {
+      op.dst = register(memory)
+    } else {
+      address(operands[memory], &op, size: 1 << size, write: true)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func byteSwap() -> Bool {
+    switch sizeLog2(0) {
+    case 3:
+      var op = MicroOp(.bswap64)
+      op.dst = register(0)
+      emit(op)
+    case 2:
+      var op = MicroOp(.bswap32)
+      op.dst = register(0)
+      emit(op)
+    default:
+      // Undefined by the manual; processors give zero.
+      var op = MicroOp(.mov16ri)
+      op.dst = register(0)
+      emit(op)
+    }
+    return true
+  }
+
+  /// True where pushes need no checks: 64-bit mode, or a flat 32-bit stack.
+  private var plainStack: Bool { context.isLong64 || (context.flatData && context.bigStack) }
+
+  private mutating func stack(push: Bool) -> Bool {
+    if isRegister(0) && !isGPR(0) { return false }
+    let bytes = Int(instruction.operand_width) / 8
+    let register = isRegister(0)
+    if plainStack && (register || push && isImmediate(0)) && bytes == (context.isLong64 ? 8 : 4) {
+      let ops: (Op, Op, Op) = bytes == 8 ? (.push64r, .push64i, .pop64r) : (.push32r, .push32i, .pop32r)
+      var op = MicroOp(push ? (register ? ops.0 : ops.1) : ops.2)
+      if register {
+        op.src = self.register(0)
+        op.dst = op.src
+      } else {
+        op.imm = operands[0].imm.value.s
+      }
+      op.base = UInt8(Slot.rsp * 8)
+      emit(op)
+      return true
+    }
+    var op = MicroOp(.integer)
+    op.flags = UInt8(bytes.trailingZeroBitCount) << 4
+    if isImmediate(0) {
+      op.aux = IntegerOp.pushImmediate.rawValue
+      op.imm = operands[0].imm.value.s
+    } else if register {
+      op.aux = (push ? IntegerOp.pushRM : .popRM).rawValue
+      op.dst = self.register(0)
+    } else if push {
+      op.aux = IntegerOp.pushRM.rawValue
+      address(operands[0], &op, size: bytes, write: false)
+    } else {
+      op.aux = IntegerOp.popRM.rawValue
+      // POP computes an RSP-based address after RSP has moved up.
+      var moved = operands[0]
+      if Self.slotOffset(moved.mem.base) == UInt8(Slot.rsp * 8), moved.mem.base != ZYDIS_REGISTER_NONE {
+        moved.mem.disp.has_displacement = 1
+        let present = operands[0].mem.disp.has_displacement != 0 ? operands[0].mem.disp.value : 0
+        moved.mem.disp.value = present + Int64(bytes)
+      }
+      address(moved, &op, size: bytes, write: true)
+    }
+    emit(op)
+    return true
+  }
+
+  private mutating func leave() -> Bool {
+    if plainStack && instruction.operand_width == (context.isLong64 ? 64 : 32) {
+      var op = MicroOp(context.isLong64 ? .leave64 : .leave32)
+      op.base = 40
+      emit(op)
+      return true
+    }
+    var op = MicroOp(.integer)
+    op.aux = IntegerOp.leave.rawValue
+    op.flags = operandSizeLog2 << 4
+    emit(op)
+    return true
+  }
+
+  /// Where a relative branch goes, cut to the operand size.
+  private var relativeTarget: UInt64 {
+    let target = nextRIP &+ UInt64(bitPattern: operands[0].imm.value.s)
+    switch instruction.operand_width {
+    case 16: return target & 0xFFFF
+    case 32: return target & 0xFFFF_FFFF
+    default: return target
+    }
+  }
+
+  private mutating func conditional(_ condition: (kind: ConditionKind, code: UInt8)) -> Bool {
+    let code = UInt16(condition.code)
+    switch condition.kind {
+    case .jump:
+      guard context.flatCode else {
+        var op = MicroOp(.integerEnd)
+        op.aux = IntegerOp.jccChecked.rawValue
+        op.src = condition.code
+        op.imm = Int64(bitPattern: relativeTarget)
+        finish(op)
+        return true
+      }
+      takenRIP = relativeTarget
+      if fuse(code) { return true }
+      var op = MicroOp(.jcc)
+      op.aux = code
+      finish(op)
+    case .set:
+      if isRegister(0) {
+        var op = MicroOp(.setccR)
+        op.aux = code
+        op.dst = register(0)
+        emit(op)
+      } else {
+        var op = MicroOp(.integer)
+        op.aux = IntegerOp.setccM.rawValue
+        op.imm = Int64(code)
+        address(operands[0], &op, size: 1, write: true)
+        emit(op)
+      }
+    case .move:
+      let size = sizeLog2(0)
+      if isRegister(1), size >= 2 {
+        var op = MicroOp(size == 2 ? .cmov32rr : .cmov64rr)
+        op.aux = code
+        op.dst = register(0)
+        op.src = register(1)
+        emit(op)
+      } else {
+        var op = MicroOp(.integer)
+        op.aux = IntegerOp.cmov.rawValue
+        op.dst = register(0)
+        op.imm = Int64(code)
+        op.flags = UInt8(size) << 4
+        if isRegister(1) {
+          op.src = register(1)
+        } else {
+          address(operands[1], &op, size: 1 << size, write: false)
+        }
+        emit(op)
+      }
+    }
+    return true
+  }
+
+  /// Joins a Jcc with the CMP, TEST or DEC just before it into one micro-op.
+  private mutating func fuse(_ code: UInt16) -> Bool {
+    guard ordinal > 0, !context.alone, let last = ops.last, last.remaining == ordinal - 1 else { return false }
+    let raw = last.op.rawValue
+    let fused: Op?
+    if raw >= Op.cmp8rr.rawValue && raw < Op.cmp8rm.rawValue {
+      fused = fusedOp(.cmpJcc8rr, raw - Op.cmp8rr.rawValue)
+    } else if raw >= Op.test8rr.rawValue && raw < Op.test8rm.rawValue {
+      fused = fusedOp(.testJcc8rr, raw - Op.test8rr.rawValue)
+    } else if code == 5, last.op == .dec32r {
+      fused = .decJnz32
+    } else if code == 5, last.op == .dec64r {
+      fused = .decJnz64
+    } else {
+      fused = nil
+    }
+    guard let fused else { return false }
+    var op = last
+    op.op = fused
+    op.aux = code
+    ops.removeLast()
+    ops.append(op)
+    ended = true
+    return true
+  }
+
+  private func fusedOp(_ base: Op, _ distance: UInt16) -> Op? { Op(rawValue: base.rawValue + distance) }
+
+  private mutating func nearTransfer() -> Bool {
+    let mnemonic = instruction.mnemonic
+    let far =
+      instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR
+      || (operandCount > 0 && operands[0].type == ZYDIS_OPERAND_TYPE_POINTER)
+    if far { return false }
+    let bytes = Int(instruction.operand_width) / 8
+    let wide = context.flatCode && plainStack && bytes == (context.isLong64 ? 8 : 4)
+    if mnemonic == ZYDIS_MNEMONIC_RET {
+      let release = operandCount > 0 && isImmediate(0) ? operands[0].imm.value.u & 0xFFFF : 0
+      var op = MicroOp(wide ? (bytes == 8 ? .ret64 : .ret32) : .integerEnd)
+      op.aux = IntegerOp.ret.rawValue
+      op.flags = UInt8(bytes.trailingZeroBitCount) << 4
+      op.imm = Int64(release)
+      op.base = UInt8(Slot.rsp * 8)
+      finish(op)
+      return true
+    }
+    let call = mnemonic == ZYDIS_MNEMONIC_CALL
+    if isImmediate(0) {
+      if context.flatCode && (!call || wide) {
+        takenRIP = relativeTarget
+        var op = MicroOp(call ? (bytes == 8 ? .call64 : .call32) : .jmp)
+        op.base = UInt8(Slot.rsp * 8)
+        finish(op)
+      } else {
+        var op = MicroOp(.integerEnd)
+        op.aux = (call ? IntegerOp.callChecked : .jmpChecked).rawValue
+        op.flags = UInt8(bytes.trailingZeroBitCount) << 4
+        op.imm = Int64(bitPattern: relativeTarget)
+        finish(op)
+      }
+      return true
+    }
+    if context.isLong64 && bytes == 8 {
+      var op = MicroOp(isRegister(0) ? (call ? .call64R : .jmpR) : call ? .call64m : .jmp64m)
+      if isRegister(0) {
+        op.src = register(0)
+        op.base = UInt8(Slot.rsp * 8)
+      } else {
+        address(operands[0], &op, size: 8, write: false)
+      }
+      finish(op)
+      return true
+    }
+    var op = MicroOp(.integerEnd)
+    op.aux = (call ? IntegerOp.callRM : .jmpRM).rawValue
+    op.flags = UInt8(bytes.trailingZeroBitCount) << 4
+    if isRegister(0) {
+      op.dst = register(0)
+    } else {
+      address(operands[0], &op, size: bytes, write: false)
+    }
+    finish(op)
+    return true
+  }
+
+  /// Rare operations whose operands need no special care.
+  private mutating func rare(_ operation: IntegerOp) -> Bool {
+    var op = MicroOp(.integer)
+    op.aux = operation.rawValue
+    op.flags = operandSizeLog2 << 4
+    switch operation {
+    case .bsf, .bsr: return rareReading(operation)
+    case .bt, .bts, .btr, .btc: return bitTest(operation)
+    case .mul, .imul, .div, .idiv: modifyRMReading(&op)
+    case .shld, .shrd:
+      op.src = register(1)
+      op.imm = isImmediate(2) ? operands[2].imm.value.s & (sizeLog2(0) == 3 ? 63 : 31) : -1
+      op.flags = 0
+      modifyRM(&op)
+    case .cmpxchg, .xadd:
+      op.src = register(1)
+      op.flags = 0
+      modifyRM(&op)
+    case .cmpxchg8b, .cmpxchg16b:
+      address(operands[0], &op, size: operation == .cmpxchg8b ? 8 : 16, write: true)
+      emit(op)
+    case .loop, .loope, .loopne, .jcxz:
+      op.op = .integerEnd
+      op.imm = Int64(bitPattern: relativeTarget)
+      op.flags |= UInt8(truncatingIfNeeded: (Int(instruction.address_width) / 8).trailingZeroBitCount) << 6
+      finish(op)
+    case .enter:
+      op.imm = Int64(operands[0].imm.value.u & 0xFFFF)
+      op.disp = Int64(operands[1].imm.value.u & 0xFF)
+      emit(op)
+    case .aam, .aad:
+      op.imm = Int64(operands[0].imm.value.u & 0xFF)
+      emit(op)
+    case .xlat:
+      for index in 0..<operands.count where isMemory(index) {
+        // DS:[rBX + AL]: the index is the low byte alone.
+        var take = MicroOp(.movzx8to32r)
+        take.dst = UInt8(Slot.temporary * 8)
+        take.src = 0
+        emit(take)
+        addressWithTemporary(operands[index], &op, size: 1, write: false)
+      }
+      emit(op)
+    case .bound:
+      op.dst = register(0)
+      address(operands[1], &op, size: 2 << Int(operandSizeLog2), write: false)
+      emit(op)
+    default: emit(op)
+    }
+    return true
+  }
+
+  /// MUL, IMUL, DIV, IDIV of one operand: only read.
+  private mutating func modifyRMReading(_ op: inout MicroOp) {
+    let size = sizeLog2(0)
+    op.flags = UInt8(size) << 4
+    if isRegister(0) {
+      op.dst = register(0)
+    } else {
+      address(operands[0], &op, size: 1 << size, write: false)
+    }
+    emit(op)
+  }
+
+  /// BT and friends: a register bit offset reaches beyond a memory operand (SDM 2A BT).
+  private mutating func bitTest(_ operation: IntegerOp) -> Bool {
+    let size = sizeLog2(0)
+    var op = MicroOp(.integer)
+    op.aux = operation.rawValue
+    op.flags = UInt8(size) << 4
+    op.imm = isImmediate(1) ? operands[1].imm.value.s : -1
+    if isRegister(1) { op.src = register(1) }
+    if isRegister(0) {
+      op.dst = register(0)
+      emit(op)
+      return true
+    }
+    let write = operation != .bt
+    if isImmediate(1) {
+      address(operands[0], &op, size: 1 << size, write: write)
+    } else {
+      var reach = MicroOp(.integer)
+      reach.aux = IntegerOp.bitReach.rawValue
+      reach.src = register(1)
+      reach.flags = UInt8(size) << 4
+      emit(reach)
+      addressWithTemporary(operands[0], &op, size: 1 << size, write: write)
+    }
+    emit(op)
+    return true
+  }
+
+  /// Like `address`, with the value in `Slot.temporary` added to the offset.
+  private mutating func addressWithTemporary(
+    _ operand: ZydisDecodedOperand, _ op: inout MicroOp, size: Int, write: Bool
+  ) {
+    var lea = MicroOp(.integer)
+    lea.aux = IntegerOp.addOffset.rawValue
+    let m = operand.mem
+    lea.base = Self.slotOffset(m.base == ZYDIS_REGISTER_RIP ? ZYDIS_REGISTER_NONE : m.base)
+    if m.index != ZYDIS_REGISTER_NONE, m.index != ZYDIS_REGISTER_AL { lea.index = Self.slotOffset(m.index) }
+    lea.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
+    lea.disp = m.disp.has_displacement != 0 ? m.disp.value : 0
+    if m.base == ZYDIS_REGISTER_RIP { lea.disp = Int64(bitPattern: nextRIP &+ UInt64(bitPattern: lea.disp)) }
+    emit(lea)
+    var flat = operand
+    flat.mem.base = ZYDIS_REGISTER_NONE
+    flat.mem.index = ZYDIS_REGISTER_NONE
+    flat.mem.disp.has_displacement = 0
+    temporaryBase = true
+    address(flat, &op, size: size, write: write)
+    temporaryBase = false
+  }
+
+  private mutating func string(_ operation: StringOp) -> Bool {
+    var op = MicroOp(.string)
+    op.aux = operation.rawValue
+    let bytes: Int
+    switch operation {
+    case .scas, .cmps, .movs, .stos, .lods:
+      let raw = instruction.mnemonic
+      bytes = StringOp.bytes(raw)
+    }
+    op.flags = UInt8(bytes.trailingZeroBitCount) << 4
+    op.flags |= UInt8(truncatingIfNeeded: (Int(instruction.address_width) / 8).trailingZeroBitCount) << 6
+    if hasPrefix(UInt64(ZYDIS_ATTRIB_HAS_REP)) || hasPrefix(UInt64(ZYDIS_ATTRIB_HAS_REPE)) { op.flags |= MicroOp.rep }
+    if hasPrefix(UInt64(ZYDIS_ATTRIB_HAS_REPNE)) { op.flags |= MicroOp.repne }
+    // Segment of the source operand: DS unless overridden.
+    op.src = 3
+    for operand in operands where operand.type == ZYDIS_OPERAND_TYPE_MEMORY {
+      let base = Self.slotOffset(operand.mem.base)
+      if base == 48 { op.src = UInt8(Self.segmentIndex(operand.mem.segment)) }
+    }
+    // 1 where segments need no checks.
+    op.imm = context.isLong64 || (context.flatData && op.src != 1 && op.src < 4) ? 1 : 0
+    emit(op)
+    return true
+  }
+}

@@ -1,0 +1,167 @@
+import CElf
+import VMCore
+
+/// An ELF executable for x86 as a boot loader sees it: what to copy where, and where to start.
+/// Fields by their names in the System V ABI, chapters 4 and 5. Reading is libelf's; what may be
+/// believed is decided here.
+package struct ELFImage: Sendable {
+  package struct Segment: Sendable {
+    /// Its number among the program headers.
+    package let index: Int
+    package let offset: UInt64
+    package let fileSize: UInt64
+    package let virtualAddress: UInt64
+    package let physicalAddress: UInt64
+    package let memorySize: UInt64
+    package var end: UInt64 { physicalAddress + memorySize }
+  }
+
+  package let is64: Bool
+  /// Guest-physical address of the first instruction.
+  package let entry: UInt64
+  /// The PT_LOAD segments with a size, by guest-physical address; none overlap.
+  package let segments: [Segment]
+
+  static func isELF(_ file: ImageBytes) -> Bool { file.bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) }
+
+  /// Reads and checks the headers. Throws `VMError(.image)` naming the first field that is wrong.
+  init(_ file: ImageBytes) throws(VMError) {
+    is64 = try Self.checkIdentification(file)
+    let reader = try ELFReader(file)
+    let header = reader.header
+    try Self.check(header, is64: is64, in: file)
+    var loads: [Segment] = []
+    for index in 0..<Int(header.e_phnum) {
+      guard let raw = reader.programHeader(index) else {
+        throw file.wrong("program header \(index)", "unreadable", expected: "e_phnum (\(header.e_phnum)) of them")
+      }
+      if raw.p_type == UInt32(PT_INTERP) {
+        throw file.wrong(
+          "program header \(index): p_type", "PT_INTERP (3)", expected: "a kernel, not a program for Linux")
+      }
+      guard raw.p_type == UInt32(PT_LOAD), raw.p_memsz > 0 || raw.p_filesz > 0 else { continue }
+      loads.append(try Self.segment(index, raw, in: file))
+    }
+    guard !loads.isEmpty else {
+      throw file.wrong("the number of PT_LOAD program headers", "0", expected: "at least one with a size")
+    }
+    loads.sort { ($0.physicalAddress, $0.index) < ($1.physicalAddress, $1.index) }
+    for (lower, upper) in zip(loads, loads.dropFirst()) where upper.physicalAddress < lower.end {
+      throw file.wrong(
+        "program header \(upper.index): p_paddr", upper.physicalAddress,
+        expected: "it clear of program header \(lower.index), which ends at \(prefixedHex(lower.end))")
+    }
+    segments = loads
+    entry = try Self.physicalEntry(header.e_entry, loads, in: file)
+  }
+
+  /// e_ident (System V ABI 4-5): gives whether the file is of class 64.
+  private static func checkIdentification(_ file: ImageBytes) throws(VMError) -> Bool {
+    guard file.count >= Int(EI_NIDENT) else { throw file.outside("the end of e_ident", end: UInt64(EI_NIDENT)) }
+    let elfClass = file.bytes[Int(EI_CLASS)]
+    guard elfClass == UInt8(ELFCLASS32) || elfClass == UInt8(ELFCLASS64) else {
+      throw file.wrong("e_ident[EI_CLASS]", UInt64(elfClass), expected: "1 (32-bit) or 2 (64-bit)")
+    }
+    let order = file.bytes[Int(EI_DATA)]
+    guard order == UInt8(ELFDATA2LSB) else {
+      throw file.wrong("e_ident[EI_DATA]", UInt64(order), expected: "1 (little-endian)")
+    }
+    let version = file.bytes[Int(EI_VERSION)]
+    guard version == UInt8(EV_CURRENT) else {
+      throw file.wrong("e_ident[EI_VERSION]", UInt64(version), expected: "1")
+    }
+    let is64 = elfClass == UInt8(ELFCLASS64)
+    let headerSize = is64 ? MemoryLayout<Elf64_Ehdr>.size : MemoryLayout<Elf32_Ehdr>.size
+    guard file.count >= headerSize else { throw file.outside("the end of the ELF header", end: UInt64(headerSize)) }
+    return is64
+  }
+
+  private static func check(_ header: GElf_Ehdr, is64: Bool, in file: ImageBytes) throws(VMError) {
+    guard header.e_type == UInt16(ET_EXEC) else {
+      throw file.wrong("e_type", UInt64(header.e_type), expected: "2 (ET_EXEC)")
+    }
+    let machine = is64 ? EM_X86_64 : EM_386
+    guard header.e_machine == UInt16(machine) else {
+      let name = is64 ? "EM_X86_64" : "EM_386"
+      throw file.wrong("e_machine", UInt64(header.e_machine), expected: "\(prefixedHex(UInt64(machine))) (\(name))")
+    }
+    guard header.e_phnum > 0, header.e_phnum < UInt16(PN_XNUM) else {
+      throw file.wrong("e_phnum", UInt64(header.e_phnum), expected: "1 to 0xfffe program headers")
+    }
+    let entrySize = is64 ? MemoryLayout<Elf64_Phdr>.size : MemoryLayout<Elf32_Phdr>.size
+    guard Int(header.e_phentsize) == entrySize else {
+      throw file.wrong("e_phentsize", UInt64(header.e_phentsize), expected: "\(prefixedHex(UInt64(entrySize)))")
+    }
+    let tableSize = UInt64(entrySize) * UInt64(header.e_phnum)
+    let (end, overflow) = header.e_phoff.addingReportingOverflow(tableSize)
+    guard !overflow, end <= file.size else {
+      throw file.outside("e_phoff+e_phnum*e_phentsize", end: overflow ? .max : end)
+    }
+  }
+
+  private static func segment(_ index: Int, _ raw: GElf_Phdr, in file: ImageBytes) throws(VMError) -> Segment {
+    let place = "program header \(index)"
+    let (fileEnd, fileOverflow) = raw.p_offset.addingReportingOverflow(raw.p_filesz)
+    guard !fileOverflow, fileEnd <= file.size else {
+      throw file.outside("\(place): p_offset+p_filesz", end: fileOverflow ? .max : fileEnd)
+    }
+    guard raw.p_filesz <= raw.p_memsz else {
+      throw file.wrong("\(place): p_filesz", raw.p_filesz, expected: "at most p_memsz, \(prefixedHex(raw.p_memsz))")
+    }
+    guard !raw.p_paddr.addingReportingOverflow(raw.p_memsz).overflow else {
+      throw file.wrong(
+        "\(place): p_paddr", raw.p_paddr, expected: "p_paddr+p_memsz (\(prefixedHex(raw.p_memsz)) more) within 64 bits")
+    }
+    return Segment(
+      index: index, offset: raw.p_offset, fileSize: raw.p_filesz, virtualAddress: raw.p_vaddr,
+      physicalAddress: raw.p_paddr, memorySize: raw.p_memsz)
+  }
+
+  /// e_entry is a virtual address where a segment's p_vaddr range holds it, else a physical one.
+  private static func physicalEntry(
+    _ entry: UInt64, _ segments: [Segment], in file: ImageBytes
+  ) throws(VMError) -> UInt64 {
+    for segment in segments
+    where entry >= segment.virtualAddress && entry - segment.virtualAddress < segment.memorySize {
+      return segment.physicalAddress + (entry - segment.virtualAddress)
+    }
+    for segment in segments where entry >= segment.physicalAddress && entry < segment.end { return entry }
+    throw file.wrong("e_entry", entry, expected: "an address inside a PT_LOAD segment")
+  }
+}
+
+/// libelf over a file in memory. Owns a copy of the bytes and the descriptor, and frees both.
+private struct ELFReader: ~Copyable {
+  private let copy: UnsafeMutablePointer<CChar>
+  private let descriptor: OpaquePointer
+  let header: GElf_Ehdr
+
+  init(_ file: ImageBytes) throws(VMError) {
+    let buffer = UnsafeMutablePointer<CChar>.allocate(capacity: file.count)
+    UnsafeMutableRawBufferPointer(start: buffer, count: file.count).copyBytes(from: file.bytes)
+    elf_version(UInt32(EV_CURRENT))
+    var header = GElf_Ehdr()
+    guard let opened = elf_memory(buffer, file.count) else {
+      buffer.deallocate()
+      throw file.wrong("the ELF header", "unreadable", expected: "what the System V ABI describes")
+    }
+    guard gelf_getehdr(opened, &header) != nil else {
+      elf_end(opened)
+      buffer.deallocate()
+      throw file.wrong("the ELF header", "unreadable", expected: "what the System V ABI describes")
+    }
+    copy = buffer
+    descriptor = opened
+    self.header = header
+  }
+
+  deinit {
+    elf_end(descriptor)
+    copy.deallocate()
+  }
+
+  func programHeader(_ index: Int) -> GElf_Phdr? {
+    var header = GElf_Phdr()
+    return gelf_getphdr(descriptor, Int32(index), &header) == nil ? nil : header
+  }
+}

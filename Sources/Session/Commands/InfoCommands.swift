@@ -1,0 +1,61 @@
+import Debugger
+import VMCore
+import X86
+
+/// `info` and its topics.
+enum InfoCommands {
+  /// One topic of `info`.
+  struct Topic: Sendable {
+    var names: [String]
+    var help: String
+    var action: @Sendable (SessionCore, inout ArgumentScanner) throws(CommandError) -> CommandResult
+  }
+
+  static let all: [CommandDescriptor] = [
+    CommandDescriptor(
+      ["info", "inf"], .looking, arguments: "TOPIC", help: "show registers, tables, exits, statistics, ...",
+      whileRunning: true, completion: .words(topics.map { $0.names[0] })
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let word = scanner.takeWord() ?? ""
+      return try topic(core, word, &scanner)
+    },
+    CommandDescriptor(["regs", "registers", "rd"], .looking, help: "info regs", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, "regs", &scanner)
+    },
+    CommandDescriptor(["sregs", "sreg"], .looking, help: "info sregs", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, "sregs", &scanner)
+    },
+    CommandDescriptor(["bl", "blist"], .looking, keys: ["B"], help: "info bp", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, "bp", &scanner)
+    },
+  ]
+
+  static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all
+
+  private static func topic(
+    _ core: SessionCore, _ word: String, _ scanner: inout ArgumentScanner
+  ) throws(CommandError) -> CommandResult {
+    let wanted = word.lowercased()
+    let exact = topics.first { $0.names.contains(wanted) }
+    let fitting = topics.filter { !wanted.isEmpty && $0.names[0].hasPrefix(wanted) }
+    guard let topic = exact ?? (fitting.count == 1 ? fitting[0] : nil) else {
+      let names = topics.map { $0.names[0] }
+      throw CommandError(
+        typed: word, expected: "expected one of \(names.joined(separator: ", "))",
+        nearest: NearestName.find(word, in: topics.flatMap(\.names)), usage: "info TOPIC")
+    }
+    return try topic.action(core, &scanner)
+  }
+
+  /// Lines with a JSON array of the same.
+  static func rows(_ lines: [String], empty: String, json: JSONValue? = nil) -> CommandResult {
+    CommandResult(lines.isEmpty ? [empty] : lines, json: json ?? .strings(lines))
+  }
+}

@@ -1,0 +1,305 @@
+import Debugger
+import VMCore
+import X86
+
+/// Commands that look at memory and code, and change the guest.
+enum MemoryCommands {
+  static let all: [CommandDescriptor] = [
+    CommandDescriptor(
+      ["x", "xp"], .looking, arguments: "[/NFU] ADDR",
+      help: "show memory: N units, format x d u o t c s i, unit b h w g; xp takes a physical address", whileRunning: true, completion: .symbol
+    ) { core, arguments throws(CommandError) in try examine(core, arguments) },
+    CommandDescriptor(
+      ["print", "p", "?", "output"], .looking, arguments: "[/F] E",
+      help: "value of an expression (numbers are decimal)", whileRunning: true, completion: .expression
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let expression = try scanner.takeExpression(ExpressionScope(symbols: core.symbols), what: "an expression")
+      try scanner.end()
+      let value = try core.evaluate(expression, usage: arguments.usage)
+      return CommandResult(describe(value, arguments.format, core), json: .members(
+        ("value", .hex(value)), ("decimal", .number(value)), ("text", .string(expression.text))))
+    },
+    CommandDescriptor(
+      ["disassemble", "disas", "dis"], .looking, arguments: "[ADDR] [N]",
+      help: "show N instructions, with P for privileged and S for sensitive ones", whileRunning: true, completion: .symbol
+    ) { core, arguments throws(CommandError) in try disassemble(core, arguments) },
+    CommandDescriptor(
+      ["walk", "page", "pte"], .looking, arguments: "ADDR",
+      help: "translate a linear address level by level", whileRunning: true, completion: .symbol
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let address = try core.takeAddress(&scanner, "an address")
+      try scanner.end()
+      let walk = PageWalk(address, state: core.currentState, memory: core.machine.memory)
+      return CommandResult(
+        walk.lines,
+        json: .members(
+          ("linear", .hex(address.value)), ("mode", .string("\(walk.mode)")),
+          ("physical", walk.result.map { .hex($0.value) } ?? .null), ("fault", walk.fault.map { .string($0.text) } ?? .null),
+          ("steps", .array(
+            walk.steps.map {
+              .members(("at", .hex($0.entryAddress.value)), ("entry", .hex($0.entry)), ("flags", .string($0.flags)))
+            }))))
+    },
+    CommandDescriptor(
+      ["map", "vmmap", "tlb"], .looking, arguments: "[N]", help: "what the guest's page tables map", whileRunning: true
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let count = Int(clamping: scanner.takeNumber() ?? 256)
+      try scanner.end()
+      let list = MappingList(core.currentState, core.machine.memory, maximumRanges: count)
+      let note = list.isComplete ? [] : ["... more"]
+      return InfoCommands.rows(
+        list.ranges.map(\.text) + note, empty: "nothing is mapped (paging \(list.mode))",
+        json: .array(
+          list.ranges.map {
+            .members(("start", .hex($0.start)), ("length", .hex($0.length)), ("physical", .hex($0.physical.value)))
+          }))
+    },
+    CommandDescriptor(
+      ["backtrace", "bt", "where", "k"], .looking, arguments: "[N]", help: "who called whom", whileRunning: true
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let count = Int(clamping: scanner.takeNumber() ?? 32)
+      try scanner.end()
+      let frames = Backtrace.frames(
+        core.currentState, core.machine.memory, symbols: core.symbols, maximumFrames: count)
+      return CommandResult(
+        frames.map(\.text),
+        json: .array(
+          frames.map { .members(("address", .hex($0.linear.value)), ("place", $0.place.map { .string($0) } ?? .null)) }))
+    },
+    CommandDescriptor(
+      ["explain"], .looking, arguments: "[ADDR]",
+      help: "which technique catches the instruction here, and how", whileRunning: true, completion: .symbol
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let address = scanner.isAtEnd ? core.currentState.rip : try core.takeValue(&scanner, "an address")
+      let instruction = core.disassembly.instruction(at: address)
+      return CommandResult(CodeAdvice.explain(instruction).lines)
+    },
+    CommandDescriptor(
+      ["set"], .changing, arguments: "$REG=E | byte|word|dword|qword[ADDR]=E",
+      help: "change a register or memory", completion: .register
+    ) { core, arguments throws(CommandError) in try set(core, arguments) },
+  ]
+
+  // MARK: x
+
+  private struct Format {
+    var count = 1
+    var letter: Character = "x"
+    var size: Int?
+
+    init(_ text: String, usage: String) throws(CommandError) {
+      let digits = text.prefix { $0.isNumber }
+      if let count = Int(digits) { self.count = min(max(count, 1), 65536) }
+      for character in text.dropFirst(digits.count) {
+        switch character {
+        case "x", "d", "u", "o", "t", "c", "s", "i": letter = character
+        case "b": size = 1
+        case "h": size = 2
+        case "w": size = 4
+        case "g": size = 8
+        default:
+          throw CommandError(
+            typed: text, expected: "a count, a format (x d u o t c s i) and a unit (b h w g) were expected", usage: usage)
+        }
+      }
+    }
+  }
+
+  private static func examine(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    var text = arguments.format
+    if text.isEmpty, scanner.peek.hasPrefix("/"), let word = scanner.takeWord() { text = String(word.dropFirst()) }
+    let format = try Format(text, usage: arguments.usage)
+    let isPhysical = arguments.name == "xp"
+    let address = scanner.isAtEnd ? core.currentState.linearRIP : try core.takeAddress(&scanner, "an address")
+    try scanner.end()
+    if format.letter == "i" {
+      return code(core, core.disassembly.forward(from: offset(core, address), count: format.count))
+    }
+    let size = format.letter == "c" || format.letter == "s" ? 1 : format.size ?? 4
+    let bytes = read(core, address, format.count * size, isPhysical)
+    if format.letter == "s" { return string(core, address, isPhysical) }
+    return dump(core, address, bytes, size, format.letter, isPhysical)
+  }
+
+  private static func read(_ core: SessionCore, _ address: GVA, _ count: Int, _ isPhysical: Bool) -> [UInt8?] {
+    isPhysical ? core.machine.memory.readBytes(GPA(address.value), count: count) : core.view.read(address, count: count)
+  }
+
+  /// Linear address to offset in CS.
+  private static func offset(_ core: SessionCore, _ address: GVA) -> UInt64 {
+    let state = core.currentState
+    return state.mode == .long64 ? address.value : (address.value &- state[.cs].base) & 0xFFFF_FFFF
+  }
+
+  private static func string(_ core: SessionCore, _ address: GVA, _ isPhysical: Bool) -> CommandResult {
+    let bytes = read(core, address, 4096, isPhysical).prefix { $0 != nil && $0 != 0 }.map { $0 ?? 0 }
+    let text = String(decoding: bytes, as: UTF8.self)
+    return CommandResult("\(Hex.text(address.value)): \"\(text)\"", json: .string(text))
+  }
+
+  private static func dump(
+    _ core: SessionCore, _ address: GVA, _ bytes: [UInt8?], _ size: Int, _ letter: Character, _ isPhysical: Bool
+  ) -> CommandResult {
+    let perLine = letter == "c" ? 16 : max(16 / size, 1)
+    let units = (0..<bytes.count / size).map { unit($0 * size, bytes, size) }
+    var lines: [String] = []
+    for start in stride(from: 0, to: units.count, by: perLine) {
+      let row = units[start..<min(start + perLine, units.count)]
+      let at = address.value &+ UInt64(start * size)
+      let name = isPhysical ? "" : core.symbols.name(of: at).map { " <\($0)>" } ?? ""
+      lines.append("\(Hex.text(at))\(name): " + row.map { text($0, size, letter) }.joined(separator: " "))
+    }
+    return CommandResult(lines, json: .array(units.map { $0.map { .hex($0) } ?? .null }))
+  }
+
+  private static func unit(_ start: Int, _ bytes: [UInt8?], _ size: Int) -> UInt64? {
+    var value: UInt64 = 0
+    for index in (0..<size).reversed() {
+      guard let byte = bytes[start + index] else { return nil }
+      value = value << 8 | UInt64(byte)
+    }
+    return value
+  }
+
+  private static func text(_ value: UInt64?, _ size: Int, _ letter: Character) -> String {
+    guard let value else { return String(repeating: "?", count: letter == "c" ? 1 : size * 2) }
+    switch letter {
+    case "d":
+      let shift = UInt64(64 - size * 8)
+      return String(Int64(bitPattern: value << shift) >> Int64(shift))
+    case "u": return String(value)
+    case "o": return "0" + String(value, radix: 8)
+    case "t": return String(value, radix: 2)
+    case "c": return (0x20..<0x7F).contains(value) ? String(Character(UnicodeScalar(UInt8(value)))) : "."
+    default: return Hex.padded(value, size * 2)
+    }
+  }
+
+  // MARK: print, disassemble
+
+  private static func describe(_ value: UInt64, _ format: String, _ core: SessionCore) -> String {
+    switch format {
+    case "x": return Hex.text(value)
+    case "d": return String(Int64(bitPattern: value))
+    case "u": return String(value)
+    case "t": return "0b" + String(value, radix: 2)
+    case "o": return "0" + String(value, radix: 8)
+    default:
+      let signed = Int64(bitPattern: value)
+      let name = core.symbols.name(of: value).map { " <\($0)>" } ?? ""
+      return "\(value) = \(Hex.text(value))" + (signed < 0 ? " = \(signed)" : "") + name
+    }
+  }
+
+  private static func disassemble(
+    _ core: SessionCore, _ arguments: CommandArguments
+  ) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    let start = scanner.isAtEnd ? core.currentState.rip : offset(core, try core.takeAddress(&scanner, "an address"))
+    let count = Int(clamping: scanner.takeNumber() ?? arguments.count ?? 10)
+    try scanner.end()
+    return code(core, core.disassembly.forward(from: start, count: min(max(count, 1), Disassembly.maximumLines)))
+  }
+
+  private static func code(_ core: SessionCore, _ rows: [CodeLine]) -> CommandResult {
+    var lines: [String] = []
+    for row in rows {
+      for label in row.labels { lines.append("\(label):") }
+      let mark = row.linear == core.currentState.linearRIP ? "=>" : "  "
+      let bytes = row.bytesText
+      let padding = String(repeating: " ", count: max(22 - bytes.count, 1))
+      lines.append("\(mark)\(row.gutter) \(row.addressText)  \(bytes)\(padding)\(row.instruction.text)")
+    }
+    return CommandResult(
+      lines,
+      json: .array(
+        rows.map {
+          .members(
+            ("address", .hex($0.address)), ("linear", .hex($0.linear.value)), ("bytes", .string($0.bytesText)),
+            ("text", .string($0.instruction.text)), ("place", $0.place.map { .string($0) } ?? .null))
+        }))
+  }
+
+  // MARK: set
+
+  private static func set(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    let parts = arguments.rest.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2, !parts[1].hasPrefix("=") else {
+      throw CommandError(typed: arguments.rest, expected: "REGISTER=E or SIZE[ADDR]=E was expected", usage: arguments.usage)
+    }
+    var target = trim(String(parts[0]))
+    if target.hasPrefix("var ") { target = trim(String(target.dropFirst(4))) }
+    let expression = try compile(trim(String(parts[1])), core, arguments.usage)
+    let value = try core.evaluate(expression, usage: arguments.usage)
+    if let size = memorySize(target), let open = target.firstIndex(of: "["), target.hasSuffix("]") {
+      let inside = String(target[target.index(after: open)...].dropLast())
+      return try setMemory(core, inside, size, value, physical: target.hasPrefix("p"), arguments.usage)
+    }
+    guard let register = RegisterNames.lookup(target) else {
+      throw CommandError(
+        typed: target, expected: "no such register", nearest: NearestName.find(target, in: RegisterNames.all),
+        usage: arguments.usage)
+    }
+    return try setRegister(core, register, value, arguments.usage)
+  }
+
+  private static func trim(_ text: String) -> String {
+    String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+  }
+
+  private static func compile(_ text: String, _ core: SessionCore, _ usage: String) throws(CommandError) -> Expression {
+    do { return try Expression(text, scope: ExpressionScope(symbols: core.symbols)) } catch {
+      throw CommandError(typed: text, expected: error.description, usage: usage)
+    }
+  }
+
+  private static func memorySize(_ target: String) -> Int? {
+    let name = target.prefix { $0 != "[" }
+    switch name.hasPrefix("p") ? name.dropFirst() : name {
+    case "byte": return 1
+    case "word": return 2
+    case "dword": return 4
+    case "qword": return 8
+    default: return nil
+    }
+  }
+
+  private static func setRegister(
+    _ core: SessionCore, _ register: Register, _ value: UInt64, _ usage: String
+  ) throws(CommandError) -> CommandResult {
+    let vcpu = core.control.vcpus[core.control.current]
+    var state = vcpu.state
+    do { try state.write(register, value, memory: core.machine.memory) } catch {
+      throw CommandError(typed: register.name, expected: error.message, usage: usage)
+    }
+    vcpu.state = state
+    core.control.restartInstruction()
+    core.states[core.control.current] = vcpu.state
+    let now = core.currentState.read(register)
+    return CommandResult("\(register.name) = \(Hex.text(now))", json: .members((register.name, .hex(now))))
+  }
+
+  private static func setMemory(
+    _ core: SessionCore, _ address: String, _ size: Int, _ value: UInt64, physical: Bool, _ usage: String
+  ) throws(CommandError) -> CommandResult {
+    var scanner = ArgumentScanner(address, usage: usage)
+    let start = try core.takeValue(&scanner, "an address")
+    try scanner.end()
+    for index in 0..<UInt64(size) {
+      let at = start &+ index
+      let place = physical ? GPA(at) : core.view.translate(GVA(at))
+      guard let place, core.machine.memory.slot(at: place) != nil else {
+        throw CommandError(typed: address, expected: "there is no memory at \(Hex.text(at))", usage: usage)
+      }
+      core.machine.memory.write(place, [UInt8(truncatingIfNeeded: value >> (index * 8))], force: true)
+    }
+    return CommandResult("\(size) bytes at \(Hex.text(start)) = \(Hex.text(value))", json: .members(
+      ("address", .hex(start)), ("value", .hex(value)), ("size", .number(UInt64(size)))))
+  }
+}

@@ -1,0 +1,91 @@
+import Debugger
+import VMCore
+import X86
+
+/// Commands that let the guest run.
+enum RunCommands {
+  static let all: [CommandDescriptor] = [
+    CommandDescriptor(
+      ["continue", "c", "cont", "run", "r", "g"], .running, keys: ["c", "F5"], help: "run until something stops the guest",
+      runsGuest: true
+    ) { core, _ throws(CommandError) in core.go(nil) },
+    CommandDescriptor(
+      ["pause", "stop", "break-in"], .running, keys: ["Space"], help: "stop a running guest", whileRunning: true
+    ) { core, _ throws(CommandError) in core.pauseByCommand() },
+    CommandDescriptor(
+      ["step", "s", "si", "stepi", "t"], .running, keys: ["s", "F8", "F11"], arguments: "[N]",
+      help: "execute N instructions, into calls", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.instructions, count: try count(arguments))) },
+    CommandDescriptor(
+      ["next", "n", "ni", "nexti"], .running, keys: ["n", "F10"], arguments: "[N]",
+      help: "execute N instructions, calls and handlers whole", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.over, count: try count(arguments))) },
+    CommandDescriptor(
+      ["finish", "f", "fin", "out", "gu"], .running, keys: ["f"], arguments: "[N]",
+      help: "run to the return of this routine", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.out, count: try count(arguments))) },
+    CommandDescriptor(
+      ["until", "u", "advance"], .running, keys: ["u", "F7"], arguments: "ADDR [N]",
+      help: "run to an address (hexadecimal or symbol)", runsGuest: true, completion: .symbol
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let address = try core.takeAddress(&scanner, "an address")
+      let count = scanner.takeNumber() ?? arguments.count ?? 1
+      try scanner.end()
+      return core.go(StepPlan(.until(address), count: count))
+    },
+    CommandDescriptor(
+      ["exit", "e", "E"], .running, keys: ["e", "E"], arguments: "[N] [REASON]",
+      help: "run to the N-th next VM exit, of a reason or of any", runsGuest: true, completion: .reason
+    ) { core, arguments throws(CommandError) in try nextExit(core, arguments) },
+    CommandDescriptor(
+      ["hypercall", "h", "hc"], .running, keys: ["h"], arguments: "[N]", help: "run to the N-th next hypercall",
+      runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.hypercall, count: try count(arguments))) },
+    CommandDescriptor(
+      ["interrupt", "i", "int"], .running, keys: ["i"], arguments: "[N]",
+      help: "run to the N-th next interrupt or exception", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.delivery, count: try count(arguments))) },
+    CommandDescriptor(
+      ["limit"], .running, arguments: "[INSTRUCTIONS|none]", help: "stop when so many instructions have retired in all"
+    ) { core, arguments throws(CommandError) in try limit(core, arguments) },
+    CommandDescriptor(
+      ["reset", "restart", "system_reset"], .running, help: "load the guest again and stop before its first instruction"
+    ) { core, _ throws(CommandError) in core.reset() },
+  ]
+
+  private static func count(_ arguments: CommandArguments) throws(CommandError) -> UInt64 {
+    var scanner = arguments.scanner
+    if scanner.isAtEnd { return arguments.count ?? 1 }
+    guard let count = scanner.takeNumber(), count > 0 else {
+      throw scanner.fail(scanner.remainder, "a count from 1 on was expected")
+    }
+    try scanner.end()
+    return count
+  }
+
+  private static func nextExit(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    var count = arguments.count ?? 1
+    var goal = StepPlan.Goal.exit
+    while let word = scanner.takeWord() {
+      if let number = UInt64(word), number > 0 {
+        count = number
+      } else {
+        goal = .reason(try core.reason(word, usage: arguments.usage))
+      }
+    }
+    return core.go(StepPlan(goal, count: count))
+  }
+
+  private static func limit(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    if scanner.take("none") { core.control.limit = .max }
+    if let number = scanner.takeNumber() { core.control.limit = number }
+    try scanner.end()
+    let limit = core.control.limit
+    return CommandResult(
+      limit == .max ? "no limit" : "the run ends at \(limit) instructions",
+      json: .members(("limit", limit == .max ? .null : .number(limit))))
+  }
+}

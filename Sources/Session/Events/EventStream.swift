@@ -1,0 +1,94 @@
+import VMCore
+import X86
+
+/// An exit as kept for display: the record, its number among the exits, and how it was answered.
+struct KeptExit {
+  var event: Event
+  var ordinal: UInt64
+  /// The value that completed a read; nil where the answer was another.
+  var answer: UInt64?
+  /// The vector, where the instruction faulted instead.
+  var fault: UInt64?
+}
+
+/// Everything that becomes of events: a lossless recorder, statistics, the run's digest, and bounded
+/// histories for the console. Fed from the ring by the thread that fills it, in its slack or when the ring is
+/// full, so nothing is ever lost on the way here.
+package final class EventStream {
+  let sink: EventSink
+  /// Takes every event, in order; nil when nothing is recorded.
+  package var recorder: EventRecorder?
+  package let digest = RunDigest()
+  private(set) var exits = RingBuffer<KeptExit>(capacity: EventStream.keptExits)
+  private(set) var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
+  private(set) var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
+  private(set) var byAddress = AddressCounts()
+  private var reasonCounts = [UInt64](repeating: 0, count: 64)
+  private var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
+  package static let keptExits = 1000
+  package static let keptEvents = 4096
+
+  package init(_ sink: EventSink) {
+    self.sink = sink
+    sink.onFull = { [weak self] _ in self?.drain() }
+  }
+
+  /// Takes in what waits in the ring.
+  package func drain() { sink.consume { take($0) } }
+
+  private func take(_ event: borrowing Event) {
+    digest.add(event)
+    let kind = Int(event.kind.rawValue)
+    if kind < kindCounts.count { kindCounts[kind] &+= 1 }
+    let copy = copy event
+    newest.append(copy)
+    switch event.kind {
+    case .exit:
+      reasonCounts[Self.index(event.exitReason)] &+= 1
+      byAddress.add(event.rip)
+      exits.append(KeptExit(event: copy, ordinal: exits.total))
+    case .entry: answer(copy)
+    case .hypercall: hypercalls.append(copy)
+    default: break
+    }
+    recorder?.record(copy)
+  }
+
+  private func answer(_ event: Event) {
+    guard exits.total > 0 else { return }
+    let last = exits.total - 1
+    guard exits[last].event.vcpu == event.vcpu, exits[last].event.rip == event.rip else { return }
+    if event.a == 2 { exits[last].answer = event.b }
+    if event.a == 4 { exits[last].fault = event.b }
+  }
+
+  private static func index(_ reason: ExitReason) -> Int {
+    Int(reason.rawValue) < 56 ? Int(reason.rawValue) : Int(reason.rawValue) - 200
+  }
+
+  // MARK: numbers
+
+  /// Exits so far.
+  package var exitCount: UInt64 { exits.total }
+  /// Events so far.
+  package var eventCount: UInt64 { newest.total }
+  /// Events that fell out of the console's bounded history; a recorder has them all the same.
+  package var droppedFromHistory: UInt64 { newest.first }
+  /// Exits of a reason.
+  package func count(of reason: ExitReason) -> UInt64 { reasonCounts[Self.index(reason)] }
+  /// Events of a kind.
+  package func count(of kind: EventKind) -> UInt64 { kindCounts[Int(kind.rawValue)] }
+
+  /// Reasons that occurred, most frequent first.
+  package func statistics(_ costs: ExitCosts) -> [ReasonStatistics] {
+    let total = Double(max(exitCount, 1))
+    let used = ExitReason.allCases.filter { count(of: $0) > 0 }
+    return used.map { reason in
+      let cost = costs.sum(reason)
+      let average = cost.count == 0 ? 0 : Double(cost.total) / Double(cost.count)
+      return ReasonStatistics(
+        reason: reason, count: count(of: reason), share: Double(count(of: reason)) / total, averageCost: average,
+        maximumCost: cost.maximum)
+    }.sorted { ($1.count, $0.reason.rawValue) < ($0.count, $1.reason.rawValue) }
+  }
+}

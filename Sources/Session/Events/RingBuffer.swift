@@ -1,0 +1,43 @@
+/// The newest `capacity` elements of a series, by their position in it.
+struct RingBuffer<Element> {
+  private var storage: [Element] = []
+  let capacity: Int
+  /// Elements ever added: the position of the next.
+  private(set) var total: UInt64 = 0
+
+  init(capacity: Int) {
+    precondition(capacity > 0, "a ring holds something")
+    self.capacity = capacity
+    storage.reserveCapacity(capacity)
+  }
+
+  var count: Int { storage.count }
+  /// Position of the oldest element still there.
+  var first: UInt64 { total - UInt64(storage.count) }
+
+  mutating func append(_ element: Element) {
+    if storage.count < capacity {
+      storage.append(element)
+    } else {
+      storage[Int(truncatingIfNeeded: total % UInt64(capacity))] = element
+    }
+    total &+= 1
+  }
+
+  /// The element at `position`, which must be in `first..<total`.
+  subscript(position: UInt64) -> Element {
+    get { storage[Int(truncatingIfNeeded: position % UInt64(capacity))] }
+    set { storage[Int(truncatingIfNeeded: position % UInt64(capacity))] = newValue }
+  }
+
+  mutating func removeAll() {
+    storage.removeAll(keepingCapacity: true)
+    total = 0
+  }
+
+  /// The newest `limit`, oldest first.
+  func newest(_ limit: Int) -> [Element] {
+    let from = total - UInt64(min(limit, storage.count))
+    return (from..<total).map { self[$0] }
+  }
+}

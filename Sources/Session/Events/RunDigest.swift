@@ -1,0 +1,100 @@
+import CXXHash
+import VMCore
+import X86
+
+/// XXH3-128 over what a run did: the events that belong to the guest, and the state it ended in.
+///
+/// Left out is what depends on who watches: sequence numbers, stops, entries, exits that only a
+/// debugger's controls cause, and how an engine keeps decoded code. So equal guests with equal input
+/// have equal digests, paused or not, drawn or not.
+///
+/// Invariant for the unsafe part: `state` is made in `init` and freed in `deinit`.
+package final class RunDigest {
+  private let state: OpaquePointer?
+  /// Events that went in.
+  package private(set) var count: UInt64 = 0
+
+  package init() {
+    state = XXH3_createState()
+    precondition(state != nil, "there are a few hundred bytes of memory for a hash state")
+    XXH3_128bits_reset(state)
+  }
+
+  private init(copying other: RunDigest) {
+    state = XXH3_createState()
+    precondition(state != nil, "there are a few hundred bytes of memory for a hash state")
+    XXH3_copyState(state, other.state)
+    count = other.count
+  }
+
+  deinit { XXH3_freeState(state) }
+
+  /// Takes an event in if it belongs to the guest.
+  package func add(_ event: borrowing Event) {
+    var time = event.time
+    switch event.kind {
+    case .exit: if !Self.isGuests(event.exitReason) { return }
+    case .exception, .softwareInterrupt, .unknownInstruction: time = 0
+    case .entry, .stop, .go, .codeInvalidated: return
+    default: break
+    }
+    let kind = UInt64(event.kind.rawValue) << 32
+    let place = UInt64(event.vcpu) << 48 | UInt64(event.flags) << 56
+    let head = UInt64(event.a) | kind | place
+    let words = (
+      head.littleEndian, time.littleEndian, event.count.littleEndian, event.rip.littleEndian, event.b.littleEndian,
+      event.c.littleEndian, event.d.littleEndian
+    )
+    withUnsafeBytes(of: words) { _ = XXH3_128bits_update(state, $0.baseAddress, $0.count) }
+    count &+= 1
+  }
+
+  /// Exits that happen with or without a debugger.
+  private static func isGuests(_ reason: ExitReason) -> Bool {
+    switch reason {
+    case .io, .eptViolation, .cpuid, .hlt, .tripleFault, .unknownInstruction, .vmcall: true
+    default: false
+    }
+  }
+
+  /// 32 hexadecimal digits for the events so far and this final state. Can be asked again later.
+  package func finish(states: [VCPUState], memory: GuestMemory, instructions: UInt64) -> String {
+    let copy = RunDigest(copying: self)
+    copy.add(words: [instructions])
+    for state in states { copy.add(words: Self.words(of: state)) }
+    for slot in memory.slots where slot.kind == .ram {
+      copy.add(words: [slot.base.value, slot.size])
+      guard let host = UnsafeRawPointer(bitPattern: slot.host) else { continue }
+      XXH3_128bits_update(copy.state, host, Int(slot.size))
+    }
+    let hash = XXH3_128bits_digest(copy.state)
+    return Self.hex(hash.high64) + Self.hex(hash.low64)
+  }
+
+  private func add(words: [UInt64]) {
+    words.map(\.littleEndian).withUnsafeBytes { _ = XXH3_128bits_update(state, $0.baseAddress, $0.count) }
+  }
+
+  private static func hex(_ value: UInt64) -> String {
+    let digits = String(value, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+
+  private static func words(of state: VCPUState) -> [UInt64] {
+    var words = state.gpr
+    words += [state.rip, state.rflags, state.cr0, state.cr2, state.cr3, state.cr4, state.cr8]
+    words += state.dr
+    words += [state.dr6, state.dr7, state.efer, state.star, state.lstar, state.cstar, state.sfmask]
+    words += [state.kernelGSBase, state.sysenterCS, state.sysenterESP, state.sysenterEIP, state.pat, state.tscAux]
+    words += [state.gdtr.base, UInt64(state.gdtr.limit), state.idtr.base, UInt64(state.idtr.limit)]
+    for segment in state.segments {
+      words += [UInt64(segment.selector), segment.base, UInt64(segment.limit), UInt64(segment.access)]
+    }
+    words += [UInt64(state.fpu.control), UInt64(state.fpu.status), UInt64(state.fpu.tag), UInt64(state.fpu.mxcsr)]
+    words += state.fpu.significand
+    words += state.fpu.signExponent.map { UInt64($0) }
+    words += state.fpu.xmm
+    words.append(UInt64(state.activity.rawValue))
+    return words
+  }
+}

@@ -1,0 +1,200 @@
+import Debugger
+import VMCore
+import X86
+
+extension RunControl {
+  // MARK: interrupts
+
+  /// Takes the platform's interrupt and puts it before the next entry; gives the stop somebody asked for.
+  func acknowledge(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+    guard let vector = platform.acknowledgeInterrupt(vcpu: current) else { return nil }
+    lanes[current].injection = .externalInterrupt(vector)
+    events.emit(Event(.interrupt, vcpu: UInt8(truncatingIfNeeded: current), a: UInt32(vector)))
+    if let number = breakpoints.check(interrupt: vector, holds: { holds($0, nil, current) }) {
+      return .stopped(.breakpoint(number))
+    }
+    if var waiting = plan {
+      let reached = waiting.observeInterrupt()
+      if waiting != plan { plan = waiting }
+      if reached { return .stopped(.interrupt(vector)) }
+    }
+    return stopReasons.contains(.externalInterrupt) ? .stopped(.interrupt(vector)) : nil
+  }
+
+  // MARK: halted vCPUs
+
+  /// The current vCPU cannot run: time moves on to the next timer event, or nothing will ever happen.
+  func wait(_ vcpu: any VCPU) -> RunOutcome? {
+    let isHalted = lanes[current].activity == .halted
+    if vcpus.count > 1, lanes.contains(where: { $0.activity == .active }) {
+      return nil
+    }
+    let someoneWakes = lanes.indices.contains { index in
+      lanes[index].activity == .halted && vcpus[index].canTakeInterrupt
+    }
+    guard someoneWakes else {
+      return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
+    }
+    guard let deadline = platform.nextDeadline else { return .idle }
+    if deadline > time { onIdle?(deadline - time) }
+    if needsAttention() { return nil }
+    for index in lanes.indices where lanes[index].activity != .active { vcpus[index].idle(until: deadline) }
+    time = max(time, deadline)
+    onSlack()
+    return nil
+  }
+
+  /// The runnable vCPU that is furthest behind in virtual time, the first of equals. A step's own vCPU goes
+  /// alone while it can.
+  func chooseVCPU(_ focus: Int?) {
+    if let focus, lanes[focus].activity == .active {
+      current = focus
+      return
+    }
+    var best: Int?
+    for index in vcpus.indices {
+      switch lanes[index].activity {
+      case .active: break
+      case .halted where lanes[index].nmiPending || platform.interruptPending(vcpu: index) && vcpus[index].canTakeInterrupt:
+        vcpus[index].idle(until: time)
+      default: continue
+      }
+      if let chosen = best, vcpus[chosen].virtualTime <= vcpus[index].virtualTime { continue }
+      best = index
+    }
+    if let best { current = best }
+  }
+
+  // MARK: traps
+
+  /// Tells every vCPU where to stop and what to exit for.
+  func refreshTraps(_ trap: GVA?) {
+    guard trapsAreStale || trap != nil else { return }
+    var traps = breakpoints.traps
+    if let trap { traps.execution.insert(trap.value) }
+    var controls = breakpoints.controls(over: baseControls)
+    interest = breakpoints.interest
+    interest.formUnion(stopReasons)
+    if let plan {
+      controls = plan.controls(over: controls)
+      interest.formUnion(plan.interest)
+    }
+    for vcpu in vcpus {
+      if vcpu.traps != traps { vcpu.traps = traps }
+      if vcpu.controls != controls { vcpu.controls = controls }
+    }
+    trapsAreStale = trap != nil
+  }
+
+  /// A trap lies on the next instruction: it stopped the session there, or is the goal itself, and is not
+  /// to stop it before that instruction retired.
+  var isAtTrap: Bool {
+    let lane = lanes[current]
+    let traps = vcpus[current].traps
+    return !traps.execution.isEmpty && lane.action == .resume && lane.activity == .active
+      && traps.execution.contains(vcpus[current].state.linearRIP.value)
+  }
+
+  /// Whether the current vCPU is about to execute at `address` with its stack pointer at least there.
+  func isAt(_ address: GVA, stackAtLeast: UInt64) -> Bool {
+    let state = vcpus[current].state
+    return state.linearRIP == address && state[.rsp] >= stackAtLeast && lanes[current].action == .resume
+  }
+
+  /// Executes one instruction with the execution traps off. An event delivered first wins: then the trap
+  /// stays, and catches the return.
+  func runOverTrap(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64) -> VMExit {
+    overTrap = false
+    guard entry.action == .resume, entry.inject == nil, limit > 0 else { return vcpu.run(entry, limit: limit) }
+    let traps = vcpu.traps
+    var without = traps
+    without.execution = []
+    vcpu.traps = without
+    defer { vcpu.traps = traps }
+    return vcpu.run(entry, limit: 1)
+  }
+
+  // MARK: what was left at a stop
+
+  /// Carries out what the last exit still wants, so that the guest stands between two instructions.
+  func finishAction() -> RunOutcome? {
+    guard lanes[current].action != .resume else { return nil }
+    return enter(vcpus[current], limit: 0, pending: false, RunGoal())
+  }
+
+  /// The exit the session stopped at goes to the platform now.
+  func handlePendingExit() -> StopReason? {
+    guard let exit = lanes[current].pendingExit else { return nil }
+    lanes[current].pendingExit = nil
+    return pass(exit, vcpus[current])
+  }
+
+  /// The person changed registers: the instruction of a pending exit starts again from its beginning.
+  package func restartInstruction() {
+    lanes[current].pendingExit = nil
+    lanes[current].action = .resume
+  }
+
+  // MARK: requests
+
+  /// Requests of the platform, in order; gives the first stop among them.
+  func deal(with requests: [PlatformRequest]) -> StopReason? {
+    var stop: StopReason?
+    for request in requests {
+      switch request {
+      case .initialize(let index): initialize(index)
+      case .startup(let index, let vector): startUp(index, vector)
+      case .nmi(let index): if lanes.indices.contains(index) { lanes[index].nmiPending = true }
+      case .yield: yield()
+      case .shutdown, .exit, .reset:
+        note(request)
+        let wanted = onRequest(request)
+        if stop == nil { stop = wanted }
+      }
+    }
+    return stop
+  }
+
+  /// Lets the other vCPUs go first: the one furthest behind in time runs, and this one is ahead now.
+  private func yield() {
+    guard vcpus.count > 1 else { return }
+    vcpus[current].idle(until: time &+ Self.quantum)
+  }
+
+  private func note(_ request: PlatformRequest) {
+    switch request {
+    case .exit(let status): events.emit(Event(.request, a: 1, b: UInt64(bitPattern: Int64(status))))
+    case .reset: events.emit(Event(.request, a: 2))
+    default: events.emit(Event(.request, a: 0))
+    }
+  }
+
+  private func initialize(_ index: Int) {
+    guard vcpus.indices.contains(index) else { return }
+    events.emit(Event(.processorSignal, vcpu: UInt8(truncatingIfNeeded: index), a: 0))
+    vcpus[index].state = VCPUState()
+    if index == 0 { lanes[index] = RunLane() } else { lanes[index].initialize() }
+  }
+
+  /// SIPI (SDM 3A 9.4.4): real mode at `vector` * 4096.
+  private func startUp(_ index: Int, _ vector: UInt8) {
+    guard vcpus.indices.contains(index), lanes[index].startUp() else { return }
+    events.emit(Event(.processorSignal, vcpu: UInt8(truncatingIfNeeded: index), a: 1, b: UInt64(vector)))
+    var state = VCPUState()
+    state.rip = 0
+    state[.cs].selector = UInt16(vector) << 8
+    state[.cs].base = UInt64(vector) << 12
+    vcpus[index].state = state
+    vcpus[index].idle(until: time)
+  }
+
+  /// Puts every vCPU where it starts, with nothing pending.
+  package func restart(_ states: [VCPUState]) {
+    for index in vcpus.indices {
+      vcpus[index].state = index < states.count ? states[index] : VCPUState()
+      lanes[index] = RunLane()
+      if index > 0 { lanes[index].activity = .waitForSIPI }
+    }
+    current = 0
+  }
+}

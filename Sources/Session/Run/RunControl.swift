@@ -1,0 +1,268 @@
+import Debugger
+import Glibc
+import VMCore
+import X86
+
+/// The loop between vCPUs and platform: entries, exits, interrupts, HLT, breakpoints, requests. It decides by
+/// virtual time alone, so equal guests with equal input make equal runs, however they are stopped between.
+package final class RunControl {
+  package let vcpus: [any VCPU]
+  package let platform: any Platform
+  package let events: EventSink
+  package internal(set) var lanes: [RunLane]
+  /// The vCPU that runs or, at a stop, the one the stop is about.
+  package internal(set) var current = 0
+  /// Instructions retired by all vCPUs together.
+  package internal(set) var retired: UInt64 = 0
+  /// Virtual time of the platform, ns.
+  package internal(set) var time: UInt64 = 0
+  /// Instructions in all at which the session's limit is reached.
+  package var limit = UInt64.max
+  package var breakpoints = BreakpointTable() { didSet { trapsAreStale = true } }
+  package var plan: StepPlan? { didSet { trapsAreStale = true } }
+  /// What exits without a debugger's wish.
+  package var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// Exits that stop by `sx REASON stop`.
+  package var stopReasons = ReasonSet() { didSet { trapsAreStale = true } }
+  /// Host time per exit is measured into `costs`.
+  package var measuresCost = false
+  package internal(set) var costs = ExitCosts()
+
+  /// True when something from outside waits: a run ends then.
+  package var needsAttention: () -> Bool = { false }
+  /// Called every `slackInterval` exits and at each slice's end, between two runs.
+  package var onSlack: () -> Void = {}
+  /// Called before virtual time jumps over a halt, with the nanoseconds; a console lets that time pass.
+  package var onIdle: ((UInt64) -> Void)?
+  /// Whether a breakpoint's condition holds now. An exit is given where there is one.
+  package var holds: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
+  package var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
+    if case .hypercall(let number) = exit.qualification { return number }
+    return nil
+  }
+  /// The guest reset a vCPU or asked for something of the owner; gives the stop it means, or nil.
+  package var onRequest: (PlatformRequest) -> StopReason? = { _ in nil }
+
+  /// Every exit that anybody asked for; the rest go by unexamined.
+  var interest = ReasonSet()
+  var trapsAreStale = true
+  /// The next instruction is to execute although there is a trap on it.
+  var overTrap = false
+  private var exitsUntilSlack = RunControl.slackInterval
+  static let slackInterval = 1024
+  /// The longest run without a look at the console buffer, in instructions.
+  static let slice: UInt64 = 20_000_000
+  /// Instructions a vCPU runs before another one has its turn.
+  static let quantum: UInt64 = 5_000
+
+  package init(vcpus: [any VCPU], platform: any Platform, events: EventSink) {
+    precondition(!vcpus.isEmpty, "a machine has at least one vCPU")
+    self.vcpus = vcpus
+    self.platform = platform
+    self.events = events
+    lanes = vcpus.map { _ in RunLane() }
+    for index in lanes.indices.dropFirst() { lanes[index].activity = .waitForSIPI }
+  }
+
+  // MARK: the loop
+
+  /// Lets the guest run until `goal`, a stop, or attention. What was pending at the last stop is done first.
+  /// With `isFresh` (the first run after a stop) a trap on the present instruction does not stop again.
+  package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
+    refreshTraps(goal.trap)
+    if let stop = handlePendingExit() { return .stopped(stop) }
+    overTrap = isFresh && isAtTrap
+    while true {
+      if needsAttention() {
+        if let outcome = finishAction() { return outcome }
+        return .attention
+      }
+      if let outcome = turn(goal) { return outcome }
+    }
+  }
+
+  /// One entry and exit of one vCPU, or one wait; nil to go on.
+  @inline(__always)
+  private func turn(_ goal: RunGoal) -> RunOutcome? {
+    if vcpus.count > 1 { chooseVCPU(goal.vcpu) }
+    let vcpu = vcpus[current]
+    let counted = goal.vcpu == nil ? retired : vcpu.instructionCount
+    if counted >= goal.target { return .target }
+    if retired >= limit { return .stopped(.limit) }
+    bringPlatform(to: vcpu.virtualTime)
+    let pending = platform.interruptPending(vcpu: current)
+    switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
+    case .enter: break
+    case .finish: return enter(vcpu, limit: 0, pending: false, goal)
+    case .acknowledge:
+      if let outcome = acknowledge(vcpu, goal) { return outcome }
+      if goal.endsAtInterrupts {
+        return enter(vcpu, limit: 0, pending: false, goal) ?? .interrupted
+      }
+    case .halted: return wait(vcpu)
+    }
+    if lanes[current].activity == .waitForSIPI || lanes[current].activity == .shutdown { return wait(vcpu) }
+    let room = min(goal.target - counted, limit - retired)
+    return enter(vcpu, limit: room, pending: pending, goal)
+  }
+
+  /// Enters with what is pending and deals with the exit. `limit` is further cut to the next timer event.
+  @inline(__always)
+  func enter(_ vcpu: any VCPU, limit room: UInt64, pending: Bool, _ goal: RunGoal) -> RunOutcome? {
+    let entry = lanes[current].takeEntry(interruptPending: pending)
+    let limit = RunLane.limit(cut(room, vcpu), for: entry)
+    let before = vcpu.instructionCount
+    let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
+    retired &+= vcpu.instructionCount &- before
+    if limit == Self.slice { takeSlack() }
+    return dealWith(exit, vcpu, goal)
+  }
+
+  /// `room`, but not past the next timer event, the slice, or this vCPU's turn.
+  @inline(__always)
+  private func cut(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
+    var limit = min(room, vcpus.count > 1 ? Self.quantum : Self.slice)
+    if room > 0, let deadline = platform.nextDeadline {
+      let now = vcpu.virtualTime
+      limit = min(limit, deadline > now ? deadline - now : 1)
+    }
+    return limit
+  }
+
+  @inline(__always)
+  private func bringPlatform(to now: UInt64) {
+    if now > time { time = now }
+    events.time = time
+    platform.advance(to: time)
+  }
+
+  // MARK: exits
+
+  @inline(__always)
+  private func dealWith(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+    let now = vcpu.virtualTime
+    if now > time { time = now }
+    events.time = time
+    switch exit.reason {
+    case .budget, .kicked: return afterBookkeeping(exit, vcpu)
+    case .debug: return debugExit(exit, vcpu, goal)
+    default: break
+    }
+    events.emit(Event(exit: exit))
+    costs.exitCount &+= 1
+    if interest.contains(exit.reason), let stop = examine(exit, vcpu) {
+      lanes[current].pendingExit = exit
+      return .stopped(stop)
+    }
+    exitsUntilSlack -= 1
+    if exitsUntilSlack <= 0 { takeSlack() }
+    return pass(exit, vcpu).map { .stopped($0) }
+  }
+
+  private func takeSlack() {
+    exitsUntilSlack = Self.slackInterval
+    onSlack()
+  }
+
+  /// The budget ended or somebody kicked. Where that happens at the boundary at which an interrupt window
+  /// opens, the window's exit is recorded all the same: a run in steps has the exits of a run in one go.
+  private func afterBookkeeping(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    if lanes[current].windowArmed, vcpu.canTakeInterrupt {
+      lanes[current].windowArmed = false
+      let opened = VMExit(
+        vcpu: exit.vcpu, reason: .interruptWindow, qualification: .interruptWindow, rip: exit.rip,
+        instructionLength: 0, instructionCount: exit.instructionCount)
+      return recordWindow(opened, vcpu)
+    }
+    return nil
+  }
+
+  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    events.emit(Event(exit: exit))
+    costs.exitCount &+= 1
+    return interest.contains(.interruptWindow) ? examine(exit, vcpu).map { .stopped($0) } : nil
+  }
+
+  private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+    let number = breakpoints.check(exit, hypercall: nil) { holds($0, exit, current) }
+    if let number { return .stopped(.breakpoint(number)) }
+    if case .debug(.execution(let at)) = exit.qualification {
+      if at == goal.trap, vcpu.gpr(.rsp) >= goal.stackAtLeast { return .trap }
+      overTrap = true
+    }
+    return nil
+  }
+
+  /// Whether somebody wants to stop at this exit.
+  private func examine(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
+    let hypercall = hypercallNumber(exit, vcpu)
+    let number = breakpoints.check(exit, hypercall: hypercall) { holds($0, exit, current) }
+    if let number { return .breakpoint(number) }
+    if var waiting = plan {
+      let reached = waiting.observe(exit, isHypercall: hypercall != nil)
+      if waiting != plan { plan = waiting }
+      if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
+    }
+    return stopReasons.contains(exit.reason) ? Self.stop(for: exit, hypercall: nil) : nil
+  }
+
+  private static func stop(for exit: VMExit, hypercall: UInt64?) -> StopReason {
+    if let hypercall { return .hypercall(number: hypercall) }
+    switch exit.qualification {
+    case .exception(let vector, _, _): return .exception(vector)
+    case .softwareInterrupt(let vector): return .interrupt(vector)
+    default: return .exit(exit.reason)
+    }
+  }
+
+  /// Hands an exit to the platform; gives the stop that follows from it, if any.
+  @inline(__always)
+  func pass(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
+    switch exit.reason {
+    case .tripleFault:
+      lanes[current].activity = .shutdown
+      return .tripleFault
+    case .interruptWindow: return nil
+    case .unknownInstruction:
+      answer(.fault(Exception.ud.rawValue, errorCode: nil), exit)
+      return nil
+    case .unknown, .entryFailure:
+      return .error("the engine left the guest for a reason run control does not know: \(exit.qualification)")
+    default: break
+    }
+    let start = measuresCost ? ExitCosts.now() : 0
+    let action = platform.handle(exit, on: vcpu)
+    answer(action, exit)
+    if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
+    if exit.reason == .hlt, action == .emulate { halt(vcpu) }
+    let requests = platform.takeRequests()
+    return requests.isEmpty ? nil : deal(with: requests)
+  }
+
+  @inline(__always)
+  private func answer(_ action: VMEntry.Action, _ exit: VMExit) {
+    lanes[current].action = action
+    var event = Event(.entry, vcpu: exit.vcpu, rip: exit.rip)
+    switch action {
+    case .resume: event.a = 0
+    case .emulate: event.a = 1
+    case .complete(let value):
+      event.a = 2
+      event.b = value
+    case .skip: event.a = 3
+    case .fault(let vector, _):
+      event.a = 4
+      event.b = UInt64(vector)
+    }
+    events.emit(event)
+  }
+
+  /// HLT retires at once; the vCPU sleeps behind it.
+  private func halt(_ vcpu: any VCPU) {
+    lanes[current].action = .resume
+    let before = vcpu.instructionCount
+    _ = vcpu.run(VMEntry(.emulate), limit: 0)
+    retired &+= vcpu.instructionCount &- before
+    lanes[current].activity = .halted
+  }
+}

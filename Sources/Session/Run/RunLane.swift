@@ -1,0 +1,78 @@
+import VMCore
+import X86
+
+/// Run control's knowledge of one vCPU between two runs: a pure state machine.
+package struct RunLane: Equatable, Sendable {
+  /// What the next entry does about the last exit.
+  package var action = VMEntry.Action.resume
+  /// An exit at which the session stopped: not yet handed to the platform.
+  package var pendingExit: VMExit?
+  /// An event whose delivery waits because the session stopped before it.
+  package var injection: InjectedEvent?
+  package var nmiPending = false
+  package var activity = ActivityState.active
+  /// The last entry asked for an exit as soon as an interrupt can be taken.
+  package var windowArmed = false
+  package init() {}
+
+  /// What to do before and with the next entry.
+  package enum Preparation: Equatable, Sendable {
+    /// Enter with what `entry` says.
+    case enter
+    /// Carry out the pending action alone (limit 0): an event waits, and whether it can be taken is
+    /// known only when the instruction is finished.
+    case finish
+    /// An external interrupt can be delivered: acknowledge and `inject` it.
+    case acknowledge
+    /// Halted, and nothing to wake it.
+    case halted
+  }
+
+  /// Decides the next entry. `interruptPending` and `canTake` are the platform's and the vCPU's word.
+  package mutating func prepare(interruptPending: Bool, canTake: @autoclosure () -> Bool) -> Preparation {
+    let waits = interruptPending || nmiPending
+    if action != .resume { return waits ? .finish : .enter }
+    if injection != nil { return .enter }
+    if nmiPending {
+      nmiPending = false
+      injection = .nmi
+      return .enter
+    }
+    if interruptPending, canTake() { return .acknowledge }
+    return activity == .halted ? .halted : .enter
+  }
+
+  /// The entry to make, which uses up what was pending. With `interruptPending` and nothing to inject the
+  /// vCPU exits when the window opens.
+  package mutating func takeEntry(interruptPending: Bool) -> VMEntry {
+    let entry = VMEntry(
+      action, inject: injection, interruptWindow: interruptPending && injection == nil && action == .resume)
+    if injection != nil { activity = .active }
+    windowArmed = entry.interruptWindow
+    action = .resume
+    injection = nil
+    return entry
+  }
+
+  /// How many instructions `entry` may retire so that no more than `remaining` do in all: the pending
+  /// action may retire one itself.
+  package static func limit(_ remaining: UInt64, for entry: VMEntry) -> UInt64 {
+    switch entry.action {
+    case .resume: remaining
+    default: remaining == 0 ? 0 : remaining - 1
+    }
+  }
+
+  /// INIT (SDM 3A 9.4.1): the vCPU waits for a SIPI.
+  package mutating func initialize() {
+    self = RunLane()
+    activity = .waitForSIPI
+  }
+
+  /// SIPI: starts a waiting vCPU; false if it was not waiting.
+  package mutating func startUp() -> Bool {
+    guard activity == .waitForSIPI else { return false }
+    activity = .active
+    return true
+  }
+}

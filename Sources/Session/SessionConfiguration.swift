@@ -1,0 +1,43 @@
+import VMCore
+
+/// How guest code is brought under control.
+package enum Technique: String, CaseIterable, Sendable {
+  case hvm, rewrite, pv
+}
+
+/// What a flat image starts in.
+package enum StartMode: String, CaseIterable, Sendable {
+  case real, protected, long
+}
+
+/// Everything the person chose about a session before it starts.
+package struct SessionConfiguration: Sendable {
+  /// A file, or the name of a sample; nil with `firmware`.
+  package var guest: String?
+  package var technique = Technique.hvm
+  /// `auto`, `kvm`, `interpreter`, `rewriter`.
+  package var engine = "auto"
+  package var mode: StartMode?
+  package var loadAddress: UInt64?
+  package var entry: UInt64?
+  package var firmware: String?
+  /// Bytes; nil takes the sample's or 256 MiB.
+  package var memory: UInt64?
+  package var cpus = 1
+  package var append: String?
+  package var initrd: String?
+  package var disk: String?
+  /// A reset the guest asks for starts it again instead of ending the run.
+  package var reboots = false
+  /// Total instructions after which the run ends with `StopReason.limit`.
+  package var limit: UInt64?
+  /// A file for JSON lines of every event, `-` for standard output.
+  package var eventsPath: String?
+  /// Whether host time is measured per exit (a console shows it; batch output leaves it out).
+  package var measuresCost = false
+  /// Where the command history is kept between sessions; nil keeps none.
+  package var historyPath: String?
+  package init() {}
+
+  package static let defaultMemory: UInt64 = 256 << 20
+}

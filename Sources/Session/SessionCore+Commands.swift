@@ -1,0 +1,74 @@
+import Debugger
+import VMCore
+
+extension SessionCore {
+  /// A command as typed: history, messages and all. An empty line repeats the last one.
+  func perform(_ line: String, isTyped: Bool = false) -> CommandResult {
+    let text = line.allSatisfy { $0 == " " } ? lastCommand : line
+    guard !text.isEmpty else { return .silent }
+    lastCommand = text
+    if isTyped {
+      history.add(text)
+      say(.command, text)
+    }
+    return execute(text)
+  }
+
+  /// Finds the command and carries it out.
+  func execute(_ line: String) -> CommandResult {
+    if line.hasPrefix("#") { return .silent }
+    do throws(CommandError) {
+      let (descriptor, arguments) = try CommandTable.parse(expandAlias(line))
+      if let why = descriptor.whyDisabled(in: phase) {
+        throw CommandError(typed: arguments.name, expected: why)
+      }
+      return try descriptor.action(self, arguments)
+    } catch {
+      return error.result
+    }
+  }
+
+  private func expandAlias(_ line: String) -> String {
+    let word = String(line.prefix { $0 != " " })
+    return aliases[word].map { $0 + line.dropFirst(word.count) } ?? line
+  }
+
+  /// Puts an answer among the messages.
+  func show(_ result: CommandResult) {
+    for line in result.lines { say(result.failed ? .error : .answer, line) }
+    if isServing { publish() }
+  }
+
+  /// Carries out the lines of a command file; stops at the first that fails.
+  func source(_ path: String, usage: String) throws(CommandError) -> CommandResult {
+    guard sourceDepth < 8 else { throw CommandError(typed: path, expected: "command files nest at most 8 deep") }
+    guard let text = HostFile.text(at: path) else {
+      throw CommandError(typed: path, expected: "no such text file", usage: usage)
+    }
+    sourceDepth += 1
+    defer { sourceDepth -= 1 }
+    var lines: [String] = []
+    var values: [JSONValue] = []
+    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      let command = String(line.drop { $0 == " " || $0 == "\t" || $0 == "\r" })
+      if command.isEmpty || command.hasPrefix("#") { continue }
+      let result = execute(command)
+      lines += result.lines
+      values.append(.members(("command", .string(command)), ("answer", result.json)))
+      if result.failed {
+        lines.append("\(path):\(index + 1): stopped here")
+        return CommandResult(lines, json: .array(values), failed: true)
+      }
+    }
+    return CommandResult(lines, json: .array(values))
+  }
+}
+
+extension SessionCore {
+  /// Digest of the run so far and the present state.
+  func digest() -> String {
+    stream.drain()
+    return stream.digest.finish(
+      states: control.vcpus.map(\.state), memory: machine.memory, instructions: control.retired)
+  }
+}

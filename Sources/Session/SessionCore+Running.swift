@@ -1,0 +1,301 @@
+import Debugger
+import Glibc
+import VMCore
+import X86
+
+/// How often a running session publishes, and how fast it goes.
+struct Pace {
+  var lastPublication: UInt64 = 0
+  var lastCount: UInt64 = 0
+  var lastExits: UInt64 = 0
+  var mips = 0.0
+  var exitsPerSecond = 0.0
+  /// Nanoseconds between two publications of a running guest.
+  static let interval: UInt64 = 33_000_000
+
+  /// Measures speed since the last call.
+  mutating func measure(now: UInt64, count: UInt64, exits: UInt64) {
+    let elapsed = Double(now &- lastPublication)
+    if lastPublication != 0, elapsed > 0 {
+      mips = Double(count &- lastCount) * 1000 / elapsed
+      exitsPerSecond = Double(exits &- lastExits) * 1e9 / elapsed
+    }
+    lastPublication = now
+    lastCount = count
+    lastExits = exits
+  }
+
+  /// The guest stops or starts: there is nothing to measure from.
+  mutating func rest() { self = Pace() }
+}
+
+extension SessionCore {
+  // MARK: going and stopping
+
+  /// Lets the guest run until `plan` is fulfilled or something stops it; the answer says where and why.
+  func go(_ plan: StepPlan?) -> CommandResult {
+    phase = .running
+    control.plan = plan
+    if isServing {
+      pace.rest()
+      publish()
+      if plan == nil { control.onIdle = { [unowned self] in idle($0) } }
+    }
+    var reason = runUntilStop()
+    while continuesByItself(reason) { reason = runUntilStop() }
+    control.onIdle = nil
+    control.plan = nil
+    settle(reason)
+    return answerToStop()
+  }
+
+  /// A stop the person did not ask to see: `sx ... log`, or a breakpoint whose action goes on.
+  private func continuesByItself(_ reason: StopReason) -> Bool {
+    switch reason {
+    case .exit(let exit):
+      guard exitActions[exit] == .log, control.plan == nil else { return false }
+      stream.drain()
+      if let last = stream.exits.newest(1).first { say(.notice, "exit \(last.ordinal): \(describe.detail(of: last))") }
+      return true
+    case .breakpoint(let number): return carryOutAction(number)
+    default: return false
+    }
+  }
+
+  /// Carries out a breakpoint's action; true if it goes on.
+  private func carryOutAction(_ number: Int) -> Bool {
+    guard let breakpoint = control.breakpoints[number] else { return false }
+    if breakpoint.oneShot { control.breakpoints.remove(number) }
+    guard !breakpoint.action.isEmpty else { return false }
+    states = control.vcpus.map(\.state)
+    var goesOn = false
+    for command in breakpoint.action where !command.isEmpty {
+      if let (descriptor, _) = try? CommandTable.parse(command), descriptor.runsGuest {
+        goesOn = descriptor.name == "continue"
+        break
+      }
+      let result = execute(command)
+      actionOutput += result.lines
+      for line in result.lines { say(result.failed ? .error : .answer, line) }
+    }
+    return goesOn
+  }
+
+  /// Runs by the plan to the next stop.
+  private func runUntilStop() -> StopReason {
+    var isFresh = true
+    while true {
+      guard var plan = control.plan else { return run(RunGoal(), &isFresh) ?? .step }
+      let needsPosition = plan.passesInterrupts || !plan.interest.isEmpty
+      let position = needsPosition ? position() : .unknown
+      var goal = RunGoal()
+      let directive = plan.next(at: position)
+      control.plan = plan
+      switch directive {
+      case .done: return .step
+      case .run: break
+      case .instructions(let count):
+        let vcpu = control.vcpus[control.current]
+        let (target, overflow) = vcpu.instructionCount.addingReportingOverflow(count)
+        goal.target = overflow ? .max : target
+        goal.vcpu = control.current
+        goal.endsAtInterrupts = plan.passesInterrupts
+      case .runTo(let address, let stack):
+        goal.trap = address
+        goal.stackAtLeast = stack
+      }
+      if let stop = run(goal, &isFresh, from: position) { return stop }
+    }
+  }
+
+  /// One directive; nil when it was carried out.
+  private func run(_ goal: RunGoal, _ isFresh: inout Bool, from position: StepPosition = .unknown) -> StopReason? {
+    while true {
+      let outcome = control.run(goal, isFresh: isFresh)
+      isFresh = false
+      switch outcome {
+      case .target, .trap: return nil
+      case .interrupted:
+        control.plan?.interrupted(at: position)
+        return nil
+      case .stopped(let reason): return reason
+      case .attention: if let stop = attend() { return stop }
+      case .idle: if let stop = idleForInput() { return stop }
+      }
+      if let trap = goal.trap, control.isAt(trap, stackAtLeast: goal.stackAtLeast) { return nil }
+    }
+  }
+
+  /// Where the current vCPU stands, as step plans see it.
+  private func position() -> StepPosition {
+    let state = control.vcpus[control.current].state
+    let lines = Disassembly(state: state, memory: machine.memory)
+    let instruction = lines.instruction(at: state.rip)
+    var flow = StepPosition.Flow.plain
+    switch instruction.flow {
+    case .call, .softwareInterrupt, .systemCall: flow = .call
+    case .ret, .interruptReturn, .systemReturn: flow = .returning
+    default: if instruction.repeatPrefix != .none { flow = .call }
+    }
+    let distance = UInt64(instruction.length)
+    return StepPosition(
+      address: state.linearRIP, next: GVA(state.linearRIP.value &+ distance), stackPointer: state[.rsp], flow: flow)
+  }
+
+  /// The guest stands: takes stock, sets the phase, tells everybody.
+  func settle(_ reason: StopReason) {
+    stop = reason
+    previousStates = states
+    states = control.vcpus.map(\.state)
+    control.events.emit(Event(.stop, vcpu: UInt8(truncatingIfNeeded: control.current), a: reason.number))
+    takeSlack()
+    phase = reason.endStatus.map { .ended(status: $0) } ?? .paused
+    pace.rest()
+  }
+
+  // MARK: what comes from outside while the guest runs
+
+  /// Looks at what was raised; gives the stop it means.
+  private func attend() -> StopReason? {
+    let attention = exchange.takeAttention()
+    if attention.contains(.quit) {
+      quits = true
+      return .pause
+    }
+    var stop: StopReason? = attention.contains(.pause) ? .pause : nil
+    if attention.contains(.input) {
+      for input in exchange.takeInputs() {
+        if takeInput(input) { stop = .pause }
+      }
+    }
+    if isServing, attention.contains(.publish) || attention.contains(.input) { publishIfDue(attention) }
+    return stop
+  }
+
+  private func publishIfDue(_ attention: Attention) {
+    let now = ExitCosts.now()
+    guard attention.contains(.input) || now &- pace.lastPublication >= Pace.interval else { return }
+    takeSlack()
+    states = control.vcpus.map(\.state)
+    pace.measure(now: now, count: control.retired, exits: stream.exitCount)
+    publish()
+  }
+
+  /// Input while the guest runs; true if it is to stop.
+  private func takeInput(_ input: SessionInput) -> Bool {
+    switch input {
+    case .command(let line): return takeCommandWhileRunning(line)
+    case .consoleBytes(let bytes): typeToConsole(bytes)
+    case .scanCodes(let codes): pressKeys(codes)
+    }
+    return false
+  }
+
+  private func takeCommandWhileRunning(_ line: String) -> Bool {
+    history.add(line)
+    say(.command, line)
+    guard let (descriptor, _) = try? CommandTable.parse(line) else {
+      show(execute(line))
+      return false
+    }
+    if descriptor.name == "pause" { return true }
+    if descriptor.name == "quit" {
+      quits = true
+      return true
+    }
+    states = control.vcpus.map(\.state)
+    show(execute(line))
+    return false
+  }
+
+  func typeToConsole(_ bytes: [UInt8]) {
+    for byte in bytes { control.events.emit(Event(.input, a: UInt32(byte), b: 0)) }
+    machine.platform.consoleInput(bytes)
+  }
+
+  func pressKeys(_ codes: [UInt8]) {
+    for code in codes { control.events.emit(Event(.input, a: UInt32(code), b: 1)) }
+    machine.platform.keyboardInput(codes)
+  }
+
+  /// A halt of a watched guest takes its time, at most until somebody wants something.
+  func idle(_ nanoseconds: UInt64) {
+    takeSlack()
+    publishIfDue(.publish)
+    let milliseconds = Int(min(nanoseconds / 1_000_000, 1000))
+    if milliseconds > 0, !exchange.needsAttention { exchange.sleep(milliseconds: milliseconds) }
+  }
+
+  /// Every vCPU waits for an interrupt that no timer will bring; gives the stop when nobody else will either.
+  private func idleForInput() -> StopReason? {
+    takeSlack()
+    guard isServing else { return awaitInput() ? nil : .haltedForGood }
+    phase = .idle
+    states = control.vcpus.map(\.state)
+    publish()
+    while !exchange.needsAttention { exchange.sleep(milliseconds: 1000) }
+    phase = .running
+    return nil
+  }
+
+  func pauseByCommand() -> CommandResult {
+    CommandResult("the guest is not running", json: .members(("paused", .bool(true))))
+  }
+
+  // MARK: starting again
+
+  func reset() -> CommandResult {
+    do {
+      try reload()
+    } catch {
+      return CommandResult([error.description], failed: true)
+    }
+    phase = .created
+    stop = .created
+    states = control.vcpus.map(\.state)
+    previousStates = states
+    return answerToStop()
+  }
+
+  private func reload() throws(VMError) {
+    machine.platform.reset()
+    machine.initialStates = try machine.reload()
+    control.restart(machine.initialStates)
+  }
+
+  /// A reset the guest asked for, where that starts it again.
+  func resetByGuest() -> StopReason? {
+    do { try reload() } catch { return .error(error.description) }
+    return nil
+  }
+
+  // MARK: the thread
+
+  /// The vCPU thread: waits for commands, carries them out, publishes.
+  func serve() {
+    isServing = true
+    publish()
+    while !quits {
+      let attention = exchange.takeAttention()
+      if attention.contains(.quit) { break }
+      let inputs = exchange.takeInputs()
+      if attention.contains(.pause), !inputs.isEmpty { exchange.raise(.pause) }
+      for input in inputs where !quits {
+        switch input {
+        case .command(let line): show(perform(line, isTyped: true))
+        case .consoleBytes(let bytes): typeToConsole(bytes)
+        case .scanCodes(let codes): pressKeys(codes)
+        }
+        publish()
+      }
+      if !quits, !exchange.needsAttention { exchange.sleep(milliseconds: 1000) }
+    }
+    history.save()
+    stream.recorder?.flush()
+  }
+}
+
+extension StepPosition {
+  /// For plans that do not look.
+  static let unknown = StepPosition(address: GVA(0), next: GVA(0), stackPointer: 0, flow: .plain)
+}

@@ -1,0 +1,163 @@
+import Debugger
+import VMCore
+import X86
+
+/// What `sx` set for an exit reason.
+enum ExitAction: String, CaseIterable, Sendable { case stop, log, count, ignore }
+
+/// The session proper. One thread at a time: the vCPU thread, or the caller of `perform`.
+final class SessionCore {
+  let configuration: SessionConfiguration
+  var machine: VirtualMachine
+  let control: RunControl
+  let stream: EventStream
+  let exchange: Exchange
+  let history: CommandHistory
+  let describe: ExitDescription
+
+  var phase = SessionPhase.created
+  var stop = StopReason.created
+  /// Register states at the last stop and at the one before.
+  var states: [VCPUState]
+  var previousStates: [VCPUState]
+  var messages = RingBuffer<ConsoleMessage>(capacity: 500)
+  var console = GuestConsole()
+  var exitActions: [ExitReason: ExitAction] = [:]
+  var aliases: [String: String] = [:]
+  var lastCommand = ""
+  var sourceDepth = 0
+  /// What breakpoints' actions answered since the guest was let go.
+  var actionOutput: [String] = []
+  /// A thread of its own serves this session: it publishes snapshots and lets halts take their time.
+  var isServing = false
+  var quits = false
+  var generation: UInt64 = 0
+  var pace = Pace()
+  var onConsoleOutput: ([UInt8]) -> Void = { _ in }
+  /// Blocks until the guest gets input from outside; false when there will be none. For sessions without a
+  /// thread: an idle guest ends where nobody answers.
+  var awaitInput: () -> Bool = { false }
+  /// Gives the guest input that came meanwhile.
+  var onSlackInput: () -> Void = {}
+
+  init(_ configuration: SessionConfiguration, machine: VirtualMachine) {
+    self.configuration = configuration
+    self.machine = machine
+    control = RunControl(vcpus: machine.engine.vcpus, platform: machine.platform, events: machine.events)
+    stream = EventStream(machine.events)
+    history = CommandHistory(path: configuration.historyPath)
+    describe = ExitDescription(words: machine.words)
+    control.restart(machine.initialStates)
+    states = machine.engine.vcpus.map(\.state)
+    previousStates = states
+    exchange = Exchange(Self.emptySnapshot(machine, states))
+    connect()
+    publish()
+  }
+
+  private func connect() {
+    let words = machine.words
+    control.limit = configuration.limit ?? .max
+    control.measuresCost = configuration.measuresCost
+    control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
+    let exchange = exchange
+    control.needsAttention = { exchange.needsAttention }
+    control.onSlack = { [unowned self] in
+      takeSlack()
+      onSlackInput()
+    }
+    control.holds = { [unowned self] expression, exit, vcpu in holds(expression, exit, vcpu) }
+    control.onRequest = { [unowned self] request in
+      switch request {
+      case .shutdown: .shutdown
+      case .exit(let status): .guestExit(status: status)
+      case .reset: configuration.reboots ? resetByGuest() : .reset
+      default: nil
+      }
+    }
+  }
+
+  /// Ends a run under way, from any thread.
+  func kick() { for vcpu in machine.engine.vcpus { vcpu.kick() } }
+
+  /// Between two runs: what the guest said goes on to whoever listens.
+  func takeSlack() {
+    stream.drain()
+    let bytes = machine.platform.takeConsoleOutput()
+    guard !bytes.isEmpty else { return }
+    console.write(bytes)
+    onConsoleOutput(bytes)
+  }
+
+  // MARK: what commands ask
+
+  var currentState: VCPUState {
+    control.current < states.count ? states[control.current] : machine.engine.vcpus[control.current].state
+  }
+
+  var symbols: SymbolTable { machine.symbols }
+  var conditionScope: ExpressionScope { ExpressionScope(symbols: symbols, allowsEventFields: true) }
+  var view: AddressSpaceView { AddressSpaceView(state: currentState, memory: machine.memory) }
+  var disassembly: Disassembly { Disassembly(state: currentState, memory: machine.memory, symbols: symbols) }
+
+  /// An address: a hexadecimal number, a symbol, `cs:ip`, any expression.
+  func takeAddress(_ scanner: inout ArgumentScanner, _ what: String) throws(CommandError) -> GVA {
+    GVA(try takeValue(&scanner, what))
+  }
+
+  /// The value of an expression whose plain numbers are hexadecimal.
+  func takeValue(_ scanner: inout ArgumentScanner, _ what: String) throws(CommandError) -> UInt64 {
+    let expression = try scanner.takeExpression(ExpressionScope(symbols: symbols, hexadecimal: true), what: what)
+    return try evaluate(expression, usage: scanner.usage)
+  }
+
+  func evaluate(_ expression: Expression, usage: String) throws(CommandError) -> UInt64 {
+    do { return try expression.evaluate(currentState, memory: machine.memory) } catch {
+      throw CommandError(typed: expression.text, expected: error.description, usage: usage)
+    }
+  }
+
+  func reason(_ word: String, usage: String) throws(CommandError) -> ExitReason {
+    if let reason = ExitReason(named: word) { return reason }
+    throw CommandError(
+      typed: word, expected: word.isEmpty ? "an exit reason was expected" : "no such exit reason",
+      nearest: NearestName.find(word, in: ExitReason.allCases.map(\.name)), usage: usage)
+  }
+
+  /// A breakpoint's condition in the present state; one that cannot be evaluated holds, so that the person
+  /// sees where.
+  private func holds(_ expression: Expression, _ exit: VMExit?, _ vcpu: Int) -> Bool {
+    let state = control.vcpus[vcpu].state
+    let value = try? expression.evaluate(state, memory: machine.memory) { field in
+      exit.flatMap { EventFields.value(of: field, in: $0, time: control.time) }
+    }
+    return value != 0
+  }
+
+  func say(_ kind: ConsoleMessage.Kind, _ text: String) {
+    messages.append(ConsoleMessage(number: messages.total, kind: kind, text: text))
+  }
+
+  // MARK: sx
+
+  func setExitAction(_ reason: ExitReason, _ action: ExitAction) {
+    exitActions[reason] = action == .ignore ? nil : action
+    var controls = ExitControls.standard
+    var stops = ReasonSet()
+    for reason in ExitReason.allCases {
+      guard let action = exitActions[reason] else { continue }
+      controls.require(reason)
+      if action == .stop || action == .log { stops.insert(reason) }
+    }
+    control.baseControls = controls
+    control.stopReasons = stops
+  }
+
+  func listExitActions() -> CommandResult {
+    let set = ExitReason.allCases.compactMap { reason in exitActions[reason].map { (reason, $0) } }
+    let lines = set.map { "\($0.0.name): \($0.1.rawValue)" }
+    return CommandResult(
+      lines.isEmpty ? ["no exit reason was set; all are counted where they happen"] : lines,
+      json: .object(set.map { .init($0.0.name, .string($0.1.rawValue)) }))
+  }
+}

@@ -1,0 +1,141 @@
+import Debugger
+import VMCore
+import X86
+
+extension StopReason {
+  /// The number a stop event carries.
+  var number: UInt32 {
+    switch self {
+    case .created: 0
+    case .pause: 1
+    case .step: 2
+    case .breakpoint: 3
+    case .exit: 4
+    case .hypercall: 5
+    case .interrupt: 6
+    case .exception: 7
+    case .tripleFault: 8
+    case .unknownInstruction: 9
+    case .haltedForGood: 10
+    case .limit: 11
+    case .shutdown: 12
+    case .reset: 13
+    case .guestExit: 14
+    case .error: 15
+    }
+  }
+
+  /// A word for JSON.
+  package var name: String {
+    switch self {
+    case .created: "created"
+    case .pause: "pause"
+    case .step: "step"
+    case .breakpoint: "breakpoint"
+    case .exit: "exit"
+    case .hypercall: "hypercall"
+    case .interrupt: "interrupt"
+    case .exception: "exception"
+    case .tripleFault: "triplefault"
+    case .unknownInstruction: "badinsn"
+    case .haltedForGood: "halted"
+    case .limit: "limit"
+    case .shutdown: "shutdown"
+    case .reset: "reset"
+    case .guestExit: "exited"
+    case .error: "error"
+    }
+  }
+
+  /// The process status of a guest that ended so; nil where it can go on.
+  package var endStatus: Int32? {
+    switch self {
+    case .shutdown, .reset, .haltedForGood: 0
+    case .guestExit(let status): status
+    case .tripleFault: 70
+    default: nil
+    }
+  }
+}
+
+extension SessionCore {
+  /// `0000:7c16 <boot+16>` in real mode, `100016 <boot+16>` elsewhere.
+  func place(_ state: VCPUState) -> String {
+    let linear = state.linearRIP.value
+    let name = symbols.name(of: linear).map { " <\($0)>" } ?? ""
+    switch state.mode {
+    case .real16, .virtual8086:
+      return "\(Hex.padded(UInt64(state[.cs].selector), 4)):\(Hex.padded(state.rip & 0xFFFF, 4))\(name)"
+    default: return "\(String(state.rip, radix: 16))\(name)"
+    }
+  }
+
+  /// One full sentence: why the session is where it is.
+  func stopSentence() -> String {
+    let state = currentState
+    let here = place(state)
+    switch stop {
+    case .created:
+      let loaded = machine.loadDescription.isEmpty ? machine.name : machine.loadDescription
+      return "Loaded \(loaded); stopped before its first instruction at \(here)."
+    case .pause: return "Paused at \(here)."
+    case .step: return "Stepped to \(here)."
+    case .breakpoint(let number):
+      let what = summary(control.breakpoints[number]).map { " (\($0.what))" } ?? ""
+      return "Breakpoint \(number)\(what) at \(here)." + watchedValue(number)
+    case .exit(let reason): return exitSentence(reason, here)
+    case .hypercall(let number):
+      let name = machine.words.hypercalls.first { $0.number == number }?.name ?? String(number)
+      return "Hypercall \(name) about to be made at \(here)."
+    case .interrupt(let vector):
+      return "Interrupt \(String(vector, radix: 16))h about to be delivered at \(here)."
+    case .exception(let vector):
+      let meaning = Exception(rawValue: vector).map { " (\($0.meaning))" } ?? ""
+      return "\(ExitDescription.vectorName(vector))\(meaning) about to be delivered at \(here)."
+    case .tripleFault:
+      return "Triple fault at \(here): delivering an exception failed, and so did the double fault after it."
+    case .unknownInstruction: return "The engine has no such instruction at \(here)."
+    case .haltedForGood:
+      return state.rflags & RFLAGS.interruptEnable != 0
+        ? "The guest waits in HLT at \(here) for an interrupt, and nothing is left that could bring one."
+        : "The guest halted for good at \(here): HLT with interrupts off."
+    case .limit: return "The limit of \(control.limit) instructions is reached at \(here)."
+    case .shutdown: return "The guest shut down, at \(here)."
+    case .reset: return "The guest asked for a reset, at \(here)."
+    case .guestExit(let status): return "The guest ended with status \(status), at \(here)."
+    case .error(let text): return "Stopped at \(here): \(text)"
+    }
+  }
+
+  private func exitSentence(_ reason: ExitReason, _ here: String) -> String {
+    guard let last = stream.exits.newest(1).first, last.event.exitReason == reason else {
+      return "VM exit (\(reason.name)) at \(here)."
+    }
+    return "VM exit #\(last.ordinal) (\(reason.name)): \(describe.detail(of: last)), at \(here)."
+  }
+
+  /// What a watched place holds now.
+  private func watchedValue(_ number: Int) -> String {
+    guard case .data(let address, let length, _)? = control.breakpoints[number]?.cause, length <= 8 else { return "" }
+    guard let value = view.load(address, size: length.nonzeroBitCount == 1 ? Int(length) : 1) else { return "" }
+    return " It holds \(Hex.text(value)) now."
+  }
+
+  /// The answer of every command that lets the guest run.
+  func answerToStop() -> CommandResult {
+    let state = currentState
+    let sentence = stopSentence()
+    var lines = actionOutput
+    actionOutput = []
+    lines.append(sentence)
+    let line = disassembly.line(at: state.rip)
+    lines.append("=> \(line.addressText)  \(line.instruction.text)")
+    let json = JSONValue.members(
+      ("stop", .string(stop.name)), ("sentence", .string(sentence)), ("vcpu", .number(UInt64(control.current))),
+      ("rip", .hex(state.rip)), ("linear", .hex(state.linearRIP.value)), ("mode", .string(state.mode.name)),
+      ("instruction", .string(line.instruction.text)), ("icount", .number(control.retired)),
+      ("time", .number(control.time)), ("exits", .number(stream.exitCount)),
+      ("status", stop.endStatus.map { .signed(Int64($0)) } ?? .null))
+    return CommandResult(lines, json: json)
+  }
+}

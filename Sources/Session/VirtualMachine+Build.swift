@@ -1,0 +1,103 @@
+import Debugger
+import Engines
+import Machine
+import VMCore
+import X86
+
+extension VirtualMachine {
+  /// Events the ring holds before the vCPU thread has to take them out itself.
+  private static let ringCapacity = 1 << 14
+
+  /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
+  /// can be had instead.
+  package static func build(_ given: SessionConfiguration) throws(VMError) -> VirtualMachine {
+    var configuration = given
+    let sample = try SampleLibrary.resolve(&configuration)
+    try checkChoices(configuration)
+    let files = try GuestFiles(configuration)
+    let memory = try GuestMemory(ramSize: configuration.memory ?? SessionConfiguration.defaultMemory)
+    let events = EventSink(capacity: ringCapacity)
+    let loaded = try ImageLoader.load(files.request(memory))
+    let engine = try EngineRegistry.makeEngine(
+      named: "interpreter", memory: memory, events: events,
+      configuration: EngineConfiguration(vcpuCount: configuration.cpus))
+    let pc = PC(
+      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: configuration.cpus),
+      events: events)
+    loaded.attach(to: pc)
+    var machine = VirtualMachine(
+      name: sample?.name ?? files.name, engine: engine, platform: pc, memory: memory, events: events,
+      initialStates: [loaded.state])
+    machine.words = PCWords(pc: pc)
+    machine.loadDescription = loaded.description
+    if let image = loaded.symbolsImage {
+      machine.symbols = (try? SymbolLoader.load(image, name: files.name)) ?? .empty
+    }
+    machine.reload = { () throws(VMError) in
+      memory.clear()
+      return [try ImageLoader.load(files.request(memory)).state]
+    }
+    return machine
+  }
+
+  /// Choices that are not there yet say so.
+  private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
+    switch configuration.technique {
+    case .hvm: break
+    case .rewrite: throw notYet("--technique rewrite", "the binary rewriter")
+    case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
+    }
+    switch configuration.engine {
+    case "auto", "interpreter": break
+    case "kvm": throw notYet("--engine kvm", "the KVM engine")
+    case "rewriter": throw notYet("--engine rewriter", "the binary rewriter")
+    default:
+      let nearest = NearestName.find(configuration.engine, in: ["auto", "kvm", "interpreter", "rewriter"])
+      throw VMError(
+        .usage, "--engine \(configuration.engine): expected auto, kvm, interpreter or rewriter",
+        remedy: nearest.map { "did you mean \($0)?" })
+    }
+    guard (1...64).contains(configuration.cpus) else {
+      throw VMError(.usage, "--cpus \(configuration.cpus): expected 1 to 64")
+    }
+  }
+
+  private static func notYet(_ option: String, _ what: String) -> VMError {
+    VMError(.unavailable, "\(option): \(what) is not there yet", remedy: "use --technique hvm --engine interpreter")
+  }
+}
+
+/// The files a guest is made of, read once.
+private struct GuestFiles {
+  var name: String
+  private var image: NamedImage?
+  private var firmware: NamedImage?
+  private var disk: NamedImage?
+  private var modules: [NamedImage] = []
+  private let configuration: SessionConfiguration
+
+  init(_ configuration: SessionConfiguration) throws(VMError) {
+    self.configuration = configuration
+    image = try Self.read(configuration.guest)
+    firmware = try Self.read(configuration.firmware)
+    disk = try Self.read(configuration.disk)
+    if let initrd = try Self.read(configuration.initrd) { modules = [initrd] }
+    guard let given = image ?? firmware else {
+      throw VMError(.usage, "no guest was named", remedy: "give a file, the name of a sample, or --firmware FILE")
+    }
+    name = given.name
+  }
+
+  private static func read(_ path: String?) throws(VMError) -> NamedImage? {
+    guard let path else { return nil }
+    return NamedImage(name: path, bytes: try HostFile.bytes(at: path))
+  }
+
+  func request(_ memory: GuestMemory) -> LoadRequest {
+    LoadRequest(
+      name: name, bytes: image?.bytes ?? [], memory: memory,
+      mode: configuration.mode.flatMap { FlatMode(rawValue: $0.rawValue) }, loadAddress: configuration.loadAddress,
+      entry: configuration.entry, commandLine: configuration.append ?? "", modules: modules, firmware: firmware,
+      disk: disk)
+  }
+}

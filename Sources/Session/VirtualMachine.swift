@@ -1,0 +1,74 @@
+import Debugger
+import VMCore
+import X86
+
+/// What a platform knows about its own exits, in words and for hypercall breakpoints.
+package protocol PlatformWords {
+  /// The device or service that answers `exit`: "uart16550"; "" if none.
+  func handlerName(for exit: VMExit) -> String
+  /// "COM1 THR"; nil where nobody answers.
+  func portName(_ port: UInt16, write: Bool) -> String?
+  /// "LAPIC EOI"; nil where nobody answers.
+  func memoryName(_ address: GPA, write: Bool) -> String?
+  /// The number of the hypercall `exit` asks for; nil if it is none.
+  func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64?
+  /// Every hypercall's number and name.
+  var hypercalls: [HypercallName] { get }
+  /// The VGA text screen, if the platform has one.
+  var textScreen: TextScreen? { get }
+}
+
+/// A hypercall's number, name and argument names.
+package struct HypercallName: Equatable, Sendable {
+  package var number: UInt64
+  package var name: String
+  package var arguments: [String]
+  package init(number: UInt64, name: String, arguments: [String]) {
+    self.number = number
+    self.name = name
+    self.arguments = arguments
+  }
+}
+
+/// A platform with nothing to say.
+package struct NoWords: PlatformWords {
+  package init() {}
+  package func handlerName(for exit: VMExit) -> String { "" }
+  package func portName(_ port: UInt16, write: Bool) -> String? { nil }
+  package func memoryName(_ address: GPA, write: Bool) -> String? { nil }
+  package func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64? { nil }
+  package var hypercalls: [HypercallName] { [] }
+  package var textScreen: TextScreen? { nil }
+}
+
+/// An engine, a platform, memory and a loaded guest, put together and ready to run.
+package struct VirtualMachine {
+  /// The guest's file or sample name.
+  package var name: String
+  package var technique = Technique.hvm
+  package var engine: any Engine
+  package var platform: any Platform
+  package var memory: GuestMemory
+  package var events: EventSink
+  package var symbols = SymbolTable.empty
+  package var words: any PlatformWords = NoWords()
+  /// What was loaded, in one line.
+  package var loadDescription = ""
+  /// What every vCPU starts with.
+  package var initialStates: [VCPUState]
+  /// Loads the guest into memory again, for `reset`; gives the initial states.
+  package var reload: () throws(VMError) -> [VCPUState]
+
+  package init(
+    name: String, engine: any Engine, platform: any Platform, memory: GuestMemory, events: EventSink,
+    initialStates: [VCPUState]
+  ) {
+    self.name = name
+    self.engine = engine
+    self.platform = platform
+    self.memory = memory
+    self.events = events
+    self.initialStates = initialStates
+    reload = { () throws(VMError) in initialStates }
+  }
+}

@@ -1,0 +1,122 @@
+import Glibc
+import Session
+import Synchronization
+import VMCore
+
+/// A session without a console: the guest runs to its end, or as commands say.
+struct Batch {
+  let session: Session
+  let json: Bool
+  let digest: Bool
+
+  /// Gives the status of the process.
+  func run(_ commands: [String]) -> Int32 {
+    let interrupt = Interrupt(session)
+    if commands.isEmpty || !json { session.onConsoleOutput { Output.write($0, to: STDOUT_FILENO) } }
+    if isatty(STDIN_FILENO) == 0 { session.readGuestInput(from: STDIN_FILENO) }
+    var failed = false
+    if commands.isEmpty {
+      let result = session.perform("continue")
+      report(result)
+    } else {
+      failed = !perform(commands)
+    }
+    let snapshot = session.currentSnapshot()
+    if digest { sayDigest(session.digest(), withAnswers: !commands.isEmpty) }
+    if !session.finishRecording() { Ringside.complain("not every event could be written") }
+    if let signal = interrupt.signal { return 128 + signal }
+    return failed ? Ringside.Status.usage : Self.status(snapshot)
+  }
+
+  /// Carries out commands in order; false when one failed, which ends it.
+  private func perform(_ commands: [String]) -> Bool {
+    for command in commands {
+      let result = session.perform(command)
+      if json {
+        Output.standard(JSONValue.members(("command", .string(command)), ("answer", result.json)).text + "\n")
+      } else {
+        for line in result.lines {
+          if result.failed { Ringside.complain(line) } else { Output.standard(line + "\n") }
+        }
+      }
+      if result.failed { return false }
+      if session.wantsToQuit { return true }
+    }
+    return true
+  }
+
+  /// How a run without commands ended, where that is worth a word.
+  private func report(_ result: CommandResult) {
+    let snapshot = session.currentSnapshot()
+    switch snapshot.stop {
+    case .shutdown, .guestExit, .reset: break
+    default: Ringside.complain(snapshot.stopSentence)
+    }
+    if json { Output.error(result.json.text + "\n") }
+  }
+
+  private func sayDigest(_ digest: String, withAnswers: Bool) {
+    if json, withAnswers {
+      Output.standard(JSONValue.members(("digest", .string(digest))).text + "\n")
+    } else {
+      Output.error(json ? JSONValue.members(("digest", .string(digest))).text + "\n" : "digest \(digest)\n")
+    }
+  }
+
+  private static func status(_ snapshot: SessionSnapshot) -> Int32 {
+    if snapshot.stop == .limit { return Ringside.Status.limit }
+    if case .error = snapshot.stop { return Ringside.Status.tripleFault }
+    return snapshot.stop.endStatus ?? 0
+  }
+}
+
+/// SIGINT, SIGTERM and SIGHUP pause the guest, so that what is buffered is written before the process ends.
+final class Interrupt: Sendable {
+  private let received = Atomic<Int32>(0)
+  var signal: Int32? {
+    let number = received.load(ordering: .acquiring)
+    return number == 0 ? nil : number
+  }
+
+  init(_ session: Session) {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
+    pthread_sigmask(SIG_BLOCK, &set, nil)
+    let waited = set
+    let received = self
+    let watcher = Watcher {
+      var number: Int32 = 0
+      var set = waited
+      while true {
+        guard sigwait(&set, &number) == 0 else { return }
+        if received.received.exchange(number, ordering: .acquiringAndReleasing) != 0 { _exit(128 + number) }
+        session.pause()
+      }
+    }
+    watcher.start()
+  }
+}
+
+/// A detached thread.
+struct Watcher {
+  private final class Body {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+  private let body: Body
+  init(_ run: @escaping @Sendable () -> Void) { body = Body(run) }
+
+  func start() {
+    var thread = pthread_t()
+    let context = Unmanaged.passRetained(body)
+    let result = pthread_create(
+      &thread, nil,
+      { context in
+        guard let context else { return nil }
+        Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run()
+        return nil
+      }, context.toOpaque())
+    if result == 0 { pthread_detach(thread) } else { context.release() }
+  }
+}

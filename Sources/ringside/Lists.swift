@@ -1,0 +1,80 @@
+import ArgumentParser
+import Session
+import VMCore
+
+/// `ringside samples`
+struct ListSamples: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "samples", abstract: "List the guests that come along.")
+  @Flag(help: "As JSON.") var json = false
+
+  func run() throws {
+    let samples = SampleLibrary.samples()
+    if json {
+      print(
+        JSONValue.array(
+          samples.map {
+            .members(("name", .string($0.name)), ("title", .string($0.title)), ("image", .string("\($0.folder)/\($0.image)")))
+          }).text)
+      return
+    }
+    guard !samples.isEmpty else {
+      throw VMError(
+        .unavailable, "no samples found in \(SampleLibrary.dataFolders.joined(separator: ", "))",
+        remedy: "set RINGSIDE_DATA to the folder that holds Samples and Themes")
+    }
+    let width = samples.map(\.name.count).max() ?? 0
+    for sample in samples { print(pad(sample.name, width) + "  " + sample.title) }
+  }
+}
+
+/// `ringside themes`
+struct ListThemes: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "themes", abstract: "List the console's themes.")
+
+  func run() throws {
+    let themes = SampleLibrary.themes()
+    guard !themes.isEmpty else {
+      throw VMError(
+        .unavailable, "no themes found in \(SampleLibrary.dataFolders.joined(separator: ", "))",
+        remedy: "set RINGSIDE_DATA to the folder that holds Samples and Themes")
+    }
+    for theme in themes { print(theme) }
+  }
+}
+
+/// `ringside engines`
+struct ListEngines: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "engines", abstract: "List the ways of executing a guest, what each can do, and how fast it is here.")
+  @Flag(help: "As JSON.") var json = false
+
+  func run() throws {
+    let reports = EngineReport.all()
+    if json {
+      print(JSONValue.array(reports.map { value($0) }).text)
+      return
+    }
+    for report in reports {
+      if let why = report.unavailable {
+        print("\(report.name): \(why)")
+        continue
+      }
+      print("\(report.name): \(Int(report.mips)) million instructions a second (a loop of 4 in real mode, measured now)")
+      for capability in EngineCapabilities.allCases {
+        print("  \(report.capabilities.contains(capability) ? "yes" : "no ")  \(capability.name)")
+      }
+    }
+  }
+
+  private func value(_ report: EngineReport) -> JSONValue {
+    .members(
+      ("name", .string(report.name)), ("available", .bool(report.unavailable == nil)),
+      ("why", report.unavailable.map { .string($0) } ?? .null), ("mips", .real(report.mips)),
+      ("capabilities", .strings(EngineCapabilities.allCases.filter { report.capabilities.contains($0) }.map(\.name))))
+  }
+}
+
+/// `text` with spaces up to `width`.
+func pad(_ text: String, _ width: Int) -> String {
+  text + String(repeating: " ", count: max(width - text.count, 0))
+}

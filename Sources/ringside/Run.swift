@@ -1,0 +1,136 @@
+import ArgumentParser
+import Console
+import Glibc
+import Session
+import VMCore
+
+extension Technique: ExpressibleByArgument {}
+extension StartMode: ExpressibleByArgument {}
+extension Session: SessionFacade {}
+
+/// A number on the command line: decimal, 0x or with h.
+struct Address: ExpressibleByArgument {
+  let value: UInt64
+  init?(argument: String) {
+    guard let value = Quantity.number(argument) else { return nil }
+    self.value = value
+  }
+}
+
+/// A size on the command line: `256M`.
+struct Size: ExpressibleByArgument {
+  let bytes: UInt64
+  init?(argument: String) {
+    guard let bytes = Quantity.size(argument), bytes > 0, bytes <= 1 << 40 else { return nil }
+    self.bytes = bytes
+  }
+}
+
+/// `ringside [run]`: a guest in the console, or headless.
+struct Run: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run a guest in the console, or without one.",
+    discussion: """
+      GUEST is a file (Multiboot kernel, ELF, boot sector or floppy image, flat image) or the name of a sample; \
+      without one the long-mode sample opens.
+
+      With --headless the guest's serial output goes to standard output, bytes on standard input go to the guest, \
+      messages go to standard error. The status is the guest's own (isa-debug-exit), 0 after an orderly shutdown, a \
+      reset, a halt with interrupts off or a wait for input that cannot come, 124 at --limit, 70 after a triple fault, \
+      2 for what was typed wrong or cannot be loaded, 128 plus the number of a signal.
+
+      With -c or --commands the guest runs only as the commands say, and their answers go to standard output, with \
+      --json as one line of JSON each (the guest's own output is then left to 'info console').
+      """)
+
+  @Argument(help: "A file, or the name of a sample.") var guest: String?
+  @Option(help: "hvm, rewrite or pv.") var technique = Technique.hvm
+  @Option(help: "auto, kvm, interpreter or rewriter.") var engine = "auto"
+  @Option(help: "Mode a flat image starts in: real, protected or long.") var mode: StartMode?
+  @Option(help: "Address a flat image is loaded at.") var load: Address?
+  @Option(help: "Address of the first instruction.") var entry: Address?
+  @Option(help: "A ROM that ends at 1 MiB and at 4 GiB; starts at the reset vector.") var firmware: String?
+  @Option(help: "RAM, as 256M.") var memory: Size?
+  @Option(help: "Number of vCPUs.") var cpus = 1
+  @Option(help: "The kernel's command line.") var append: String?
+  @Option(help: "A file given to the kernel as its first module.") var initrd: String?
+  @Option(help: "A disk image.") var disk: String?
+  @Option(help: "The console's theme.") var theme: String?
+  @Option(help: "The console's layout.") var layout: String?
+  @Flag(help: "No console.") var headless = false
+  @Flag(help: "Answers as JSON.") var json = false
+  @Flag(help: "A reset the guest asks for starts it again.") var reboot = false
+  @Option(help: "Record every event as a line of JSON; - is standard output.") var events: String?
+  @Flag(help: "Print a digest of the run at its end, on standard error (among the answers with -c --json).")
+  var digest = false
+  @Option(help: "End the run after so many instructions.") var limit: Address?
+  @Option(name: .short, help: ArgumentHelp("A debugger command.", valueName: "command")) var c: [String] = []
+  @Option(help: "A file of debugger commands.") var commands: String?
+
+  private var isBatch: Bool { headless || json || digest || !c.isEmpty || commands != nil }
+
+  mutating func run() throws {
+    var configuration = SessionConfiguration()
+    configuration.guest = guest
+    configuration.technique = technique
+    configuration.engine = engine
+    configuration.mode = mode
+    configuration.loadAddress = load?.value
+    configuration.entry = entry?.value
+    configuration.firmware = firmware
+    configuration.memory = memory?.bytes
+    configuration.cpus = cpus
+    configuration.append = append
+    configuration.initrd = initrd
+    configuration.disk = disk
+    configuration.reboots = reboot
+    configuration.limit = limit?.value
+    configuration.measuresCost = !isBatch
+    configuration.historyPath = isBatch ? nil : Self.historyPath
+    throw ExitCode(try isBatch ? runBatch(configuration) : runConsole(configuration))
+  }
+
+  private func runBatch(_ configuration: SessionConfiguration) throws(VMError) -> Int32 {
+    if let commands, HostFile.text(at: commands) == nil {
+      throw VMError(.usage, "--commands \(commands): no such text file")
+    }
+    if let events, events == "-", headless, c.isEmpty, commands == nil {
+      Ringside.complain("--events - mixes with the guest's output on standard output; a file keeps them apart")
+    }
+    let session = try Session(configuration)
+    if let events { try session.record(to: events) }
+    let batch = Batch(session: session, json: json, digest: digest)
+    var lines = c
+    if let commands { lines.append("source \"\(commands)\"") }
+    return batch.run(lines)
+  }
+
+  private func runConsole(_ configuration: SessionConfiguration) throws(VMError) -> Int32 {
+    let session = try Session(configuration)
+    guard isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 else {
+      throw VMError(
+        .usage, "the console needs a terminal on standard input and output", remedy: "use --headless without one")
+    }
+    if let events { try session.record(to: events) }
+    session.start()
+    let folders = SampleLibrary.dataFolders.map { "\($0)/Themes" }
+    let status = Console.run(
+      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: Self.environment)
+    session.stop()
+    _ = session.finishRecording()
+    return status
+  }
+
+  private static var environment: [String: String] {
+    var result: [String: String] = [:]
+    for name in ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "ESCDELAY"] {
+      if let value = getenv(name) { result[name] = String(cString: value) }
+    }
+    return result
+  }
+
+  private static var historyPath: String? {
+    if let state = getenv("XDG_STATE_HOME") { return "\(String(cString: state))/ringside_history" }
+    return getenv("HOME").map { "\(String(cString: $0))/.ringside_history" }
+  }
+}

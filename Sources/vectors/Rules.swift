@@ -1,0 +1,58 @@
+/// Where a processor may differ from the recorded 80286 and still be right: undefined flags, and what
+/// changed between the 286 and later processors.
+enum Rules {
+  static let cf: UInt16 = 1 << 0
+  static let pf: UInt16 = 1 << 2
+  static let af: UInt16 = 1 << 4
+  static let zf: UInt16 = 1 << 6
+  static let sf: UInt16 = 1 << 7
+  static let of: UInt16 = 1 << 11
+
+  /// Flags the manuals leave undefined after this instruction (SDM 2; SDM 1 appendix A).
+  static func undefinedFlags(_ vector: Vector, mnemonic: String) -> UInt16 {
+    switch mnemonic {
+    case "and", "or", "xor", "test": return af
+    case "mul", "imul": return sf | zf | af | pf
+    case "div", "idiv": return cf | of | sf | zf | af | pf
+    case "aaa", "aas": return of | sf | zf | pf
+    case "aam", "aad": return of | af | cf
+    case "daa", "das": return of
+    case "shl", "sal", "shr", "sar":
+      let count = shiftCount(vector)
+      if count == 0 { return 0 }
+      let beyond = count >= operandBits(vector) ? cf : 0
+      return af | (count == 1 ? 0 : of) | beyond
+    case "rol", "ror", "rcl", "rcr":
+      return shiftCount(vector) <= 1 ? 0 : of
+    default: return 0
+    }
+  }
+
+  /// The opcode behind the prefixes, and where it lies.
+  private static func opcode(_ vector: Vector) -> (value: UInt8, at: Int) {
+    let prefixes: Set<UInt8> = [0x26, 0x2E, 0x36, 0x3E, 0xF0, 0xF2, 0xF3]
+    let at = vector.bytes.firstIndex { !prefixes.contains($0) } ?? 0
+    return (vector.bytes.isEmpty ? 0 : vector.bytes[at], at)
+  }
+
+  private static func operandBits(_ vector: Vector) -> Int { opcode(vector).value & 1 == 0 ? 8 : 16 }
+
+  private static func shiftCount(_ vector: Vector) -> Int {
+    let code = opcode(vector).value
+    switch code {
+    case 0xC0, 0xC1:
+      // The immediate is the last byte before the HLT that ends the test.
+      return vector.bytes.count >= 2 ? Int(vector.bytes[vector.bytes.count - 2] & 31) : 0
+    case 0xD2, 0xD3: return Int((vector.before[2] ?? 0) & 31)
+    default: return 1
+    }
+  }
+
+  /// A reason why later processors do something else than a 286 here, or nil.
+  static func changedSince286(_ vector: Vector, mnemonic: String) -> String? {
+    let (code, at) = opcode(vector)
+    if vector.bytes.count - 1 > 10 { return "the 286 refuses instructions over 10 bytes" }
+    if code == 0x0F, at + 1 < vector.bytes.count { return "0F encodings grew" }
+    return nil
+  }
+}
