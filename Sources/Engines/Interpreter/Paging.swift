@@ -137,9 +137,9 @@ extension UnsafeMutablePointer<CPU> {
   func probeLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) {
     let access = Access(privilege: privilege, write: true)
     let first = min(4096 - Int(address & 0xFFF), size)
+    if size > first { try forbidWrap(address, privilege) }
     let lowGPA = try translate(address, access)
     if size > first {
-      try forbidWrap(address, privilege)
       let highGPA = try translate(next(address, first), access)
       try beforeWrite(highGPA, size - first)
     }
