@@ -136,7 +136,7 @@ extension InterpreterVCPU {
     c.pointee.horizon = base &+ 1
     let trapFlag = c.pointee.rflags & RFLAGS.tf != 0
     let rip = c.pointee.rip
-    alone = true
+    c.pointee.alone = true
     watchHit = nil
     guestWatchHit = 0
     completedUsed = 0
@@ -152,7 +152,7 @@ extension InterpreterVCPU {
       c.pointee.stopOnStack = false
     }
     c.updateContext()
-    alone = false
+    c.pointee.alone = false
     if let stop { return stopped(stop) }
     if c.pointee.interruptShadow { c.noteShadow() }
     settle()
