@@ -90,7 +90,7 @@ package final class RunControl {
     if counted >= goal.target { return .target }
     if retired >= limit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
-    let pending = platform.interruptPending(vcpu: current)
+    var pending = platform.interruptPending(vcpu: current)
     switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
     case .enter: break
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
@@ -99,6 +99,8 @@ package final class RunControl {
       if goal.endsAtInterrupts {
         return enter(vcpu, limit: 0, pending: false, goal) ?? .interrupted
       }
+      // Another one may wait behind it, for the window after its handler.
+      pending = platform.interruptPending(vcpu: current)
     case .halted: return wait(vcpu)
     }
     if lanes[current].activity == .waitForSIPI || lanes[current].activity == .shutdown { return wait(vcpu) }
