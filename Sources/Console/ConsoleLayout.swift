@@ -23,11 +23,11 @@ package enum ConsoleLayout: String, CaseIterable, Sendable {
         titled: false))
   }
 
-  private var code: LayoutLeaf<PaneID> { LayoutLeaf([.code], minimum: Size(width: 34, height: 7), weight: 4) }
+  private var code: LayoutLeaf<PaneID> { LayoutLeaf([.code], minimum: Size(width: 34, height: 7), weight: 8) }
 
   private func registers(maximum height: Int) -> LayoutLeaf<PaneID> {
     LayoutLeaf(
-      [.registers], minimum: Size(width: 44, height: 7), maximum: Size(width: 92, height: height), weight: 4)
+      [.registers], minimum: Size(width: 44, height: 7), maximum: Size(width: 92, height: height), weight: 8)
   }
 
   /// The pane with tabs: everything that has no place of its own can be brought up here.
@@ -45,19 +45,19 @@ package enum ConsoleLayout: String, CaseIterable, Sendable {
     case .standard:
       [
         .columns([
-          .leaf(code), .leaf(registers(maximum: 32)), side(.devices, width: 46, height: 7, weight: 3, priority: 40),
+          .leaf(code), .leaf(registers(maximum: 32)), side(.devices, width: 46, height: 7, weight: 6, priority: 40),
         ]),
         .columns([
           .leaf(tabs([.exits, .screen, .messages], weight: 4)),
           side(.reasons, width: 38, height: 7, weight: 2, priority: 90),
         ]),
         .columns([
-          side(.memory, width: 79, height: 7, weight: 3, priority: 80),
-          side(.breakpoints, width: 38, height: 7, weight: 2, priority: 60),
+          side(.memory, width: 79, height: 8, weight: 3, priority: 80),
+          side(.breakpoints, width: 38, height: 8, weight: 2, priority: 60),
         ]),
         .columns([
-          side(.hypercalls, width: 70, height: 7, weight: 2, priority: 50),
-          side(.console, width: 70, height: 7, weight: 2, priority: 55),
+          side(.hypercalls, width: 70, height: 14, weight: 2, priority: 50),
+          side(.console, width: 70, height: 14, weight: 2, priority: 55),
         ]),
       ]
     case .monitor:

@@ -131,20 +131,28 @@ extension ConsoleModel {
     return cursor
   }
 
-  /// The sentence why the session is where it is, then the newest answer or remark where there is room.
+  /// The sentence why the session is where it is; a remark of the console takes its second row.
   private func drawStop(_ canvas: Canvas) {
     let sentence = snapshot.isRunning && snapshot.stopSentence.isEmpty ? "the guest runs" : snapshot.stopSentence
     let lines = Format.wrap(sentence, width: max(canvas.width - 2, 1))
     canvas.fitted(lines.first ?? "", x: 1, y: 0, .stop)
     if let remark {
       canvas.fitted(remark, x: 1, y: 1, .notice)
-    } else if lines.count > 1 {
+    } else {
       canvas.fitted(lines.dropFirst().joined(separator: " "), x: 1, y: 1, .stop)
-    } else if let message = snapshot.messages.last(where: { $0.kind != .command }) {
-      let first = message.text.split(separator: "\n").first.map(String.init) ?? ""
-      let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
-      canvas.fitted(first, x: 1, y: 1, role)
     }
+  }
+
+  /// The first line of the newest answer, where no line is being typed.
+  private func drawAnswer(_ canvas: Canvas) {
+    guard let message = snapshot.messages.last(where: { $0.kind != .command }) else {
+      canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim)
+      return
+    }
+    let lines = message.text.split(separator: "\n")
+    let more = lines.count > 1 ? "  (7: all \(lines.count) lines)" : ""
+    let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
+    canvas.fitted((lines.first.map(String.init) ?? "") + more, x: 1, y: 0, role)
   }
 
   private func drawCommandLine(_ canvas: Canvas, row: Int) -> Position? {
@@ -159,7 +167,7 @@ extension ConsoleModel {
       }
     guard let editor else {
       if prompt.isEmpty {
-        canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim)
+        drawAnswer(canvas)
       } else {
         canvas.fitted(prompt, x: 1, y: 0, .prompt)
       }

@@ -253,6 +253,8 @@ extension ConsoleModel {
   private func showExit(_ move: () -> Void) {
     move()
     bringUp(.exits, takesFocus: false)
+    guard exits.isLookingBack, let index = exits.currentIndex(exits.identities(snapshot)) else { return }
+    say("looking back at #\(snapshot.exits[index].sequence): registers and memory stay those of now")
   }
 
   private func nextExitOfReason(_ times: String) {

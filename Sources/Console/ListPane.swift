@@ -25,7 +25,7 @@ package class ListPane: Pane {
   /// What `find` looks at.
   package func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String { "" }
   /// Column headings, or nil.
-  package func header(width: Int) -> String? { nil }
+  package func header(width: Int, _ snapshot: SessionSnapshot) -> String? { nil }
   /// Rows kept at the bottom for details of the selected row.
   package func detailRows(height: Int) -> Int { 0 }
   package func drawDetail(_ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas) {}
@@ -45,7 +45,7 @@ package class ListPane: Pane {
   package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
     let identities = identities(snapshot)
     var first = 0
-    if let header = header(width: canvas.width), canvas.height > 2 {
+    if let header = header(width: canvas.width, snapshot), canvas.height > 2 {
       canvas.fitted(header, x: 0, y: 0, .dim)
       first = 1
     }
@@ -122,7 +122,7 @@ package class ListPane: Pane {
 
   package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {
     let identities = identities(snapshot)
-    let index = top + y - (header(width: 80) == nil ? 0 : 1)
+    let index = top + y - (header(width: 80, snapshot) == nil ? 0 : 1)
     if identities.indices.contains(index) { selected = identities[index] }
   }
 

@@ -3,10 +3,12 @@ import X86
 
 /// Names for display: who deals with an exit, and what stands at a port or address.
 extension PC {
-  /// The device or service that answers an exit: "uart16550", "pic", "doorbell"; "" where nobody does.
+  /// The device or service that answers an exit: "uart16550", "pic", "doorbell", "bios int 10h"; "" where nobody does.
   package func handlerName(for exit: VMExit) -> String {
     switch exit.qualification {
-    case .io(let port, _, _, _, _, _): return ports.handlerName(port)
+    case .io(let port, _, _, _, _, _):
+      let name = ports.handlerName(port)
+      return name == BIOSServices.deviceName ? BIOSServices.serviceName(at: exit.rip) : name
     case .mmio(let gpa, _, _, _, _):
       return isLocalAPIC(gpa, vcpu: Int(exit.vcpu)) ? "lapic" : mmio.handlerName(gpa)
     case .cpuid: return "cpuid"

@@ -50,7 +50,9 @@ package struct Canvas {
     for scalar in string.unicodeScalars {
       let columns = CharacterWidth.of(scalar)
       if columns == 0 {
-        if column > x && column <= end && y >= 0 && y < height {
+        // Only marks join: format characters would reorder or hide what stands around them.
+        let isMark = scalar.properties.generalCategory != .format
+        if isMark && column > x && column <= end && y >= 0 && y < height {
           buffer.combine(scalar.value, x: region.x + column - 1, y: region.y + y)
         }
         continue

@@ -45,7 +45,9 @@ struct Doctor: ParsableCommand {
   }
 
   private var locale: Finding {
-    let name = ["LC_ALL", "LC_CTYPE", "LANG"].compactMap { getenv($0).map { String(cString: $0) } }.first { !$0.isEmpty } ?? "C"
+    let variables: [String] = ["LC_ALL", "LC_CTYPE", "LANG"]
+    let values = variables.compactMap { (name: String) in getenv(name).map { String(cString: $0) } }
+    let name = values.first { !$0.isEmpty } ?? "C"
     let isUTF8 = name.lowercased().contains("utf-8") || name.lowercased().contains("utf8")
     return Finding(isGood: isUTF8, text: "locale \(name)", remedy: "a UTF-8 locale draws lines and bars: LC_ALL=C.UTF-8")
   }

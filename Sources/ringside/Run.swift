@@ -106,11 +106,11 @@ struct Run: ParsableCommand {
   }
 
   private func runConsole(_ configuration: SessionConfiguration) throws(VMError) -> Int32 {
+    let session = try Session(configuration)
     guard isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 else {
       throw VMError(
         .usage, "the console needs a terminal on standard input and output", remedy: "use --headless without one")
     }
-    let session = try Session(configuration)
     if let events { try session.record(to: events) }
     session.start()
     let folders = SampleLibrary.dataFolders.map { "\($0)/Themes" }

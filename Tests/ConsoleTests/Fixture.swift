@@ -200,11 +200,15 @@ final class Desk {
 
   /// The screen as it is now.
   var screen: String {
+    draw()
+    return terminal.text
+  }
+
+  func draw() {
     let buffer = CellBuffer(terminal.size)
     model.update()
     let cursor = model.draw(on: buffer, glyphs: terminal.glyphs)
     _ = terminal.present(buffer, theme: model.theme, cursor: cursor)
-    return terminal.text
   }
 
   var rows: [String] { screen.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) }

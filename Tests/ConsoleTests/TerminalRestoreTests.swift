@@ -16,9 +16,14 @@ final class PseudoTerminal: @unchecked Sendable {
   private var bytes: [UInt8] = []
 
   init?(width: UInt16 = 80, height: UInt16 = 24) {
-    master = posix_openpt(O_RDWR | O_NOCTTY)
-    guard master >= 0, grantpt(master) == 0, unlockpt(master) == 0, let name = ptsname(master) else { return nil }
-    path = String(cString: name)
+    // Linux's own way: the Glibc module has no posix_openpt.
+    master = open("/dev/ptmx", O_RDWR | O_NOCTTY)
+    var number: UInt32 = 0
+    var locked: Int32 = 0
+    let unlock: UInt = 0x4004_5431  // TIOCSPTLCK
+    let getNumber: UInt = 0x8004_5430  // TIOCGPTN
+    guard master >= 0, ioctl(master, unlock, &locked) == 0, ioctl(master, getNumber, &number) == 0 else { return nil }
+    path = "/dev/pts/\(number)"
     slave = open(path, O_RDWR | O_NOCTTY)
     guard slave >= 0 else { return nil }
     var size = winsize(ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0)
@@ -80,7 +85,8 @@ final class PseudoTerminal: @unchecked Sendable {
     await #expect(processExitsWith: .signal(signal)) { [path = path as String, signal = signal as Int32] in
       PseudoTerminal.adopt(path)
       try Child.draw()
-      raise(signal)
+      // A worker thread of the test runner has SIGABRT blocked; `abort` unblocks it.
+      if signal == SIGABRT { abort() } else { raise(signal) }
     }
     expectRestored(terminal, "signal \(signal)")
   }
@@ -118,8 +124,10 @@ final class PseudoTerminal: @unchecked Sendable {
     await #expect(processExitsWith: .signal(SIGTERM)) { [path = path as String] in
       PseudoTerminal.adopt(path)
       try Child.draw()
-      kill(getpid(), SIGTERM)
-      kill(getpid(), SIGTERM)
+      for _ in 0..<20 {
+        kill(getpid(), SIGTERM)
+        usleep(100_000)
+      }
     }
     expectRestored(terminal, "hang")
   }
@@ -163,7 +171,7 @@ final class PseudoTerminal: @unchecked Sendable {
       let own = try Child.draw()
       var size = winsize(ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0)
       _ = ioctl(STDIN_FILENO, UInt(TIOCSWINSZ), &size)
-      raise(SIGWINCH)
+      kill(getpid(), SIGWINCH)
       let events = own.events(wake: nil, milliseconds: 1000)
       let isRight = events == [.resize] && own.size == Size(width: 120, height: 40)
       own.close()
@@ -206,6 +214,6 @@ enum Child {
     var process = pid_t()
     let words = ["/bin/sh", "-c", script]
     var arguments = words.map { strdup($0) } + [nil]
-    posix_spawn(&process, "/bin/sh", nil, nil, &arguments, environ)
+    posix_spawn(&process, "/bin/sh", nil, nil, &arguments, nil)
   }
 }

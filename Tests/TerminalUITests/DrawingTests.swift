@@ -20,7 +20,7 @@ struct DrawingTests {
     #expect(buffer[2, 0].width == 0)
     canvas.text("x", x: 2, y: 0)
     #expect(buffer.text(row: 0) == "a x字")
-    canvas.text("漢", x: 4, y: 0)
+    buffer.put(Cell(0x6F22, width: 2), x: 4, y: 0)
     #expect(buffer[4, 0].width == 1)
   }
 
@@ -33,7 +33,7 @@ struct DrawingTests {
   @Test func `control characters never reach the terminal`() {
     let buffer = CellBuffer(Size(width: 12, height: 1))
     Canvas(buffer).text("a\u{1B}[31m\u{7}\u{9B}\u{202E}b", x: 0, y: 0)
-    #expect(buffer.text(row: 0) == "a.[31m.. b" || buffer.text(row: 0) == "a.[31m..b")
+    #expect(buffer.text(row: 0) == "a.[31m..b")
   }
 
   @Test func `cut text says that it is cut`() {

@@ -8,45 +8,47 @@ package final class ExitsPane: ListPane {
   package init() { super.init(.exits, followsEnd: true) }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
-    isLookingBack ? "Exits (looking back: registers and memory stay those of now; End follows)" : "Exits"
+    isLookingBack ? "Exits (looking back; End follows)" : "Exits"
   }
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.exits.map(\.sequence) }
 
-  /// Columns that need room go first: symbol, then handler, then the time since the exit before.
+  /// Columns that need room go first: symbol, then handler. Addresses take what the mode's do.
   private struct Columns {
     var detail: Int
+    var place: Int
     var symbol: Int
     var handler: Int
-    init(width: Int) {
+    init(width: Int, mode: ProcessorMode) {
       symbol = width >= 110 ? 18 : 0
-      handler = width >= 70 ? 10 : 0
-      detail = max(width - 8 - 9 - 11 - 20 - 8 - handler - symbol, 8)
+      handler = width >= 70 ? 11 : 0
+      place = 5 + max(mode.codeBits / 4, 4)
+      detail = max(width - 8 - 8 - 11 - place - 7 - handler - symbol, 8)
     }
   }
 
-  package override func header(width: Int) -> String? {
-    let columns = Columns(width: width)
-    var text = Format.left("   seq", 8) + Format.left("dt", 9) + Format.left("reason", 11)
-    text += Format.left("detail", columns.detail) + " " + Format.left("rip", 19)
+  package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
+    let columns = Columns(width: width, mode: snapshot.vcpu.mode)
+    var text = Format.left("   seq", 8) + Format.left("dt", 8) + Format.left("reason", 11)
+    text += Format.left("detail", columns.detail) + Format.left("rip", columns.place)
     if columns.symbol > 0 { text += Format.left("symbol", columns.symbol) }
     if columns.handler > 0 { text += Format.left("handler", columns.handler) }
-    return text + Format.right("cost", 7)
+    return text + "cost"
   }
 
   package override func drawRow(
     _ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas, y: Int, surface: StyleRole
   ) {
     let record = snapshot.exits[index]
-    let columns = Columns(width: canvas.width)
+    let columns = Columns(width: canvas.width, mode: snapshot.vcpu.mode)
     canvas.text(Format.right("#\(record.sequence)", 7), x: 0, y: y, .address)
     let before = index > 0 ? snapshot.exits[index - 1].time : record.time
-    canvas.text("+" + Format.duration(record.time &- min(before, record.time)), x: 8, y: y, .dim, limit: 8)
-    canvas.text(record.exit.reason.label, x: 17, y: y, .exitReason, limit: 10)
-    canvas.fitted(record.detail, x: 28, y: y, limit: columns.detail)
-    var x = 28 + columns.detail + 1
-    canvas.fitted(Self.place(record), x: x, y: y, .address, limit: 18)
-    x += 19
+    canvas.text("+" + Format.duration(record.time &- min(before, record.time)), x: 8, y: y, .dim, limit: 7)
+    canvas.text(record.exit.reason.label, x: 16, y: y, .exitReason, limit: 10)
+    canvas.fitted(record.detail, x: 27, y: y, limit: columns.detail - 1)
+    var x = 27 + columns.detail
+    canvas.fitted(Self.place(record), x: x, y: y, .address, limit: columns.place - 1)
+    x += columns.place
     if columns.symbol > 0 {
       if let name = snapshot.symbols.name(of: record.exit.rip) {
         canvas.fitted(name, x: x, y: y, .symbol, limit: columns.symbol - 1)

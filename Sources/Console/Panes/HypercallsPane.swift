@@ -11,7 +11,7 @@ package final class HypercallsPane: ListPane {
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.hypercalls.map(\.sequence) }
 
-  package override func header(width: Int) -> String? {
+  package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
     "   seq  " + Format.left("time", 9) + Format.left("rip", 18) + "call"
   }
 

@@ -28,7 +28,7 @@ package final class ReasonsPane: ListPane {
     sorted(snapshot).map { UInt64($0.reason.rawValue) }
   }
 
-  package override func header(width: Int) -> String? {
+  package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
     let cost = width >= 44 ? Format.right("avg", 9) + Format.right("max", 9) : ""
     return " " + Format.left("reason", 11) + Format.right("count", 9) + Format.right("share", 8) + cost
   }

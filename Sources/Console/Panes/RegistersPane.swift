@@ -53,7 +53,7 @@ package final class RegistersPane: Pane {
         rows.append(row)
       }
     }
-    if width < 80 { rows.append(contentsOf: flagRows(now, before, width: width)) }
+    if width < 96 { rows.append(contentsOf: flagRows(now, before, width: width)) }
     rows += segmentRows(now, before, width: width)
     rows += controlRows(now, before, width: width)
     return rows
@@ -78,10 +78,14 @@ package final class RegistersPane: Pane {
     row.add(" fl ", .dim)
     row.add(Format.hex(now.rflags, 4), now.rflags != before.rflags ? .changed : .value)
     row.add(now.rflags != before.rflags ? "* " : "  ", .changed)
-    if width >= 80 {
+    if width >= 96 {
       for part in flags(now, before) { row.add(part.0, part.1) }
     }
     row.add("CPL\(now.cpl)", .value)
+    if width < 96 {
+      // The flags in words have rows of their own, which a low pane cuts: here are those that are set.
+      for bit in Format.bits(now.rflags, RFLAGS.bits) where bit.isSet { row.add(" " + bit.text, .flagSet) }
+    }
     return row
   }
 
@@ -126,7 +130,7 @@ package final class RegistersPane: Pane {
       var text = "\(name == .ldtr ? "LDT" : name.name.uppercased()) \(Format.hex(UInt64(segment.selector), 4))"
       text += " b=\(Format.hex(segment.base, 8)) l=\(Format.hex(UInt64(segment.limit), 4)) "
       text += Self.kind(segment)
-      words.append((Format.left(text + (changed ? "*" : ""), 41), changed ? .changed : .value))
+      words.append((Format.left(text + (changed ? "*" : ""), 39), changed ? .changed : .value))
     }
     return wrapped("", words, width: width)
   }

@@ -107,13 +107,17 @@ package struct Disassembly {
   /// Tries every start within `reach`; the one whose decoding agrees with most others wins, unreadable and bad
   /// bytes count against it.
   private func guess(before address: UInt64, reach: UInt64, count: Int) -> [CodeLine] {
+    let low = address - reach
+    let bytes = view.read(view.linear(.cs, low), count: Int(reach) + InstructionDecoder.maximumLength)
     var lengths: [Int] = []
     var cost: [Int] = []
-    let low = address - reach
-    for offset in low..<address {
-      let line = line(at: offset)
-      lengths.append(line.instruction.length)
-      cost.append(line.isUnreadable ? 100 : line.instruction.isBad || isFiller(line.instruction) ? 8 : 0)
+    for offset in 0..<Int(reach) {
+      let code = bytes[offset..<offset + InstructionDecoder.maximumLength].prefix { $0 != nil }.compactMap { $0 }
+      let length = InstructionDecoder.length(of: code, mode: mode)
+      lengths.append(length ?? 1)
+      // Zeroed memory decodes as ADD [..], AL: no likely code.
+      let isFiller = code.prefix(length ?? 1).allSatisfy { $0 == 0 }
+      cost.append(code.isEmpty ? 100 : length == nil || isFiller ? 8 : 0)
     }
     // How many of the starts tried pass through each offset.
     var votes = [Int](repeating: 0, count: lengths.count + 1)
@@ -140,7 +144,4 @@ package struct Disassembly {
     }
     return lines.reversed()
   }
-
-  /// ADD [..], AL: what zeroed memory decodes to.
-  private func isFiller(_ instruction: DecodedInstruction) -> Bool { instruction.bytes.allSatisfy { $0 == 0 } }
 }

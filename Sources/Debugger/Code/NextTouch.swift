@@ -28,12 +28,13 @@ package struct NextTouch: Equatable, Sendable {
     return operand.reads ? "\(verb) \(place)\(name) = \(number)" : "\(verb) \(place)\(name) (now \(number))"
   }
 
-  /// Every memory operand of `instruction`, explicit ones first.
+  /// Every memory operand of `instruction`: explicit ones first, what is read before what is written.
   package static func all(
     of instruction: DecodedInstruction, state: VCPUState, memory: GuestMemory
   ) -> [NextTouch] {
     let view = AddressSpaceView(state: state, memory: memory)
-    let ordered = instruction.memory.filter { !$0.isImplicit } + instruction.memory.filter(\.isImplicit)
+    let order = { (operand: MemoryOperand) in (operand.isImplicit ? 2 : 0) + (operand.reads ? 0 : 1) }
+    let ordered = instruction.memory.sorted { order($0) < order($1) }
     return ordered.filter { $0.reads || $0.writes }.map { operand in
       let offset = effectiveAddress(operand, state, next: instruction.next)
       let linear = view.linear(operand.segment, offset)

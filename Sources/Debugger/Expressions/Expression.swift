@@ -63,8 +63,8 @@ package struct Expression: Equatable, Sendable {
   package func evaluate(
     _ state: VCPUState, memory: GuestMemory? = nil, field: (EventField) -> UInt64? = { _ in nil }
   ) throws(ExpressionError) -> UInt64 {
-    var evaluator = ExpressionEvaluator(state: state, memory: memory)
-    return try evaluator.run(program, field: field)
+    var evaluator = ExpressionEvaluator()
+    return try evaluator.run(program, state, memory, field: field)
   }
 }
 

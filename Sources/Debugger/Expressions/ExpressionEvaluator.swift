@@ -1,20 +1,16 @@
 import VMCore
 import X86
 
-/// Runs a compiled expression against one vCPU.
+/// Runs a compiled expression against one vCPU. The state is handed down, never stored: copying it costs more
+/// than a whole condition.
 struct ExpressionEvaluator {
-  let state: VCPUState
-  let memory: GuestMemory?
   private var stack: [UInt64] = []
 
-  init(state: VCPUState, memory: GuestMemory?) {
-    self.state = state
-    self.memory = memory
-  }
-
   mutating func run(
-    _ program: [ExpressionOperation], field: (EventField) -> UInt64?
+    _ program: [ExpressionOperation], _ state: borrowing VCPUState, _ memory: GuestMemory?,
+    field: (EventField) -> UInt64?
   ) throws(ExpressionError) -> UInt64 {
+    stack.reserveCapacity(8)
     var position = 0
     while position < program.count {
       let operation = program[position]
@@ -29,19 +25,19 @@ struct ExpressionEvaluator {
         }
         stack.append(value)
       case .load(let size, let physical, let column):
-        stack.append(try load(pop(), Int(size), physical, column))
-      case .unary(let unary): stack.append(apply(unary, pop()))
+        stack.append(try Self.load(pop(), Int(size), physical, column, state, memory))
+      case .unary(let unary): stack.append(Self.apply(unary, pop()))
       case .binary(let binary, let column):
         let right = pop()
         let left = pop()
-        stack.append(try apply(binary, left, right, column))
+        stack.append(try Self.apply(binary, left, right, column))
       case .truth: stack.append(pop() != 0 ? 1 : 0)
       case .andAlso(let target): if pop() == 0 { jump(to: target, with: 0, &position) }
       case .orElse(let target): if pop() != 0 { jump(to: target, with: 1, &position) }
-      case .inSegment(let name): stack.append(linear(state[name].base, pop()))
+      case .inSegment(let name): stack.append(Self.linear(state[name].base, pop(), state))
       case .segmented(let column):
         let offset = pop()
-        stack.append(linear(try base(ofSelector: pop(), column), offset))
+        stack.append(Self.linear(try Self.base(ofSelector: pop(), column, state, memory), offset, state))
       }
     }
     return pop()
@@ -59,11 +55,13 @@ struct ExpressionEvaluator {
     return value
   }
 
-  private func linear(_ base: UInt64, _ offset: UInt64) -> UInt64 {
+  private static func linear(_ base: UInt64, _ offset: UInt64, _ state: borrowing VCPUState) -> UInt64 {
     state.mode == .long64 ? base &+ offset : (base &+ offset) & 0xFFFF_FFFF
   }
 
-  private func base(ofSelector value: UInt64, _ column: Int) throws(ExpressionError) -> UInt64 {
+  private static func base(
+    ofSelector value: UInt64, _ column: Int, _ state: VCPUState, _ memory: GuestMemory?
+  ) throws(ExpressionError) -> UInt64 {
     let selector = UInt16(truncatingIfNeeded: value)
     if state.mode == .real16 || state.mode == .virtual8086 { return UInt64(selector) << 4 }
     if let memory, let segment = try? DescriptorTables.segment(selector, state: state, memory: memory) {
@@ -72,8 +70,8 @@ struct ExpressionEvaluator {
     throw ExpressionError(column: column, message: "selector \(Hex.text(value)) has no descriptor")
   }
 
-  private func load(
-    _ address: UInt64, _ size: Int, _ physical: Bool, _ column: Int
+  private static func load(
+    _ address: UInt64, _ size: Int, _ physical: Bool, _ column: Int, _ state: VCPUState, _ memory: GuestMemory?
   ) throws(ExpressionError) -> UInt64 {
     guard let memory else { throw ExpressionError(column: column, message: "there is no memory to read from") }
     let count = size == 0 ? state.mode.codeBits / 8 : size
@@ -90,7 +88,7 @@ struct ExpressionEvaluator {
     return value
   }
 
-  private func apply(_ unary: UnaryOperator, _ value: UInt64) -> UInt64 {
+  private static func apply(_ unary: UnaryOperator, _ value: UInt64) -> UInt64 {
     switch unary {
     case .negate: 0 &- value
     case .complement: ~value
@@ -98,7 +96,7 @@ struct ExpressionEvaluator {
     }
   }
 
-  private func apply(
+  private static func apply(
     _ binary: BinaryOperator, _ a: UInt64, _ b: UInt64, _ column: Int
   ) throws(ExpressionError) -> UInt64 {
     switch binary {

@@ -218,8 +218,8 @@ struct ExpressionParser {
       }
     }
     guard constant else { return program }
-    var evaluator = ExpressionEvaluator(state: VCPUState(), memory: nil)
-    guard let value = try? evaluator.run(program, field: { _ in nil }) else { return program }
+    var evaluator = ExpressionEvaluator()
+    guard let value = try? evaluator.run(program, VCPUState(), nil, field: { _ in nil }) else { return program }
     return [.push(value)]
   }
 }

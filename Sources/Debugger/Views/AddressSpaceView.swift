@@ -32,18 +32,36 @@ package struct AddressSpaceView {
     return result
   }
 
-  /// The bytes from `address` up to the first one that cannot be read, at most `count`.
+  /// The bytes from `address` up to the first one that cannot be read, at most `count` (itself at most 16 MiB).
   package func readable(_ address: GVA, count: Int) -> [UInt8] {
-    var bytes: [UInt8] = []
-    for case let byte? in read(address, count: count).prefix(while: { $0 != nil }) { bytes.append(byte) }
-    return bytes
+    let count = min(max(count, 0), 1 << 24)
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+      filled = fill(UnsafeMutableRawBufferPointer(buffer), from: address)
+    }
   }
 
   /// A little-endian number of `size` (1...8) bytes; nil if any byte cannot be read.
   package func load(_ address: GVA, size: Int) -> UInt64? {
-    let bytes = readable(address, count: min(max(size, 1), 8))
-    guard bytes.count == size else { return nil }
-    return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    guard size >= 1, size <= 8 else { return nil }
+    var value: UInt64 = 0
+    let filled = withUnsafeMutableBytes(of: &value) {
+      fill(UnsafeMutableRawBufferPointer(rebasing: $0.prefix(size)), from: address)
+    }
+    return filled == size ? UInt64(littleEndian: value) : nil
+  }
+
+  /// Copies bytes into `buffer` until it is full or a page cannot be read; gives the number copied. A page is
+  /// there as a whole or not at all.
+  private func fill(_ buffer: UnsafeMutableRawBufferPointer, from address: GVA) -> Int {
+    var done = 0
+    while done < buffer.count {
+      let at = wrap(address.value &+ UInt64(done))
+      let piece = min(buffer.count - done, Int(4096 - (at & 4095)))
+      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + piece])
+      guard let physical = translate(GVA(at)), memory.read(physical, into: target) else { break }
+      done += piece
+    }
+    return done
   }
 
   /// Linear address of `offset` in a segment (SDM 1 3.3): in 64-bit mode only FS and GS have a base.

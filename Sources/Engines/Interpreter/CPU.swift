@@ -121,6 +121,10 @@ struct CPU {
   /// XMM0..XMM15, low quadword first.
   var xmm = InlineArray<32, UInt64>(repeating: 0)
 
+  var paging = PagingState()
+  /// IA32_MISC_ENABLE as the guest wrote it.
+  var miscEnable: UInt64 = MSRDefaults.miscEnable
+
   var fault = Fault()
   var exit = PendingExit()
   /// Instructions retired = `horizon - budget`, outside the loop and at block ends.

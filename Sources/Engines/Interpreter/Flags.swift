@@ -1,21 +1,26 @@
 import X86
 
-/// How the arithmetic flags follow from `flagA` and `flagResult`. Raw value: class * 4 + log2(bytes).
+/// How the arithmetic flags follow from `flagA` and `flagResult`: a class and the operand size.
 /// `flagResult` is the result, zero-extended from the operand size, for every class but `eager`.
-enum FlagClass: UInt8 {
-  /// All flags are in `rflags`.
-  case eager = 0
-  /// `flagA` is the first addend; the second is result - A.
-  case add8 = 4, add16, add32, add64
-  /// `flagA` is the minuend; the subtrahend is A - result.
-  case sub8 = 8, sub16, sub32, sub64
-  /// CF = OF = AF = 0.
-  case logic8 = 12, logic16, logic32, logic64
-  /// `flagA` holds CF, AF and OF at their places in RFLAGS; ZF, SF and PF follow from the result.
-  case mixed8 = 16, mixed16, mixed32, mixed64
+struct FlagClass: Equatable {
+  /// Class * 4 + log2(bytes).
+  var rawValue: UInt8
 
+  /// All flags are in `rflags`.
+  static var eager: FlagClass { FlagClass(rawValue: 0) }
+  /// `flagA` is the first addend; the second is result - A.
+  static var add8: FlagClass { FlagClass(rawValue: 4) }
+  /// `flagA` is the minuend; the subtrahend is A - result.
+  static var sub8: FlagClass { FlagClass(rawValue: 8) }
+  /// CF = OF = AF = 0.
+  static var logic8: FlagClass { FlagClass(rawValue: 12) }
+  /// `flagA` holds CF, AF and OF at their places in RFLAGS; ZF, SF and PF follow from the result.
+  static var mixed8: FlagClass { FlagClass(rawValue: 16) }
+
+  @inline(__always) init(rawValue: UInt8) { self.rawValue = rawValue }
+  /// The class of `base` (one for bytes) for operands of `bytes`.
   @inline(__always) init(_ base: FlagClass, bytes: Int) {
-    self = unsafeBitCast(base.rawValue &+ UInt8(truncatingIfNeeded: bytes.trailingZeroBitCount), to: FlagClass.self)
+    rawValue = base.rawValue &+ UInt8(truncatingIfNeeded: bytes.trailingZeroBitCount)
   }
   /// Bits of the operand minus one.
   @inline(__always) var signBit: UInt64 { (8 << UInt64(rawValue & 3)) &- 1 }

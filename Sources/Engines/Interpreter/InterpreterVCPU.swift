@@ -136,7 +136,10 @@ package final class InterpreterVCPU: VCPU {
 
   package func translate(_ address: GVA) -> GPA? { c.translateQuietly(address.value).map { GPA($0) } }
 
-  package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult { c.cpuid(leaf: leaf, subleaf: subleaf) }
+  package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
+    EmbeddedCPUID.result(
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount)
+  }
 }
 
 extension UnsafeMutablePointer<CPU> {

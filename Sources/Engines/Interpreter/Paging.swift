@@ -1,5 +1,283 @@
+import VMCore
+import X86
+
+/// What paging keeps besides the control registers and the TLBs.
+struct PagingState {
+  /// The PDPTE registers of PAE paging.
+  var pdpte = InlineArray<4, UInt64>(repeating: 0)
+  /// TLB entries (256 supervisor, then 256 user) that hold global pages.
+  var global = InlineArray<8, UInt64>(repeating: 0)
+  /// Supervisor TLB entries that hold user pages, allowed while RFLAGS.AC overrides SMAP.
+  var overridden = InlineArray<4, UInt64>(repeating: 0)
+  /// An entry of a large page may be in several places of a TLB.
+  var largePagesCached = false
+}
+
+/// On whose behalf memory is accessed (SDM 3A 4.6.1).
+enum Privilege {
+  case supervisor, user
+  /// Descriptor tables, TSS and the like: supervisor whatever the CPL, and RFLAGS.AC does not help.
+  case implicit
+}
+
+/// One memory access as paging sees it.
+struct Access {
+  var privilege: Privilege
+  var write = false
+  var fetch = false
+}
+
+/// Where a linear address leads, once its access has been allowed.
+struct Translation {
+  var gpa: UInt64
+  /// A write at the same privilege needs no further check.
+  var writable: Bool
+  var user: Bool
+  var global: Bool
+  var large: Bool
+}
+
 extension UnsafeMutablePointer<CPU> {
-  func slowLoad(_ address: UInt64, _ size: Int) throws(Stop) -> UInt64 { 0 }
-  func slowStore(_ address: UInt64, _ size: Int, _ value: UInt64) throws(Stop) {}
-  func slowProbeWrite(_ address: UInt64, _ size: Int) throws(Stop) {}
+  var vcpu: InterpreterVCPU { pointee.owner._withUnsafeGuaranteedRef { $0 } }
+
+  /// The privilege of the program's own accesses.
+  var privilege: Privilege { pointee.cpl == 3 ? .user : .supervisor }
+
+  // MARK: The slow side of load, store and probeWrite
+
+  @inline(never)
+  func slowLoad(_ address: UInt64, _ size: Int) throws(Stop) -> UInt64 {
+    try readLinear(address, size, privilege)
+  }
+  @inline(never)
+  func slowStore(_ address: UInt64, _ size: Int, _ value: UInt64) throws(Stop) {
+    try writeLinear(address, size, value, privilege)
+  }
+  @inline(never)
+  func slowProbeWrite(_ address: UInt64, _ size: Int) throws(Stop) { try probeLinear(address, size, privilege) }
+
+  /// Reads descriptor tables and TSSs.
+  func systemLoad(_ address: UInt64, _ size: Int) throws(Stop) -> UInt64 {
+    try readLinear(cutSystem(address), size, .implicit)
+  }
+  /// Writes descriptor tables and TSSs.
+  func systemStore(_ address: UInt64, _ size: Int, _ value: UInt64) throws(Stop) {
+    try writeLinear(cutSystem(address), size, value, .implicit)
+  }
+  /// Checks that `systemStore` could write.
+  func systemProbe(_ address: UInt64, _ size: Int) throws(Stop) {
+    try probeLinear(cutSystem(address), size, .implicit)
+  }
+  private func cutSystem(_ address: UInt64) -> UInt64 {
+    pointee.efer & EFER.lma != 0 ? address : address & 0xFFFF_FFFF
+  }
+
+  // MARK: Linear accesses of 1 to 8 bytes
+
+  private func next(_ address: UInt64, _ count: Int) -> UInt64 {
+    let sum = address &+ UInt64(count)
+    return address > 0xFFFF_FFFF ? sum : sum & pointee.addressMask
+  }
+
+  func readLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) -> UInt64 {
+    let access = Access(privilege: privilege)
+    let first = 4096 - Int(address & 0xFFF)
+    if size <= first {
+      let gpa = try translate(address, access)
+      try noteAccess(address, size, write: false)
+      return try readPhysical(gpa, size, linear: address)
+    }
+    let second = next(address, first)
+    let lowGPA = try translate(address, access)
+    let highGPA = try translate(second, access)
+    try noteAccess(address, size, write: false)
+    let low = try readPhysical(lowGPA, first, linear: address)
+    let high = try readPhysical(highGPA, size - first, linear: second)
+    return low | high << UInt64(8 * first)
+  }
+
+  func writeLinear(_ address: UInt64, _ size: Int, _ value: UInt64, _ privilege: Privilege) throws(Stop) {
+    let access = Access(privilege: privilege, write: true)
+    let first = 4096 - Int(address & 0xFFF)
+    if size <= first {
+      let gpa = try translate(address, access)
+      try noteAccess(address, size, write: true)
+      try beforeWrite(gpa, size)
+      try writePhysical(gpa, size, value, linear: address)
+      return
+    }
+    let second = next(address, first)
+    let lowGPA = try translate(address, access)
+    let highGPA = try translate(second, access)
+    try noteAccess(address, size, write: true)
+    try beforeWrite(lowGPA, first)
+    try beforeWrite(highGPA, size - first)
+    // The half that may have to ask the monitor goes first, so that nothing is half done.
+    let highValue = value >> UInt64(8 * first)
+    if vcpu.memory.hostPage(GPA(highGPA)) == nil {
+      try writePhysical(highGPA, size - first, highValue, linear: second)
+      try writePhysical(lowGPA, first, value, linear: address)
+    } else {
+      try writePhysical(lowGPA, first, value, linear: address)
+      try writePhysical(highGPA, size - first, highValue, linear: second)
+    }
+  }
+
+  func probeLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) {
+    let access = Access(privilege: privilege, write: true)
+    let first = min(4096 - Int(address & 0xFFF), size)
+    let lowGPA = try translate(address, access)
+    if size > first {
+      let highGPA = try translate(next(address, first), access)
+      try beforeWrite(highGPA, size - first)
+    }
+    try noteAccess(address, size, write: true)
+    try beforeWrite(lowGPA, first)
+  }
+
+  /// The guest-physical address of an instruction byte; raises #PF or #GP as a fetch does.
+  func translateFetch(_ linear: UInt64) throws(Stop) -> UInt64 {
+    try translate(linear, Access(privilege: privilege, fetch: true))
+  }
+
+  // MARK: Translation
+
+  /// Guest-physical address for an access, with all checks; fills the TLB.
+  private func translate(_ linear: UInt64, _ access: Access) throws(Stop) -> UInt64 {
+    if !access.fetch, let gpa = cached(linear, access) { return gpa }
+    if pointee.efer & EFER.lma != 0 && !AddressWidth.isCanonical(linear) {
+      let stop = raise(.gp, 0)
+      pointee.fault.nonCanonical = access.privilege != .implicit
+      throw stop
+    }
+    let result = try walk(linear, access)
+    if !access.fetch { fill(linear, result, access) }
+    return result.gpa
+  }
+
+  private func cached(_ linear: UInt64, _ access: Access) -> UInt64? {
+    let slot = Int(truncatingIfNeeded: linear >> 12 & 0xFF)
+    if access.privilege == .implicit && pointee.paging.overridden[slot >> 6] >> UInt64(slot & 63) & 1 != 0 {
+      return nil
+    }
+    let entry = vcpu.tlb(user: access.privilege == .user)[slot]
+    let tag = access.write ? entry.writeTag : entry.readTag
+    return tag == linear & ~0xFFF ? entry.page | linear & 0xFFF : nil
+  }
+
+  /// Walks the page tables for one access: permissions, A and D bits, or #PF (SDM 3A 4.6, 4.7).
+  private func walk(_ linear: UInt64, _ access: Access) throws(Stop) -> Translation {
+    var walk = readPageTables(linear)
+    guard walk.outcome == .mapped else {
+      throw pageFault(linear, access, walk.outcome == .reserved ? PageFaultError.present | PageFaultError.reserved : 0)
+    }
+    guard pointee.cr0 & CR0.pg != 0 else {
+      return Translation(gpa: walk.gpa, writable: true, user: false, global: false, large: false)
+    }
+    let user = access.privilege == .user
+    let mayWrite = walk.writable || (!user && pointee.cr0 & CR0.wp == 0)
+    guard allows(walk, access), mayWrite || !access.write else {
+      throw pageFault(linear, access, PageFaultError.present)
+    }
+    try markUsed(&walk, write: access.write)
+    return Translation(
+      gpa: walk.gpa, writable: mayWrite && walk.dirty, user: walk.user, global: walk.global, large: walk.large)
+  }
+
+  private func allows(_ walk: PageWalk, _ access: Access) -> Bool {
+    if access.privilege == .user { return walk.user && !(access.fetch && walk.noExecute) }
+    if access.fetch { return !walk.noExecute && !(walk.user && pointee.cr4 & CR4.smep != 0) }
+    guard walk.user && pointee.cr4 & CR4.smap != 0 else { return true }
+    return access.privilege == .supervisor && pointee.rflags & RFLAGS.ac != 0
+  }
+
+  private func pageFault(_ linear: UInt64, _ access: Access, _ code: UInt32) -> Stop {
+    var code = code
+    if access.write { code |= PageFaultError.write }
+    if access.privilege == .user { code |= PageFaultError.user }
+    if access.fetch {
+      let wide = pointee.efer & EFER.lma != 0 || pointee.cr4 & CR4.pae != 0
+      let noExecute = wide && pointee.efer & EFER.nxe != 0
+      if noExecute || pointee.cr4 & CR4.smep != 0 { code |= PageFaultError.fetch }
+    }
+    return raise(.pf, code, linear: linear)
+  }
+
+  // MARK: TLB
+
+  private func fill(_ linear: UInt64, _ result: Translation, _ access: Access) {
+    let owner = vcpu
+    guard let host = owner.memory.hostPage(GPA(result.gpa)) else { return }
+    let guardedUser = result.user && pointee.cr4 & CR4.smap != 0 && access.privilege != .user
+    if guardedUser && (access.privilege == .implicit || pointee.rflags & RFLAGS.ac == 0) { return }
+    let page = linear & ~0xFFF
+    let slot = Int(truncatingIfNeeded: linear >> 12 & 0xFF)
+    let watched = watchedDirections(page)
+    var entry = TLBEntry()
+    if !watched.read { entry.readTag = page }
+    let physical = result.gpa & ~0xFFF
+    if result.writable && !watched.write && host.writable && !owner.engine.hasCode(page: physical) {
+      entry.writeTag = page
+    }
+    entry.addend = UInt(bitPattern: host.host) &- UInt(page)
+    entry.page = physical
+    let user = access.privilege == .user
+    owner.tlb(user: user)[slot] = entry
+    let index = user ? slot + 256 : slot
+    setBit(&pointee.paging.global, index, result.global)
+    if !user { setBit(&pointee.paging.overridden, slot, guardedUser) }
+    if result.large { pointee.paging.largePagesCached = true }
+  }
+
+  private func setBit<let n: Int>(_ words: inout InlineArray<n, UInt64>, _ index: Int, _ on: Bool) {
+    let bit: UInt64 = 1 << UInt64(index & 63)
+    if on { words[index >> 6] |= bit } else { words[index >> 6] &= ~bit }
+  }
+
+  /// Forgets cached translations: all, or all but those of global pages.
+  func flushTLB(keepGlobal: Bool) {
+    let entries = vcpu.tlbs
+    for index in 0..<512 {
+      if keepGlobal && pointee.paging.global[index >> 6] >> UInt64(index & 63) & 1 != 0 { continue }
+      entries[index].readTag = TLBEntry.never
+      entries[index].writeTag = TLBEntry.never
+    }
+    if !keepGlobal {
+      pointee.paging.global = InlineArray(repeating: 0)
+      pointee.paging.largePagesCached = false
+    }
+  }
+
+  /// Forgets what is cached for one linear page, global or not.
+  func flushPage(_ linear: UInt64) {
+    if pointee.paging.largePagesCached {
+      flushTLB(keepGlobal: false)
+      return
+    }
+    let slot = Int(truncatingIfNeeded: linear >> 12 & 0xFF)
+    for entry in [slot, slot + 256] {
+      vcpu.tlbs[entry].readTag = TLBEntry.never
+      vcpu.tlbs[entry].writeTag = TLBEntry.never
+    }
+  }
+
+  /// Call after RFLAGS.AC went from 1 to 0: user pages cached for the supervisor under SMAP are
+  /// forbidden again.
+  func endSMAPOverride() {
+    for word in 0..<4 where pointee.paging.overridden[word] != 0 {
+      for bit in 0..<64 where pointee.paging.overridden[word] >> UInt64(bit) & 1 != 0 {
+        vcpu.tlbs[word * 64 + bit].readTag = TLBEntry.never
+        vcpu.tlbs[word * 64 + bit].writeTag = TLBEntry.never
+      }
+      pointee.paging.overridden[word] = 0
+    }
+  }
+
+  /// Brings PDPTEs and TLBs in line after the state was replaced from outside.
+  func refreshPaging() {
+    let pae = pointee.cr0 & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0
+    if pae && pointee.efer & EFER.lma == 0 { _ = loadPDPTEs(from: pointee.cr3) }
+    flushTLB(keepGlobal: false)
+    bumpGeneration()
+  }
 }

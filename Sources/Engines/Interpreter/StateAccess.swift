@@ -95,8 +95,7 @@ extension InterpreterVCPU {
     c.pointee.nmiBlocked = s.nmiBlocked
     c.pointee.cpl = s.cpl
     writeFPU(s.fpu)
-    flushTLB()
-    c.bumpGeneration()
+    c.refreshPaging()
     c.updateContext()
     afterExit = .nothing
     completed = []

@@ -46,8 +46,12 @@ extension Translator {
 
   var operandCount: Int { Int(instruction.operand_count_visible) }
 
-  func isRegister(_ index: Int) -> Bool { operands[index].type == ZYDIS_OPERAND_TYPE_REGISTER }
-  func isMemory(_ index: Int) -> Bool { operands[index].type == ZYDIS_OPERAND_TYPE_MEMORY }
+  func isRegister(_ index: Int) -> Bool {
+    index < operands.count && operands[index].type == ZYDIS_OPERAND_TYPE_REGISTER
+  }
+  func isMemory(_ index: Int) -> Bool {
+    index < operands.count && operands[index].type == ZYDIS_OPERAND_TYPE_MEMORY
+  }
   func isImmediate(_ index: Int) -> Bool { operands[index].type == ZYDIS_OPERAND_TYPE_IMMEDIATE }
   func isGPR(_ index: Int) -> Bool {
     guard isRegister(index) else { return false }

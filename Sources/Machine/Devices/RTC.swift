@@ -81,11 +81,13 @@ package final class RTC: TimedDevice {
 
   /// The first second after `from` (seconds since 1970) that the alarm registers match.
   private func nextAlarm(_ from: Int64) -> Int64? {
+    // Outer nil: never matches; inner nil: always does.
     func field(_ register: Int, _ limit: Int64) -> Int64?? {
       let raw = cmos[register]
       if raw >= 0xC0 { return .some(nil) }
       let value = Int64(register == 5 ? hour(raw) : number(raw))
-      return value < limit ? value : nil
+      guard value < limit else { return nil }
+      return .some(value)
     }
     guard let second = field(1, 60), let minute = field(3, 60), let hour = field(5, 24) else { return nil }
     var at = from &+ 1

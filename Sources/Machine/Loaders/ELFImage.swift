@@ -49,7 +49,7 @@ package struct ELFImage: Sendable {
     for (lower, upper) in zip(loads, loads.dropFirst()) where upper.physicalAddress < lower.end {
       throw file.wrong(
         "program header \(upper.index): p_paddr", upper.physicalAddress,
-        expected: "it clear of program header \(lower.index), which ends at \(hex(lower.end))")
+        expected: "it clear of program header \(lower.index), which ends at \(prefixedHex(lower.end))")
     }
     segments = loads
     entry = try Self.physicalEntry(header.e_entry, loads, in: file)
@@ -83,14 +83,14 @@ package struct ELFImage: Sendable {
     let machine = is64 ? EM_X86_64 : EM_386
     guard header.e_machine == UInt16(machine) else {
       let name = is64 ? "EM_X86_64" : "EM_386"
-      throw file.wrong("e_machine", UInt64(header.e_machine), expected: "\(hex(UInt64(machine))) (\(name))")
+      throw file.wrong("e_machine", UInt64(header.e_machine), expected: "\(prefixedHex(UInt64(machine))) (\(name))")
     }
     guard header.e_phnum > 0, header.e_phnum < UInt16(PN_XNUM) else {
       throw file.wrong("e_phnum", UInt64(header.e_phnum), expected: "1 to 0xfffe program headers")
     }
     let entrySize = is64 ? MemoryLayout<Elf64_Phdr>.size : MemoryLayout<Elf32_Phdr>.size
     guard Int(header.e_phentsize) == entrySize else {
-      throw file.wrong("e_phentsize", UInt64(header.e_phentsize), expected: "\(hex(UInt64(entrySize)))")
+      throw file.wrong("e_phentsize", UInt64(header.e_phentsize), expected: "\(prefixedHex(UInt64(entrySize)))")
     }
     let tableSize = UInt64(entrySize) * UInt64(header.e_phnum)
     let (end, overflow) = header.e_phoff.addingReportingOverflow(tableSize)
@@ -106,11 +106,11 @@ package struct ELFImage: Sendable {
       throw file.outside("\(place): p_offset+p_filesz", end: fileOverflow ? .max : fileEnd)
     }
     guard raw.p_filesz <= raw.p_memsz else {
-      throw file.wrong("\(place): p_filesz", raw.p_filesz, expected: "at most p_memsz, \(hex(raw.p_memsz))")
+      throw file.wrong("\(place): p_filesz", raw.p_filesz, expected: "at most p_memsz, \(prefixedHex(raw.p_memsz))")
     }
     guard !raw.p_paddr.addingReportingOverflow(raw.p_memsz).overflow else {
       throw file.wrong(
-        "\(place): p_paddr", raw.p_paddr, expected: "p_paddr+p_memsz (\(hex(raw.p_memsz)) more) within 64 bits")
+        "\(place): p_paddr", raw.p_paddr, expected: "p_paddr+p_memsz (\(prefixedHex(raw.p_memsz)) more) within 64 bits")
     }
     return Segment(
       index: index, offset: raw.p_offset, fileSize: raw.p_filesz, virtualAddress: raw.p_vaddr,
@@ -138,7 +138,7 @@ private struct ELFReader: ~Copyable {
 
   init(_ file: ImageBytes) throws(VMError) {
     let buffer = UnsafeMutablePointer<CChar>.allocate(capacity: file.count)
-    for (i, byte) in file.bytes.enumerated() { buffer[i] = CChar(bitPattern: byte) }
+    UnsafeMutableRawBufferPointer(start: buffer, count: file.count).copyBytes(from: file.bytes)
     elf_version(UInt32(EV_CURRENT))
     var header = GElf_Ehdr()
     guard let opened = elf_memory(buffer, file.count) else {

@@ -44,7 +44,7 @@ package enum GuestImage: Sendable {
       if header.addresses != nil { return .multiboot(header, nil) }
       guard ELFImage.isELF(file) else {
         throw file.wrong(
-          "Multiboot header at \(hex(UInt64(header.offset))): flags", UInt64(header.flags),
+          "Multiboot header at \(prefixedHex(UInt64(header.offset))): flags", UInt64(header.flags),
           expected: "bit 16 (address fields) in a file that is not ELF")
       }
       return .multiboot(header, try ELFImage(file))
@@ -79,7 +79,7 @@ package enum GuestImage: Sendable {
     switch self {
     case .multiboot(let header, let elf):
       let format = elf.map { $0.is64 ? "ELF64" : "ELF32" } ?? "address fields"
-      return "Multiboot kernel (\(format), header at \(hex(UInt64(header.offset))))"
+      return "Multiboot kernel (\(format), header at \(prefixedHex(UInt64(header.offset))))"
     case .elf(let elf):
       return "\(elf.is64 ? "ELF64" : "ELF32") kernel, \(elf.segments.count) segment\(elf.segments.count == 1 ? "" : "s")"
     case .bootSector(let geometry):

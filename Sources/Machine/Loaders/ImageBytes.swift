@@ -31,18 +31,18 @@ struct ImageBytes: Sendable {
   }
 
   func wrong(_ field: String, _ found: UInt64, expected: String, remedy: String? = nil) -> VMError {
-    wrong(field, hex(found), expected: expected, remedy: remedy)
+    wrong(field, prefixedHex(found), expected: expected, remedy: remedy)
   }
 
   /// A field, or a range it describes, that reaches past the end of the file.
   func outside(_ field: String, end: UInt64) -> VMError {
     VMError(
-      .image, "\(name): \(field) is \(hex(end)) but the file has \(hex(size)) bytes; expected it inside the file")
+      .image, "\(name): \(field) is \(prefixedHex(end)) but the file has \(prefixedHex(size)) bytes; expected it inside the file")
   }
 }
 
 /// `0x` and the value in hexadecimal.
-func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+func prefixedHex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
 
 /// A name that cannot break a message's one line: control characters become `?`.
 func printable(_ name: String) -> String {

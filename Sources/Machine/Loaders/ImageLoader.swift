@@ -29,6 +29,14 @@ package enum ImageLoader {
     if !isMultiboot && !(request.commandLine.isEmpty && request.modules.isEmpty) {
       throw VMError(.usage, "\(name): --append and --initrd are for Multiboot kernels; expected none with a \(image.describe)")
     }
+    var hasDrives = false
+    switch image {
+    case .bootSector, .flat(.real): hasDrives = true
+    default: break
+    }
+    guard hasDrives || request.disk == nil else {
+      throw VMError(.usage, "\(name): --disk is for guests with BIOS services; expected none with a \(image.describe)")
+    }
     switch image {
     case .bootSector, .firmware:
       guard request.entry == nil, request.loadAddress == nil else {
@@ -65,7 +73,7 @@ package enum ImageLoader {
     state[.rax] = MultibootInfo.bootMagic
     state[.rbx] = info
     return LoadedGuest(
-      kind: .multiboot, state: state, description: "32-bit entry \(hex(entry)), information at \(hex(info))",
+      kind: .multiboot, state: state, description: "32-bit entry \(prefixedHex(entry)), information at \(prefixedHex(info))",
       symbolsImage: ELFImage.isELF(file) ? file.bytes : nil, entry: entry)
   }
 
@@ -79,7 +87,7 @@ package enum ImageLoader {
       elf.is64
       ? try InitialState.long(entry: entry, &placement) : try InitialState.protected(entry: entry, &placement)
     return LoadedGuest(
-      kind: elf.is64 ? .elf64 : .elf32, state: state, description: "\(elf.is64 ? 64 : 32)-bit entry \(hex(entry))",
+      kind: elf.is64 ? .elf64 : .elf32, state: state, description: "\(elf.is64 ? 64 : 32)-bit entry \(prefixedHex(entry))",
       symbolsImage: file.bytes, entry: entry)
   }
 
@@ -111,7 +119,7 @@ package enum ImageLoader {
     let bios = configuration(request, boot: (file.bytes, geometry))
     try bios.install(in: request.memory)
     startWithBIOS(&state, bootDrive: bios.bootDrive)
-    let drive = hex(UInt64(bios.bootDrive))
+    let drive = prefixedHex(UInt64(bios.bootDrive))
     return LoadedGuest(
       kind: .bootSector, state: state, description: "drive \(drive), entry 0000:7c00", symbolsImage: nil, entry: 0x7C00,
       bios: bios)
@@ -126,7 +134,7 @@ package enum ImageLoader {
       file.bytes[...], at: load, memorySize: file.size, file: file, field: "--load, with the size of the image,")
     try checkEntry(entry, file)
     var loaded = LoadedGuest(
-      kind: .flat, state: VCPUState(), description: "loaded at \(hex(load)), entry \(hex(entry))", symbolsImage: nil,
+      kind: .flat, state: VCPUState(), description: "loaded at \(prefixedHex(load)), entry \(prefixedHex(entry))", symbolsImage: nil,
       entry: entry)
     switch mode {
     case .protected: loaded.state = try InitialState.protected(entry: entry, &placement)
@@ -190,7 +198,7 @@ package enum ImageLoader {
     }
     return LoadedGuest(
       kind: .firmware, state: VCPUState(),
-      description: "at \(hex(low - aliasSize)) and \(hex(top - size)), entry f000:fff0", symbolsImage: nil,
+      description: "at \(prefixedHex(low - aliasSize)) and \(prefixedHex(top - size)), entry f000:fff0", symbolsImage: nil,
       entry: 0xFFFF_FFF0)
   }
 }

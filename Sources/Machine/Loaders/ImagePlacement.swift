@@ -31,7 +31,7 @@ struct ImagePlacement {
   }
 
   private func noRAM(_ start: UInt64, _ end: UInt64, file: ImageBytes, field: String) -> VMError {
-    let range = "\(hex(start)) to \(hex(end))"
+    let range = "\(prefixedHex(start)) to \(prefixedHex(end))"
     guard let needed = MemoryMap.sizeNeeded(start, end) else {
       return file.wrong(field, range, expected: "a range below 0xc0000000, or in RAM above 4 GiB")
     }

@@ -52,13 +52,13 @@ package struct MultibootHeader: Sendable {
   }
 
   private init(_ file: ImageBytes, at offset: Int) throws(VMError) {
-    let place = "Multiboot header at \(hex(UInt64(offset)))"
+    let place = "Multiboot header at \(prefixedHex(UInt64(offset)))"
     guard let flags = file.u32(offset + 4), let checksum = file.u32(offset + 8) else {
       throw file.outside("\(place): its end", end: UInt64(offset) + 12)
     }
     let wanted = 0 &- Self.magic &- flags
     guard checksum == wanted else {
-      throw file.wrong("\(place): checksum", UInt64(checksum), expected: hex(UInt64(wanted)))
+      throw file.wrong("\(place): checksum", UInt64(checksum), expected: prefixedHex(UInt64(wanted)))
     }
     let unknown = flags & 0xFFFF & ~Self.knownRequirements
     guard unknown == 0 else {
@@ -78,11 +78,11 @@ package struct MultibootHeader: Sendable {
     guard load <= header, UInt64(header - load) <= UInt64(offset) else {
       throw file.wrong(
         "\(place): load_addr", UInt64(load),
-        expected: "header_addr, \(hex(UInt64(header))), less at most the header's place in the file")
+        expected: "header_addr, \(prefixedHex(UInt64(header))), less at most the header's place in the file")
     }
     let start = UInt64(offset) - UInt64(header - load)
     guard loadEnd == 0 || loadEnd >= load else {
-      throw file.wrong("\(place): load_end_addr", UInt64(loadEnd), expected: "0 or at least load_addr, \(hex(UInt64(load)))")
+      throw file.wrong("\(place): load_end_addr", UInt64(loadEnd), expected: "0 or at least load_addr, \(prefixedHex(UInt64(load)))")
     }
     let fileSize = loadEnd == 0 ? file.size - start : UInt64(loadEnd - load)
     guard start + fileSize <= file.size else {
@@ -90,12 +90,12 @@ package struct MultibootHeader: Sendable {
     }
     let loadedEnd = UInt64(load) + fileSize
     guard bssEnd == 0 || UInt64(bssEnd) >= loadedEnd else {
-      throw file.wrong("\(place): bss_end_addr", UInt64(bssEnd), expected: "0 or at least \(hex(loadedEnd))")
+      throw file.wrong("\(place): bss_end_addr", UInt64(bssEnd), expected: "0 or at least \(prefixedHex(loadedEnd))")
     }
     let memoryEnd = max(UInt64(bssEnd), loadedEnd)
     guard UInt64(entry) >= UInt64(load), UInt64(entry) < memoryEnd else {
       throw file.wrong(
-        "\(place): entry_addr", UInt64(entry), expected: "\(hex(UInt64(load))) to \(hex(memoryEnd)), what is loaded")
+        "\(place): entry_addr", UInt64(entry), expected: "\(prefixedHex(UInt64(load))) to \(prefixedHex(memoryEnd)), what is loaded")
     }
     return AddressFields(
       fileOffset: start, loadAddress: UInt64(load), fileSize: fileSize, memorySize: memoryEnd - UInt64(load),

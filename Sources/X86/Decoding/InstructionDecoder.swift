@@ -25,6 +25,18 @@ package enum InstructionDecoder {
     }
   }
 
+  /// The length in bytes of the first instruction of `code`, nil where none decodes. Many times faster than
+  /// `decode`.
+  package static func length(of code: [UInt8], mode: ProcessorMode) -> Int? {
+    var decoder = ZydisDecoder()
+    ZydisDecoderInit(&decoder, machineMode(mode), stackWidth(mode))
+    var instruction = ZydisDecodedInstruction()
+    let status = code.withUnsafeBytes {
+      ZydisDecoderDecodeInstruction(&decoder, nil, $0.baseAddress, min($0.count, maximumLength), &instruction)
+    }
+    return status & 0x8000_0000 == 0 ? Int(instruction.length) : nil
+  }
+
   private static func machineMode(_ mode: ProcessorMode) -> ZydisMachineMode {
     switch mode {
     case .real16, .virtual8086: ZYDIS_MACHINE_MODE_REAL_16

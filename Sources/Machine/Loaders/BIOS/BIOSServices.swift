@@ -4,7 +4,8 @@ import X86
 /// The BIOS behind a boot sector: answers the stubs of `BIOSROM`, and leaves the PC's devices as a BIOS
 /// leaves them. A device of the PC as far as reset, snapshots and display go.
 package final class BIOSServices: Device {
-  package let name = "bios"
+  static let deviceName = "bios"
+  package let name = BIOSServices.deviceName
   private let configuration: BIOSConfiguration
   private unowned let pc: PC
   private let video: BIOSVideo
@@ -41,12 +42,18 @@ package final class BIOSServices: Device {
       // PIT channel 0: mode 3, divisor 65,536.
       (0x43, 0x36), (0x40, 0x00), (0x40, 0x00),
       // Keyboard controller: keyboard on, its interrupt on, codes of set 1, no mouse.
-      (0x64, 0xAE), (0x64, 0x60), (0x60, 0x61),
+      (0x64, 0xAE), (0x64, 0x60), (0x60, 0x65),
     ]
     for (port, value) in writes { pc.ports.write(port, size: 1, value: UInt64(value)) }
   }
 
   // MARK: Services
+
+  /// "bios int 13h" for the exit of a stub at this offset in segment F000h, "bios" for any other.
+  static func serviceName(at offset: UInt64) -> String {
+    guard let vector = BIOSROM.vector(at: offset) else { return deviceName }
+    return "\(deviceName) int \(hex(UInt64(vector)))h"
+  }
 
   private func handle(_ exit: VMExit, on vcpu: any VCPU) -> VMEntry.Action {
     guard case .io(_, _, true, _, _, _) = exit.qualification else { return .complete(0xFF) }
@@ -119,12 +126,12 @@ package final class BIOSServices: Device {
 
   package var inspection: DeviceInspection {
     var rows: [(name: String, value: String)] = [
-      ("calls", String(calls)), ("last call", calls == 0 ? "none" : "INT \(String(lastVector, radix: 16))h"),
+      ("calls", String(calls)), ("last call", calls == 0 ? "none" : "INT \(hex(UInt64(lastVector)))h"),
     ]
     for drive in disk.drives {
       let geometry = drive.geometry
       let shape = "\(geometry.cylinders)/\(geometry.heads)/\(geometry.sectors)"
-      rows.append(("drive \(String(drive.number, radix: 16))h", "\(shape), \(drive.writtenSectors) sectors written"))
+      rows.append(("drive \(hex(UInt64(drive.number)))h", "\(shape), \(drive.writtenSectors) sectors written"))
     }
     return DeviceInspection(device: name, rows: rows)
   }

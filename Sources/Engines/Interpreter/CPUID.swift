@@ -1,0 +1,96 @@
+import VMCore
+
+/// What the embedded processor says of itself: only what it has. The platform adds what is its own (local
+/// APIC, x2APIC, hypervisor leaves).
+enum EmbeddedCPUID {
+  private static let maximumLeaf: UInt32 = 0x16
+  private static let maximumExtendedLeaf: UInt32 = 0x8000_0008
+
+  /// CPUID (SDM 2A). `apicID` is the vCPU's index; `processors` share one package.
+  static func result(leaf: UInt32, subleaf: UInt32, apicID: UInt32, processors: Int) -> CPUIDResult {
+    switch leaf {
+    case 0: return CPUIDResult(eax: maximumLeaf, ebx: word("Genu"), ecx: word("ntel"), edx: word("ineI"))
+    case 1: return features(apicID, processors)
+    // Leaf 2: ask leaf 4.
+    case 2: return CPUIDResult(eax: 0x00FF_FF01)
+    case 4: return cache(subleaf, processors)
+    case 7: return subleaf == 0 ? CPUIDResult(ebx: structuredFeatures, ecx: 1 << 2) : CPUIDResult()
+    case 0xB: return topology(subleaf, apicID, processors)
+    // The TSC runs at 25 MHz * 40 / 1 = 1 GHz.
+    case 0x15: return CPUIDResult(eax: 1, ebx: 40, ecx: 25_000_000)
+    case 0x16: return CPUIDResult(eax: 1000, ebx: 1000, ecx: 25)
+    case 0x8000_0000: return CPUIDResult(eax: maximumExtendedLeaf)
+    case 0x8000_0001: return CPUIDResult(ecx: 1 << 0, edx: extendedFeatures)
+    case 0x8000_0002...0x8000_0004: return brand(Int(leaf - 0x8000_0002))
+    case 0x8000_0006: return CPUIDResult(ecx: 0x0100_6040)
+    // Bit 8: the TSC never stops or changes its rate.
+    case 0x8000_0007: return CPUIDResult(edx: 1 << 8)
+    case 0x8000_0008: return CPUIDResult(eax: 48 << 8 | UInt32(AddressWidth.physical))
+    default: return CPUIDResult()
+    }
+  }
+
+  /// Family 6 model 26 stepping 5.
+  private static let signature: UInt32 = 0x0001_06A5
+
+  private static func features(_ apicID: UInt32, _ processors: Int) -> CPUIDResult {
+    let count = UInt32(clamping: processors) & 0xFF
+    let lineSize: UInt32 = 8 << 8
+    let ebx = apicID << 24 | count << 16 | lineSize
+    var edx: UInt32 = 0
+    // FPU DE PSE TSC MSR PAE CX8 SEP PGE CMOV PAT PSE-36 CLFSH MMX FXSR SSE SSE2.
+    for bit in [0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26] as [UInt32] { edx |= 1 << bit }
+    // HTT: the count of logical processors is valid.
+    if processors > 1 { edx |= 1 << 28 }
+    return CPUIDResult(eax: signature, ebx: ebx, ecx: 0, edx: edx)
+  }
+
+  /// Leaf 7 EBX: FSGSBASE, SMEP, no FPU CS and DS, SMAP; UMIP is in ECX.
+  private static let structuredFeatures: UInt32 = 1 << 0 | 1 << 7 | 1 << 13 | 1 << 20
+
+  /// SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
+  private static let extendedFeatures: UInt32 = 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29
+
+  /// 32 KiB of data and of instructions, 256 KiB of second level; lines of 64 bytes, eight ways.
+  private static func cache(_ subleaf: UInt32, _ processors: Int) -> CPUIDResult {
+    guard subleaf < 3 else { return CPUIDResult() }
+    let type: UInt32 = [1, 2, 3][Int(subleaf)]
+    let level: UInt32 = subleaf == 2 ? 2 : 1
+    let cores = UInt32(clamping: max(processors, 1) - 1) & 0x3F
+    let ways: UInt32 = 7 << 22
+    let lineSize: UInt32 = 63
+    let sets: UInt32 = subleaf == 2 ? 511 : 63
+    let selfInitializing: UInt32 = 1 << 8
+    return CPUIDResult(
+      eax: type | level << 5 | selfInitializing | cores << 26, ebx: ways | lineSize, ecx: sets, edx: 0)
+  }
+
+  /// One thread a core, all cores in one package.
+  private static func topology(_ subleaf: UInt32, _ apicID: UInt32, _ processors: Int) -> CPUIDResult {
+    let count = max(processors, 1)
+    var shift: UInt32 = 0
+    while 1 << shift < count { shift += 1 }
+    switch subleaf {
+    case 0: return CPUIDResult(eax: 0, ebx: 1, ecx: 1 << 8, edx: apicID)
+    case 1: return CPUIDResult(eax: shift, ebx: UInt32(clamping: count), ecx: 2 << 8 | 1, edx: apicID)
+    default: return CPUIDResult(ecx: subleaf & 0xFF, edx: apicID)
+    }
+  }
+
+  /// Sixteen of the 48 bytes of the brand string.
+  private static func brand(_ part: Int) -> CPUIDResult {
+    var bytes = Array("Ringside embedded x86-64".utf8)
+    bytes += Array(repeating: 0, count: 48 - bytes.count)
+    func dword(_ index: Int) -> UInt32 {
+      let at = part * 16 + index * 4
+      return (0..<4).reduce(0) { $0 | UInt32(bytes[at + $1]) << UInt32(8 * $1) }
+    }
+    return CPUIDResult(eax: dword(0), ebx: dword(1), ecx: dword(2), edx: dword(3))
+  }
+
+  private static func word(_ text: StaticString) -> UInt32 {
+    text.withUTF8Buffer { bytes in
+      bytes.prefix(4).enumerated().reduce(0) { $0 | UInt32($1.element) << UInt32(8 * $1.offset) }
+    }
+  }
+}

@@ -1,0 +1,183 @@
+import VMCore
+import X86
+
+/// MOV to and from control and debug registers (SDM 2B MOV, 3A 2.5, 3B 17.2).
+extension UnsafeMutablePointer<CPU> {
+  /// CR4 bits this processor has.
+  private var supportedCR4: UInt64 {
+    let paging = CR4.pse | CR4.pae | CR4.pge | CR4.smep | CR4.smap
+    let floating = CR4.osfxsr | CR4.osxmmexcpt
+    return paging | floating | CR4.tsd | CR4.de | CR4.pce | CR4.umip | CR4.fsgsbase
+  }
+
+  private func control(_ number: Int) -> ExitControls.Instructions {
+    switch number {
+    case 0: .cr0
+    case 3: .cr3
+    case 4: .cr4
+    case 8: .cr8
+    default: []
+    }
+  }
+
+  func readControlRegister(_ number: Int, _ o: MicroOpPointer) throws(Stop) {
+    try requireRing0()
+    let own: UInt64
+    switch number {
+    case 0: own = pointee.cr0
+    case 2: own = pointee.cr2
+    case 3: own = pointee.cr3
+    case 4: own = pointee.cr4
+    case 8: own = pointee.cr8
+    default: throw raise(.ud)
+    }
+    let register = o.pointee.dst
+    var value = own
+    if let answer = takeAnswer() {
+      value = answer
+    } else if !control(number).isEmpty && exits(on: control(number)) {
+      let q = ExitQualification.cr(number: UInt8(number), access: .read, gpr: register / 8, value: own)
+      throw leave(.crAccess, q)
+    }
+    if isLong64 { set(register, value) } else { set(register, UInt32(truncatingIfNeeded: value)) }
+  }
+
+  func writeControlRegister(_ number: Int, _ o: MicroOpPointer) throws(Stop) {
+    try requireRing0()
+    guard [0, 2, 3, 4, 8].contains(number) else { throw raise(.ud) }
+    let register = o.pointee.src
+    let value = isLong64 ? get(register, as: UInt64.self) : UInt64(get(register, as: UInt32.self))
+    let done = takeAnswer() != nil
+    if !done && !control(number).isEmpty && exits(on: control(number)) {
+      let q = ExitQualification.cr(number: UInt8(number), access: .write, gpr: register / 8, value: value)
+      throw leave(.crAccess, q)
+    }
+    switch number {
+    case 0 where !done:
+      guard value >> 32 == 0 else { throw raise(.gp, 0) }
+      try changeCR0(to: value)
+    case 2: pointee.cr2 = value
+    case 3 where !done: try changeCR3(to: value)
+    case 4 where !done: try changeCR4(to: value)
+    case 8:
+      guard value & ~0xF == 0 else { throw raise(.gp, 0) }
+      pointee.cr8 = value
+    default: break
+    }
+  }
+
+  /// Loads CR0 with all its checks, entering or leaving protected mode, paging and IA-32e mode
+  /// (SDM 3A 9.8.5, 9.9).
+  func changeCR0(to value: UInt64) throws(Stop) {
+    let known = CR0.pe | CR0.mp | CR0.em | CR0.ts | CR0.ne | CR0.wp | CR0.am | CR0.nw | CR0.cd | CR0.pg
+    let new = value & known | CR0.et
+    let old = pointee.cr0
+    let pagingOn = new & CR0.pg != 0 && old & CR0.pg == 0
+    let pagingOff = new & CR0.pg == 0 && old & CR0.pg != 0
+    guard new & CR0.pg == 0 || new & CR0.pe != 0, new & CR0.nw == 0 || new & CR0.cd != 0 else {
+      throw raise(.gp, 0)
+    }
+    if pagingOff && isLong64 { throw raise(.gp, 0) }
+    var efer = pointee.efer
+    if pagingOn && efer & EFER.lme != 0 {
+      let tssIs16Bit = pointee.segments[7].access & 0xD == 1
+      let codeIsLong = old & CR0.pe != 0 && pointee.segments[1].long
+      guard pointee.cr4 & CR4.pae != 0, !tssIs16Bit, !codeIsLong else { throw raise(.gp, 0) }
+      efer |= EFER.lma
+    }
+    if pagingOff { efer &= ~EFER.lma }
+    let cached = CR0.pg | CR0.cd | CR0.nw
+    if new & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0 && efer & EFER.lma == 0 && (new ^ old) & cached != 0 {
+      guard loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
+    }
+    pointee.efer = efer
+    pointee.cr0 = new
+    if (new ^ old) & CR0.pe != 0 { pointee.cpl = 0 }
+    if (new ^ old) & (CR0.pg | CR0.wp | CR0.pe) != 0 {
+      flushTLB(keepGlobal: false)
+      bumpGeneration()
+    }
+    updateContext()
+  }
+
+  private func changeCR3(to value: UInt64) throws(Stop) {
+    if isIA32e {
+      guard value & ~AddressWidth.physicalMask == 0 else { throw raise(.gp, 0) }
+    } else if pointee.cr0 & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0 {
+      guard loadPDPTEs(from: value) else { throw raise(.gp, 0) }
+    }
+    pointee.cr3 = value
+    flushTLB(keepGlobal: pointee.cr4 & CR4.pge != 0)
+    bumpGeneration()
+  }
+
+  private func changeCR4(to value: UInt64) throws(Stop) {
+    guard value & ~supportedCR4 == 0 else { throw raise(.gp, 0) }
+    if isIA32e && value & CR4.pae == 0 { throw raise(.gp, 0) }
+    let changed = value ^ pointee.cr4
+    let paging = CR4.pae | CR4.pse | CR4.pge | CR4.smep | CR4.smap
+    if changed & paging != 0 && pointee.cr0 & CR0.pg != 0 && value & CR4.pae != 0 && !isIA32e {
+      guard loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
+    }
+    pointee.cr4 = value
+    if changed & paging != 0 {
+      flushTLB(keepGlobal: false)
+      bumpGeneration()
+    }
+    updateContext()
+  }
+
+  // MARK: Debug registers
+
+  /// DR4 and DR5 stand for DR6 and DR7 unless CR4.DE forbids it; DR7.GD traps every access.
+  private func debugRegister(_ number: Int) throws(Stop) -> Int {
+    guard number < 8 else { throw raise(.ud) }
+    var index = number
+    if number == 4 || number == 5 {
+      if pointee.cr4 & CR4.de != 0 { throw raise(.ud) }
+      index += 2
+    }
+    try requireRing0()
+    return index
+  }
+
+  private func checkGeneralDetect() throws(Stop) {
+    if pointee.dr7 & (1 << 13) != 0 { throw raise(.db, linear: 1 << 13) }
+  }
+
+  func readDebugRegister(_ number: Int, _ o: MicroOpPointer) throws(Stop) {
+    let index = try debugRegister(number)
+    let register = o.pointee.dst
+    let own = index < 4 ? pointee.dr[index] : index == 6 ? pointee.dr6 : pointee.dr7
+    var value = own
+    if let answer = takeAnswer() {
+      value = answer
+    } else if exits(on: .dr) {
+      let q = ExitQualification.dr(number: UInt8(index), access: .read, gpr: register / 8, value: own)
+      throw leave(.drAccess, q)
+    }
+    try checkGeneralDetect()
+    if isLong64 { set(register, value) } else { set(register, UInt32(truncatingIfNeeded: value)) }
+  }
+
+  func writeDebugRegister(_ number: Int, _ o: MicroOpPointer) throws(Stop) {
+    let index = try debugRegister(number)
+    let register = o.pointee.src
+    let value = isLong64 ? get(register, as: UInt64.self) : UInt64(get(register, as: UInt32.self))
+    let q = ExitQualification.dr(number: UInt8(index), access: .write, gpr: register / 8, value: value)
+    if try offer(.dr, .drAccess, q) { return }
+    try checkGeneralDetect()
+    switch index {
+    case 6:
+      guard value >> 32 == 0 else { throw raise(.gp, 0) }
+      pointee.dr6 = value & 0xE00F | 0xFFFF_0FF0
+    case 7:
+      guard value >> 32 == 0 else { throw raise(.gp, 0) }
+      pointee.dr7 = value & 0xFFFF_23FF | 0x400
+    default: pointee.dr[index] = value
+    }
+    // Pages with data breakpoints stay out of the TLB; decoded code may hold breakpoint checks.
+    flushTLB(keepGlobal: false)
+    bumpGeneration()
+  }
+}

@@ -1,0 +1,267 @@
+import CHost
+import X86
+
+/// Second-level opcodes of SSE, SSE2, MMX and FXSAVE. Operands `dst` and `src` are twice the XMM register's
+/// number (an index into `CPU.xmm`), the MMX register's number, or a byte offset into the register file
+/// where a general-purpose register stands; `imm` is an `SSEDetail`.
+enum SSEOp: UInt8 {
+  // The hottest first, each with a body of its own.
+  case load64, store64, move128, load128, load128Aligned, store128, store128Aligned
+  case addsd, subsd, mulsd, divsd, sqrtsd, addpd, subpd, mulpd
+  case addss, subss, mulss, divss
+  case xor128, and128, andNot128, or128
+  case moveScalar32, load32, store32, moveScalar64, moveLow
+  case moveLowToHigh, moveHighToLow, loadLow, loadHigh, storeHigh
+  case fromGPR32, fromGPR64, toGPR32, toGPR64
+  // Carried out by the host's instruction.
+  case integer, float, compare, convertFromGPR, convertToGPR, convertFromMMX, convertToMMX
+  case shiftImmediate, shiftBytesLeft, shiftBytesRight
+  case shuffle32, shuffleHigh16, shuffleLow16, shuffleSingle, shuffleDouble
+  case insert16, extract16, signMask, maskedStore
+  case loadMXCSR, storeMXCSR, storeGPR32, storeGPR64, nothing, flushLine, fxsave, fxrstor
+  case mmxMove, mmxLoad32, mmxLoad64, mmxStore32, mmxStore64
+  case mmxFromGPR32, mmxFromGPR64, mmxToGPR32, mmxToGPR64
+  case mmxInteger, mmxShiftImmediate, mmxShuffle, mmxInsert16, mmxExtract16, mmxSignMask, mmxMaskedStore
+  case mmxToXMM, mmxFromXMM, emms
+}
+
+extension MicroOp {
+  /// `aux` of this family. Every raw value from 0 up is a case, and the translator puts in nothing else.
+  @inline(__always) var sseOp: SSEOp {
+    get { unsafeBitCast(UInt8(truncatingIfNeeded: aux), to: SSEOp.self) }
+    set { aux = UInt16(newValue.rawValue) }
+  }
+}
+
+/// What an SSE micro-op carries in `imm`.
+struct SSEDetail {
+  var raw: Int64
+  init(_ raw: Int64) { self.raw = raw }
+  init(immediate: UInt8, stub: UInt32, bytes: Int, aligned: Bool) {
+    let low = Int64(immediate)
+    let middle = Int64(stub) << 8
+    let size = Int64(bytes) << 24
+    let align: Int64 = aligned ? 1 << 32 : 0
+    raw = low | middle | size | align
+  }
+  var immediate: UInt8 { UInt8(truncatingIfNeeded: raw) }
+  /// Index of the host instruction (`chost_float.h`).
+  var stub: UInt32 { UInt32(truncatingIfNeeded: raw >> 8) & 0xFFFF }
+  /// Size of the memory operand.
+  var bytes: UInt8 { UInt8(truncatingIfNeeded: raw >> 24) }
+  /// The memory operand must lie on a multiple of 16, or #GP(0).
+  var aligned: Bool { raw & 1 << 32 != 0 }
+}
+
+/// The contents of an XMM register.
+struct XMM: Equatable {
+  var low: UInt64 = 0
+  var high: UInt64 = 0
+}
+
+extension UnsafeMutablePointer<CPU> {
+  /// `index` is twice the register's number, as operands hold it (0...30: the translator's invariant).
+  @inline(__always) subscript(xmm index: UInt8) -> XMM {
+    get {
+      let i = Int(index & 30)
+      return XMM(low: pointee.xmm[unchecked: i], high: pointee.xmm[unchecked: i &+ 1])
+    }
+    nonmutating set {
+      let i = Int(index & 30)
+      pointee.xmm[unchecked: i] = newValue.low
+      pointee.xmm[unchecked: i &+ 1] = newValue.high
+    }
+  }
+  @inline(__always) subscript(xmmLow index: UInt8) -> UInt64 {
+    get { pointee.xmm[unchecked: Int(index & 30)] }
+    nonmutating set { pointee.xmm[unchecked: Int(index & 30)] = newValue }
+  }
+
+  /// #UD and #NM of SSE instructions (SDM 3A table 13-1).
+  @inline(__always) func requireSSE() throws(Stop) {
+    let off = pointee.cr0 & (CR0.em | CR0.ts) | (~pointee.cr4 & CR4.osfxsr)
+    if off != 0 { throw sseUnavailable() }
+  }
+  @inline(never) func sseUnavailable() -> Stop {
+    let undefined = pointee.cr0 & CR0.em != 0 || pointee.cr4 & CR4.osfxsr == 0
+    return raise(undefined ? .ud : .nm)
+  }
+
+  /// Sixteen bytes from memory, of any alignment.
+  @inline(__always) func load128(_ address: UInt64) throws(Stop) -> XMM {
+    let entry = tlbEntry(address)
+    if entry.pointee.readTag == (address &+ 15) & ~0xFFF,
+      let host = UnsafeRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
+    {
+      return XMM(
+        low: host.loadUnaligned(as: UInt64.self), high: host.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    }
+    let low: UInt64 = try load(address)
+    return XMM(low: low, high: try load((address &+ 8) & pointee.addressMask))
+  }
+
+  /// Sixteen bytes to memory, of any alignment: both halves or none.
+  @inline(__always) func store128(_ address: UInt64, _ value: XMM) throws(Stop) {
+    let entry = tlbEntry(address)
+    if entry.pointee.writeTag == (address &+ 15) & ~0xFFF,
+      let host = UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
+    {
+      host.storeBytes(of: value.low, as: UInt64.self)
+      host.storeBytes(of: value.high, toByteOffset: 8, as: UInt64.self)
+      return
+    }
+    try slowStore128(address, value)
+  }
+  @inline(never) func slowStore128(_ address: UInt64, _ value: XMM) throws(Stop) {
+    let upper = (address &+ 8) & pointee.addressMask
+    try probeWrite(address, 8)
+    try probeWrite(upper, 8)
+    try store(address, value.low)
+    try store(upper, value.high)
+  }
+
+  /// The address of a 16-byte operand that must be aligned (SDM 2 table 2-18, exception type 1).
+  @inline(__always) func alignedAddress(_ o: MicroOpPointer) throws(Stop) -> UInt64 {
+    let at = address(o)
+    if at & 15 != 0 { throw raise(.gp, 0) }
+    return at
+  }
+
+  /// The low 32 or 64 bits of a scalar source.
+  @inline(__always) func scalar64(_ o: MicroOpPointer) throws(Stop) -> UInt64 {
+    if o.pointee.flags & MicroOp.hasMemory == 0 { return self[xmmLow: o.pointee.src] }
+    return try load(address(o))
+  }
+  @inline(__always) func scalar32(_ o: MicroOpPointer) throws(Stop) -> UInt32 {
+    if o.pointee.flags & MicroOp.hasMemory == 0 { return UInt32(truncatingIfNeeded: self[xmmLow: o.pointee.src]) }
+    return try load(address(o))
+  }
+  /// A 16-byte source.
+  @inline(__always) func packed(_ o: MicroOpPointer) throws(Stop) -> XMM {
+    if o.pointee.flags & MicroOp.hasMemory == 0 { return self[xmm: o.pointee.src] }
+    return try load128(try alignedAddress(o))
+  }
+  /// A source of any size: XMM register, or as many bytes of memory as the instruction reads.
+  func source(_ o: MicroOpPointer) throws(Stop) -> XMM {
+    if o.pointee.flags & MicroOp.hasMemory == 0 { return self[xmm: o.pointee.src] }
+    let detail = SSEDetail(o.pointee.imm)
+    switch detail.bytes {
+    case 16:
+      let at = address(o)
+      if detail.aligned && at & 15 != 0 { throw raise(.gp, 0) }
+      return try load128(at)
+    default: return XMM(low: try narrowLoad(address(o), detail.bytes))
+    }
+  }
+  /// 1, 2, 4 or 8 bytes, zero-extended.
+  func narrowLoad(_ at: UInt64, _ bytes: UInt8) throws(Stop) -> UInt64 {
+    switch bytes {
+    case 8: return try load(at)
+    case 4: return UInt64(try load(at, as: UInt32.self))
+    case 2: return UInt64(try load(at, as: UInt16.self))
+    default: return UInt64(try load(at, as: UInt8.self))
+    }
+  }
+
+  /// Executes a micro-op of the family `Op.sse`.
+  func sse(_ o: MicroOpPointer) throws(Stop) {
+    let dst = o.pointee.dst
+    switch o.pointee.sseOp {
+    case .load64:
+      try requireSSE()
+      self[xmm: dst] = XMM(low: try load(address(o)))
+    case .store64:
+      try requireSSE()
+      try store(address(o), self[xmmLow: o.pointee.src])
+    case .move128:
+      try requireSSE()
+      self[xmm: dst] = self[xmm: o.pointee.src]
+    case .load128:
+      try requireSSE()
+      self[xmm: dst] = try load128(address(o))
+    case .load128Aligned:
+      try requireSSE()
+      self[xmm: dst] = try load128(try alignedAddress(o))
+    case .store128:
+      try requireSSE()
+      try store128(address(o), self[xmm: o.pointee.src])
+    case .store128Aligned:
+      try requireSSE()
+      try store128(try alignedAddress(o), self[xmm: o.pointee.src])
+    case .addsd:
+      try requireSSE()
+      try addScalar(o, try scalar64(o))
+    case .subsd:
+      try requireSSE()
+      try subtractScalar(o, try scalar64(o))
+    case .mulsd:
+      try requireSSE()
+      try multiplyScalar(o, try scalar64(o))
+    case .divsd:
+      try requireSSE()
+      try divideScalar(o, try scalar64(o))
+    case .sqrtsd:
+      try requireSSE()
+      try squareRootScalar(o, try scalar64(o))
+    case .addpd:
+      try requireSSE()
+      try addPacked(o, try packed(o))
+    case .subpd:
+      try requireSSE()
+      try subtractPacked(o, try packed(o))
+    case .mulpd:
+      try requireSSE()
+      try multiplyPacked(o, try packed(o))
+    case .addss:
+      try requireSSE()
+      try addSingle(o, try scalar32(o))
+    case .subss:
+      try requireSSE()
+      try subtractSingle(o, try scalar32(o))
+    case .mulss:
+      try requireSSE()
+      try multiplySingle(o, try scalar32(o))
+    case .divss:
+      try requireSSE()
+      try divideSingle(o, try scalar32(o))
+    case .xor128:
+      try requireSSE()
+      let a = self[xmm: dst]
+      let b = try packed(o)
+      self[xmm: dst] = XMM(low: a.low ^ b.low, high: a.high ^ b.high)
+    case .and128:
+      try requireSSE()
+      let a = self[xmm: dst]
+      let b = try packed(o)
+      self[xmm: dst] = XMM(low: a.low & b.low, high: a.high & b.high)
+    case .andNot128:
+      try requireSSE()
+      let a = self[xmm: dst]
+      let b = try packed(o)
+      self[xmm: dst] = XMM(low: ~a.low & b.low, high: ~a.high & b.high)
+    case .or128:
+      try requireSSE()
+      let a = self[xmm: dst]
+      let b = try packed(o)
+      self[xmm: dst] = XMM(low: a.low | b.low, high: a.high | b.high)
+    case .moveScalar32:
+      try requireSSE()
+      let low = self[xmmLow: o.pointee.src] & 0xFFFF_FFFF
+      self[xmmLow: dst] = self[xmmLow: dst] & ~0xFFFF_FFFF | low
+    case .load32:
+      try requireSSE()
+      self[xmm: dst] = XMM(low: UInt64(try load(address(o), as: UInt32.self)))
+    case .store32:
+      try requireSSE()
+      try store(address(o), UInt32(truncatingIfNeeded: self[xmmLow: o.pointee.src]))
+    case .moveScalar64:
+      try requireSSE()
+      self[xmmLow: dst] = self[xmmLow: o.pointee.src]
+    case .moveLow:
+      try requireSSE()
+      self[xmm: dst] = XMM(low: self[xmmLow: o.pointee.src])
+    default:
+      try sseRare(o)
+    }
+  }
+}

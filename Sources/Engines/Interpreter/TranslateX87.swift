@@ -1,0 +1,81 @@
+import CZydis
+import X86
+
+extension Translator {
+  /// Translates x87 instructions; false if the instruction is none.
+  mutating func translateX87() -> Bool {
+    switch instruction.mnemonic {
+    case ZYDIS_MNEMONIC_FWAIT: emitX87(.fwait)
+    case ZYDIS_MNEMONIC_FNINIT: emitX87(.initialize)
+    case ZYDIS_MNEMONIC_FNCLEX: emitX87(.clearExceptions)
+    case ZYDIS_MNEMONIC_FENI8087_NOP, ZYDIS_MNEMONIC_FDISI8087_NOP, ZYDIS_MNEMONIC_FSETPM287_NOP: emitX87(.nothing)
+    case ZYDIS_MNEMONIC_FLDCW: emitX87(.loadControl, memory: operands[0], bytes: 2)
+    case ZYDIS_MNEMONIC_FNSTCW: emitX87(.storeControl, memory: operands[0], bytes: 2)
+    case ZYDIS_MNEMONIC_FNSTSW:
+      if operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY {
+        emitX87(.storeStatus, memory: operands[0], bytes: 2)
+      } else {
+        emitX87(.storeStatusAX)
+      }
+    case ZYDIS_MNEMONIC_FLDENV: emitX87(.loadEnvironment, memory: operands[0])
+    case ZYDIS_MNEMONIC_FNSTENV: emitX87(.storeEnvironment, memory: operands[0])
+    case ZYDIS_MNEMONIC_FNSAVE: emitX87(.save, memory: operands[0])
+    case ZYDIS_MNEMONIC_FRSTOR: emitX87(.restore, memory: operands[0])
+    default: return translateX87Data()
+    }
+    return true
+  }
+
+  /// `dst` is 1 for the 16-bit formats of environments.
+  private mutating func emitX87(_ op: X87Op, memory: ZydisDecodedOperand? = nil, bytes: Int? = nil) {
+    var m = MicroOp(.x87)
+    m.x87Op = op
+    m.dst = instruction.operand_width == 16 ? 1 : 0
+    if let memory {
+      let writes = memory.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
+      address(memory, &m, size: bytes ?? Int(memory.size) / 8, write: writes)
+    }
+    emit(m)
+  }
+
+  /// Loads, stores, arithmetic: the host's instruction of the same opcode.
+  private mutating func translateX87Data() -> Bool {
+    switch instruction.meta.isa_set {
+    case ZYDIS_ISA_SET_X87, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_PPRO: break
+    default: return false
+    }
+    guard instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT, instruction.opcode & 0xF8 == 0xD8 else { return false }
+    let modrm = instruction.raw.modrm
+    let family = UInt32(instruction.opcode & 7)
+    let rest = modrm.mod << 6 | modrm.reg << 3 | modrm.rm
+    let fop = UInt16(family) << 8 | UInt16(rest)
+    var m = MicroOp(.x87)
+    guard let memory = operands.first(where: { $0.type == ZYDIS_OPERAND_TYPE_MEMORY }) else {
+      m.x87Op = quickRegisterForm(family, modrm.reg)
+      m.src = modrm.rm
+      m.imm = X87Detail(stub: family * 64 + UInt32(rest - 0xC0), bytes: 0, opcode: fop, segment: 3).raw
+      emit(m)
+      return true
+    }
+    let bytes = Int(memory.size) / 8
+    let writes = memory.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
+    let isDouble = instruction.mnemonic == ZYDIS_MNEMONIC_FLD && bytes == 8
+    m.x87Op = writes ? .hostStore : isDouble ? .load64 : .hostLoad
+    let stub = 512 + family * 8 + UInt32(modrm.reg)
+    let segment = Self.segmentIndex(memory.mem.segment)
+    m.imm = X87Detail(stub: stub, bytes: bytes, opcode: fop, segment: segment).raw
+    address(memory, &m, size: bytes, write: writes)
+    emit(m)
+    return true
+  }
+
+  /// FLD ST(i), FXCH ST(i) and FSTP ST(i) have bodies of their own.
+  private func quickRegisterForm(_ family: UInt32, _ reg: UInt8) -> X87Op {
+    switch (family, reg) {
+    case (1, 0): .loadRegister
+    case (1, 1): .exchange
+    case (5, 3): .storeRegister
+    default: .hostRegister
+    }
+  }
+}

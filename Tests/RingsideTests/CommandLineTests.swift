@@ -1,0 +1,130 @@
+import Glibc
+import Testing
+
+/// Runs the built program as a person would.
+enum Program {
+  struct Result {
+    var status: Int32
+    var output: String
+    var errors: String
+  }
+
+  /// The program lies beside the test bundle.
+  static var path: String {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+    let own = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let source = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let beside = own.split(separator: "/").dropLast().joined(separator: "/")
+    let candidates = ["/\(beside)/ringside", "/\(source)/.build/release/ringside", "/\(source)/.build/debug/ringside"]
+    return candidates.first { access($0, X_OK) == 0 } ?? "ringside"
+  }
+
+  /// Runs it through the shell, with at most 20 seconds. `arguments` is shell text.
+  static func run(_ arguments: String, input: String = "</dev/null") -> Result {
+    var name = Array("/tmp/ringside-test-XXXXXX".utf8CString)
+    close(mkstemp(&name))
+    let errors = String(decoding: name.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    defer { unlink(errors) }
+    guard let pipe = popen("{ timeout 20 '\(path)' \(arguments) ; } \(input) 2>\(errors)", "r") else {
+      return Result(status: -1, output: "", errors: "popen failed")
+    }
+    let output = text(pipe)
+    let status = pclose(pipe) >> 8 & 0xFF
+    guard let file = fopen(errors, "r") else { return Result(status: status, output: output, errors: "") }
+    defer { fclose(file) }
+    return Result(status: status, output: output, errors: text(file))
+  }
+
+  private static func text(_ file: UnsafeMutablePointer<FILE>) -> String {
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = fread(&chunk, 1, chunk.count, file)
+      if count == 0 { break }
+      bytes += chunk.prefix(count)
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+@Suite("The command line")
+struct CommandLineTests {
+  static let mistakes: [(String, String)] = [
+    ("--bogus", "Unknown option"), ("--headless hello-reel", "did you mean hello-real?"),
+    ("--headless /nonexistent/kernel", "no such file"), ("--headless --engine kvm hello-real", "not there yet"),
+    ("--headless --engine rewriter hello-real", "not there yet"), ("--headless --technique pv hello-real", "not there yet"),
+    ("--headless --technique rewrite hello-real", "not there yet"), ("--headless --engine nosuch hello-real", "expected auto"),
+    ("--headless --cpus 0 hello-real", "expected 1 to 64"), ("--headless --memory 0 hello-real", "--memory"),
+    ("--headless --mode weird hello-real", "--mode"), ("--headless --limit x hello-real", "--limit"),
+    ("--headless --commands /nonexistent hello-real", "no such text file"), ("hello-real", "needs a terminal"),
+    ("--headless --events /nonexistent/x hello-real", "cannot be written"), ("--headless /etc/passwd", "passwd"),
+    ("--headless hello-real -c stepp", "did you mean 'step'?"),
+  ]
+
+  @Test(arguments: mistakes)
+  func `tells what was typed wrong in a line, with status 2`(arguments: String, expected: String) {
+    let result = Program.run(arguments)
+    #expect(result.status == 2)
+    #expect(result.errors.contains(expected), "\(result.errors)")
+    #expect(result.output.isEmpty)
+  }
+
+  @Test func `version and help go to standard output`() {
+    #expect(Program.run("--version").output.hasPrefix("ringside 0.1"))
+    let help = Program.run("--help")
+    #expect(help.status == 0 && help.output.contains("USAGE"))
+  }
+
+  @Test func `the limit is exact and ends with 124`() {
+    for limit in [1, 2, 1000, 12_345] {
+      let result = Program.run("--headless --limit \(limit) long-kernel -c c -c 'info stats' --json")
+      #expect(result.status == 124)
+      #expect(result.output.contains("\"instructions\":\(limit),"), "\(limit)")
+    }
+  }
+
+  @Test func `commands answer on standard output, as JSON line by line`() {
+    let text = Program.run("hello-real -c step -c 'print 6*7'")
+    #expect(text.output.contains("42 = 0x2a"))
+    let json = Program.run("hello-real --json -c step -c 'print 6*7'")
+    let lines = json.output.split(separator: "\n")
+    #expect(lines.count == 2)
+    #expect(lines.last == #"{"command":"print 6*7","answer":{"value":"0x2a","decimal":42,"text":"6*7"}}"#)
+  }
+
+  @Test func `a run has the same digest paused or not`() {
+    let whole = Program.run("hello-real --json --digest -c c").output.split(separator: "\n").last
+    let stopped = Program.run(
+      "hello-real --json --digest -c 'step 20' -c e -c e -c n -c 'break 7c20 if 0' -c c"
+    ).output.split(separator: "\n").last
+    #expect(whole != nil && whole == stopped)
+  }
+
+  @Test func `a triple fault ends with 70`() {
+    let result = Program.run("--headless triple-fault")
+    #expect(result.status == 70)
+    #expect(result.errors.contains("Triple fault at"))
+  }
+
+  @Test func `doctor, engines, samples and themes list what is there`() {
+    #expect(Program.run("doctor").output.contains("samples"))
+    #expect(Program.run("engines").output.contains("million instructions a second"))
+    #expect(Program.run("samples").output.contains("hello-real"))
+    #expect(Program.run("themes").output.contains("dark"))
+  }
+}
+
+@Suite("Samples")
+struct SampleTests {
+  @Test(arguments: [
+    ("hello-real", Int32(1)), ("protected-fault", 0), ("long-kernel", 0), ("timer-keyboard", 0), ("hypercalls", 0),
+    ("mmio-device", 0), ("triple-fault", 70), ("self-modifying", 0), ("sensitive-parade", 0),
+  ])
+  func `print what they promise and end with their status`(name: String, status: Int32) {
+    let folder = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let result = Program.run("--headless \(name) | cmp - /\(folder)/Samples/\(name)/expected.txt", input: "</dev/null")
+    #expect(result.status == 0, "\(result.output)")
+    #expect(Program.run("--headless \(name)").status == status)
+  }
+}

@@ -1,0 +1,142 @@
+import Debugger
+import Session
+import Testing
+import VMCore
+import X86
+
+@Suite("Commands")
+struct CommandTests {
+  static func session() throws -> Session {
+    try Scripted([
+      0x1002: Scripted.out(0x3F8, 0x4B), 0x1004: .exits(.cpuid, .cpuid(leaf: 1, subleaf: 0)),
+      0x1006: Scripted.out(0x3F8, 0x41), 0x1008: .jump(0x1000),
+    ]).session()
+  }
+
+  @Test(arguments: [
+    ("stepp", "step"), ("contineu", "continue"), ("brek", "break"), ("info rges", "regs"), ("be cpiud", "cpuid"),
+    ("help brak", "break"), ("set raxx=1", "rax"), ("sx hlt stpo", "stop"), ("bi #pff", "#pf"),
+  ])
+  func `name the nearest thing when something is typed wrong`(line: String, nearest: String) throws {
+    let result = try Self.session().perform(line)
+    #expect(result.failed)
+    #expect(result.lines[0].contains("did you mean '\(nearest)'?"), "\(result.lines)")
+  }
+
+  @Test(arguments: [
+    "break", "watch", "delete 9", "ignore 1", "condition 7 1", "bp", "x/3q 0", "set", "set rax", "set rax=", "limit x",
+    "source", "source /nonexistent", "alias a nosuch", "send", "send \"abc", "key nosuchkey", "vcpu 9", "trace", "trace start",
+    "until", "step 0", "step x", "print 1/0", "print (", "be", "bh nothing", "bcr 5", "watch w 0 0", "info", "break 1 zz",
+  ])
+  func `refuse what they cannot use with a sentence`(line: String) throws {
+    let result = try Self.session().perform(line)
+    if line != "break" && line != "delete 9x" { #expect(result.failed, "\(line): \(result.lines)") }
+    #expect(!result.lines.isEmpty)
+  }
+
+  @Test func `step, exit and continue say where the guest is`() throws {
+    let session = try Self.session()
+    #expect(session.perform("step").lines[0] == "Stepped to 0000:1001 <start+1>.")
+    let exit = session.perform("e")
+    #expect(exit.lines[0] == "VM exit #0 (io): out 3f8h <- 4b 'K', at 0000:1002 <start+2>.")
+    #expect(exit.json["stop"] == .string("exit"))
+    #expect(exit.json["icount"] == .number(2))
+    #expect(session.perform("3e").json["rip"] == .hex(0x1002))
+    #expect(session.perform("exit cpuid").json["rip"] == .hex(0x1004))
+  }
+
+  @Test func `an empty line repeats`() throws {
+    let session = try Self.session()
+    _ = session.perform("step")
+    #expect(session.perform("").json["icount"] == .number(2))
+  }
+
+  @Test func `a condition, a hit count and an action work together`() throws {
+    let session = try Self.session()
+    #expect(!session.perform("be io port==0x3f8 if value==0x41 hits>=2 do \"print rip\"").failed)
+    let stop = session.perform("continue")
+    #expect(stop.json["stop"] == .string("breakpoint"))
+    #expect(stop.json["icount"] == .number(15))
+    #expect(stop.lines[0].hasPrefix("4102"))
+    #expect(session.perform("info bp").lines[0] == "1+ exit io if (port==0x3f8) && (value==0x41) x2/2 do \"print rip\"")
+  }
+
+  @Test func `an action that continues does not stop`() throws {
+    let session = try Self.session()
+    _ = session.perform("limit 100")
+    _ = session.perform("break 1002 do \"print 7; continue\"")
+    let stop = session.perform("c")
+    #expect(stop.json["stop"] == .string("limit"))
+    #expect(stop.lines.filter { $0.hasPrefix("7 = ") }.count == 11)
+  }
+
+  @Test func `every register that is shown can be set`() throws {
+    let session = try Self.session()
+    for (line, name, value) in [
+      ("set $rax=0x1234", "rax", "0x1234"), ("set al=0xff", "al", "0xff"), ("set rflags=0x246", "rflags", "0x246"),
+      ("set zf=1", "zf", "0x1"), ("set cr0=0x10", "cr0", "0x10"), ("set ip=0x1005", "ip", "0x1005"),
+    ] {
+      let result = session.perform(line)
+      #expect(result.json[name] == .string(value), "\(line): \(result.lines)")
+    }
+  }
+
+  @Test func `memory is shown and changed`() throws {
+    let session = try Self.session()
+    #expect(!session.perform("set dword[0x2000]=0x64636261").failed)
+    #expect(session.perform("x/4xb 2000").lines == ["0x2000: 61 62 63 64"])
+    #expect(session.perform("x/1xw 2000").json == .array([.string("0x64636261")]))
+    #expect(session.perform("xp/2c 2000").lines == ["0x2000: a b"])
+    #expect(session.perform("x/2i 1000").lines.count >= 2)
+  }
+
+  @Test(arguments: ["regs", "sregs", "cr", "msr", "fpu", "gdt", "ldt", "idt", "tss", "stack", "exits", "hypercalls", "bp",
+    "stats", "events", "engine", "devices", "symbols", "mem", "vcpus", "status", "screen", "console"])
+  func `info answers in text and in JSON`(topic: String) throws {
+    let session = try Self.session()
+    _ = session.perform("step 20")
+    let result = session.perform("info \(topic)")
+    #expect(!result.failed && !result.lines.isEmpty)
+    #expect(result.json != .null)
+  }
+
+  @Test func `statistics count what happened`() throws {
+    let session = try Self.session()
+    _ = session.perform("step 90")
+    let json = session.perform("info stats").json
+    #expect(json["exits"] == .number(30))
+    #expect(json["reasons"]?["io"] == .number(20))
+    #expect(json["reasons"]?["cpuid"] == .number(10))
+  }
+
+  @Test func `every command has help, and its own name finds it`() {
+    for command in CommandTable.all {
+      #expect(!command.help.isEmpty)
+      #expect(CommandTable.find(command.name)?.name == command.name)
+    }
+  }
+
+  @Test(arguments: [
+    ("st", "step"), ("be cpu", "cpuid"), ("break lo", "loop"), ("print ra", "rax"), ("info st", "stats"),
+    ("help con", "condition"), ("print 1+sta", "1+start"),
+  ])
+  func `completion offers commands, reasons, symbols and registers`(line: String, expected: String) throws {
+    #expect(try Self.session().completions(for: line).contains(expected))
+  }
+
+  @Test func `random lines never crash`() throws {
+    let session = try Self.session()
+    _ = session.perform("limit 100000")
+    var seed: UInt64 = 42
+    func next(_ bound: Int) -> Int {
+      seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(seed >> 33) % bound
+    }
+    let words = CommandTable.names.filter { !["source", "so", "trace", "symbols", "symbol-file"].contains($0) }
+      + ["$rax", "0x10", "1", "=", "[", "]", "\"", "if", "hits", "once", "do", "(", "*", "io", "hlt", "/8xb", "rax=5", "all", "-1", "#", "\\x"]
+    for _ in 0..<5000 {
+      let line = (0..<next(5) + 1).map { _ in words[next(words.count)] }.joined(separator: next(4) == 0 ? "" : " ")
+      _ = session.perform(line)
+    }
+  }
+}
