@@ -1,5 +1,5 @@
 // The bench guest: reads what to measure from the Multiboot command line, measures, and prints a line
-// `name count cycles checksum` for each on COM1.
+// `> name count` before and `name count cycles checksum` after each on COM1.
 #include "machine.h"
 
 uint8_t *arena = (uint8_t *)0x1000000;
@@ -37,6 +37,11 @@ static void put_decimal(uint64_t value) {
 
 static void measure(const struct kernel *kernel, uint32_t count) {
   if (kernel->prepare) kernel->prepare();
+  put_text("> ");
+  put_text(kernel->name);
+  put_char(' ');
+  put_decimal(count);
+  put_char('\n');
   uint64_t begin = read_tsc();
   uint64_t checksum = kernel->run(count);
   uint64_t cycles = read_tsc() - begin;

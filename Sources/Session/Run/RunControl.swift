@@ -52,6 +52,8 @@ package final class RunControl {
   static let slackInterval = 1024
   /// The longest run without a look at the console buffer, in instructions.
   static let slice: UInt64 = 20_000_000
+  /// The same after an exit, which may have left something there: what the guest says is seen at once.
+  static let sliceAfterExit: UInt64 = 100_000
   /// Instructions a vCPU runs before another one has its turn.
   static let quantum: UInt64 = 5_000
 
@@ -116,14 +118,15 @@ package final class RunControl {
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
     retired &+= vcpu.instructionCount &- before
-    if limit == Self.slice { takeSlack() }
+    if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
     return dealWith(exit, vcpu, goal)
   }
 
   /// `room`, but not past the next timer event, the slice, or this vCPU's turn.
   @inline(__always)
   private func cut(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
-    var limit = min(room, vcpus.count > 1 ? Self.quantum : Self.slice)
+    let slice = exitsUntilSlack < Self.slackInterval ? Self.sliceAfterExit : Self.slice
+    var limit = min(room, vcpus.count > 1 ? Self.quantum : slice)
     if room > 0, let deadline = platform.nextDeadline {
       let now = vcpu.virtualTime
       limit = min(limit, deadline > now ? deadline - now : 1)
@@ -157,7 +160,10 @@ package final class RunControl {
       return .stopped(stop)
     }
     exitsUntilSlack -= 1
-    if exitsUntilSlack <= 0 { takeSlack() }
+    if exitsUntilSlack <= 0 {
+      takeSlack()
+      exitsUntilSlack -= 1  // this exit is still to be dealt with
+    }
     return pass(exit, vcpu).map { .stopped($0) }
   }
 

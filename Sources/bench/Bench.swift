@@ -1,0 +1,58 @@
+import Glibc
+import Session
+import VMCore
+
+/// Measures what the project promises about speed, each with a peer beside it where there is one. Words
+/// choose parts: `guest`, `session`; without one both are measured. BENCH_GUEST=PATH takes another guest of
+/// the same output format.
+@main
+struct Bench {
+  static func main() {
+    let words = CommandLine.arguments.dropFirst()
+    if let unknown = words.first(where: { !["guest", "session"].contains($0) }) {
+      say("'\(unknown)': expected guest or session")
+      exit(2)
+    }
+    do {
+      let guest = try guestPath()
+      var failures: [String] = []
+      if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
+      if words.isEmpty || words.contains("guest") {
+        var bench = GuestBench(guest: guest, rounds: 3)
+        try bench.run()
+        failures += bench.failures
+      }
+      for failure in failures { show("FAILED: \(failure)") }
+      exit(failures.isEmpty ? 0 : 1)
+    } catch {
+      say("\(error)")
+      exit(2)
+    }
+  }
+
+  private static func measureSession(_ guest: String, _ failures: inout [String]) {
+    var findings: [Finding] = []
+    let parts: [(String, () throws(VMError) -> [Finding])] = [
+      ("start", { () throws(VMError) in [try StartBench().finding()] }),
+      ("steps and events", { () throws(VMError) in try StepBench(guest: guest).findings() }),
+      ("pause and attached console", { () throws(VMError) in try ThreadBench(guest: guest).findings() }),
+    ]
+    for (name, measure) in parts {
+      say("session: \(name)")
+      do throws(VMError) { findings += try measure() } catch { failures.append("\(name): \(error)") }
+    }
+    for line in Finding.table(findings).lines { show(line) }
+  }
+
+  private static func guestPath() throws(VMError) -> String {
+    if let given = getenv("BENCH_GUEST") {
+      let path = String(cString: given)
+      guard Host.exists(path) else { throw VMError(.usage, "BENCH_GUEST=\(path): no such file") }
+      return path
+    }
+    guard let folder = SampleLibrary.folder("Samples") else {
+      throw VMError(.unavailable, "no samples found", remedy: "set RINGSIDE_DATA to the folder that holds Samples")
+    }
+    return "\(folder)/bench/bench64.elf"
+  }
+}
