@@ -39,7 +39,13 @@ struct Bench {
     ]
     for (name, measure) in parts {
       say("session: \(name)")
-      do throws(VMError) { findings += try measure() } catch { failures.append("\(name): \(error)") }
+      do throws(VMError) {
+        let found = try measure()
+        for finding in found { say("  \(finding.what): \(finding.measured)") }
+        findings += found
+      } catch {
+        failures.append("\(name): \(error)")
+      }
     }
     for line in Finding.table(findings).lines { show(line) }
   }
