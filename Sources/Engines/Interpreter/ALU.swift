@@ -146,7 +146,7 @@ extension UnsafeMutablePointer<CPU> {
   func modify<T: FixedWidthInteger & UnsignedInteger>(
     _ address: UInt64, _ operand: T, _ change: (T, T) -> T
   ) throws(Stop) {
-    let entry = tlbEntry(address)
+    let entry = tlbWriteEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
     if entry.pointee.writeTag == last & ~0xFFF {
       let host = entry.host(address)

@@ -34,12 +34,14 @@ enum Slot {
   static let gsBase = 19
 }
 
-/// Entries of one software TLB, a power of two: direct-mapped by linear page number.
+/// One software TLB: direct-mapped by linear page number. Reads and writes of a page have entries apart,
+/// so that a copy between pages with the same index does not lose one to the other at every access.
 enum TLB {
   static var entries: Int { 1024 }
   @inline(__always) static func index(_ linear: UInt64) -> Int {
     Int(truncatingIfNeeded: linear &>> 12) & (entries - 1)
   }
+  @inline(__always) static func writeIndex(_ linear: UInt64) -> Int { index(linear) ^ (entries / 2) }
 }
 
 /// One entry of the software TLB: 32 bytes.

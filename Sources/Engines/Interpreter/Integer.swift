@@ -530,7 +530,8 @@ extension UnsafeMutablePointer<CPU> {
     let level = Int(o.pointee.disp & 31)
     let size = UInt64(o.pointee.imm)
     let top = self[slot: Slot.rsp]
-    let frame = (top &- UInt64(bytes)) & stackMask
+    // On a 16-bit stack the rest of ESP goes into EBP as it is.
+    let frame = (top & ~stackMask) | ((top &- UInt64(bytes)) & stackMask)
     try storeSized(try stackAddress(Int64(-bytes), bytes: bytes, write: true), getSized(40, log2), bytes: bytes)
     if level > 0 {
       for i in 1..<max(level, 1) {

@@ -7,6 +7,9 @@ extension UnsafeMutablePointer<CPU> {
   @inline(__always) func tlbEntry(_ address: UInt64) -> UnsafeMutablePointer<TLBEntry> {
     pointee.tlb + TLB.index(address)
   }
+  @inline(__always) func tlbWriteEntry(_ address: UInt64) -> UnsafeMutablePointer<TLBEntry> {
+    pointee.tlb + TLB.writeIndex(address)
+  }
 
   @inline(__always)
   func load<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, as type: T.Type = T.self) throws(Stop) -> T {
@@ -21,7 +24,7 @@ extension UnsafeMutablePointer<CPU> {
 
   @inline(__always)
   func store<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, _ value: T) throws(Stop) {
-    let entry = tlbEntry(address)
+    let entry = tlbWriteEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
     if entry.pointee.writeTag == last & ~0xFFF {
       let host = entry.host(address)
@@ -34,7 +37,7 @@ extension UnsafeMutablePointer<CPU> {
   /// Checks that `size` bytes could be written (faults now, not half-way), without writing.
   @inline(__always)
   func probeWrite(_ address: UInt64, _ size: Int) throws(Stop) {
-    let entry = tlbEntry(address)
+    let entry = tlbWriteEntry(address)
     let last = address &+ UInt64(size - 1)
     if entry.pointee.writeTag == last & ~0xFFF { return }
     try slowProbeWrite(address, size)

@@ -168,7 +168,7 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   private func cached(_ linear: UInt64, _ access: Access) -> UInt64? {
-    let slot = TLB.index(linear)
+    let slot = access.write ? TLB.writeIndex(linear) : TLB.index(linear)
     if access.privilege == .implicit && pointee.paging.overridden[slot >> 6] >> UInt64(slot & 63) & 1 != 0 {
       return nil
     }
@@ -222,12 +222,12 @@ extension UnsafeMutablePointer<CPU> {
     let guardedUser = result.user && pointee.cr4 & CR4.smap != 0 && access.privilege != .user
     if guardedUser && (access.privilege == .implicit || pointee.rflags & RFLAGS.ac == 0) { return }
     let page = linear & ~0xFFF
-    let slot = TLB.index(linear)
+    let slot = access.write ? TLB.writeIndex(linear) : TLB.index(linear)
     let watched = watchedDirections(page)
     var entry = TLBEntry()
-    if !watched.read { entry.readTag = page }
+    if !watched.read && !access.write { entry.readTag = page }
     let physical = result.gpa & ~0xFFF
-    if result.writable && !watched.write && host.writable && !hasCode(physical) {
+    if access.write && result.writable && !watched.write && host.writable && !hasCode(physical) {
       entry.writeTag = page
     }
     entry.addend = UInt(bitPattern: host.host) &- UInt(page)
@@ -265,10 +265,11 @@ extension UnsafeMutablePointer<CPU> {
       flushTLB(keepGlobal: false)
       return
     }
-    let slot = TLB.index(linear)
-    for entry in [slot, slot + TLB.entries] {
-      pointee.tlbs[entry].readTag = TLBEntry.never
-      pointee.tlbs[entry].writeTag = TLBEntry.never
+    let read = TLB.index(linear)
+    let write = TLB.writeIndex(linear)
+    for half in 0...1 {
+      pointee.tlbs[read + half * TLB.entries].readTag = TLBEntry.never
+      pointee.tlbs[write + half * TLB.entries].writeTag = TLBEntry.never
     }
   }
 

@@ -92,9 +92,8 @@ extension UnsafeMutablePointer<CPU> {
   /// Sixteen bytes from memory, of any alignment.
   @inline(__always) func load128(_ address: UInt64) throws(Stop) -> XMM {
     let entry = tlbEntry(address)
-    if entry.pointee.readTag == (address &+ 15) & ~0xFFF,
-      let host = UnsafeRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
-    {
+    if entry.pointee.readTag == (address &+ 15) & ~0xFFF {
+      let host = entry.host(address)
       return XMM(
         low: host.loadUnaligned(as: UInt64.self), high: host.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
     }
@@ -104,10 +103,9 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Sixteen bytes to memory, of any alignment: both halves or none.
   @inline(__always) func store128(_ address: UInt64, _ value: XMM) throws(Stop) {
-    let entry = tlbEntry(address)
-    if entry.pointee.writeTag == (address &+ 15) & ~0xFFF,
-      let host = UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
-    {
+    let entry = tlbWriteEntry(address)
+    if entry.pointee.writeTag == (address &+ 15) & ~0xFFF {
+      let host = entry.host(address)
       host.storeBytes(of: value.low, as: UInt64.self)
       host.storeBytes(of: value.high, toByteOffset: 8, as: UInt64.self)
       return

@@ -171,7 +171,7 @@ extension UnsafeMutablePointer<CPU> {
     return entry.host(address)
   }
   private func writable(_ address: UInt64) throws(Stop) -> UnsafeMutableRawPointer? {
-    let entry = tlbEntry(address)
+    let entry = tlbWriteEntry(address)
     if entry.pointee.writeTag != address & ~0xFFF {
       guard hasMemory(address) else { return nil }
       try slowProbeWrite(address, 1)
