@@ -49,8 +49,8 @@ extension PC {
     index == MSR.apicBase || index == MSR.tscDeadline || index >= MSR.x2apicFirst && index <= MSR.x2apicLast
   }
 
-  /// RDMSR and WRMSR: the local APIC's by name, the processor's own back to the engine, any other
-  /// does not exist.
+  /// RDMSR and WRMSR: the local APIC's by name. Any other exits only when the engine does not have it,
+  /// and then it does not exist, or because every MSR was told to exit, and then the engine goes on.
   func msr(_ index: UInt32, write: Bool, value: UInt64, on vcpu: any VCPU) -> VMEntry.Action {
     let fault = VMEntry.Action.fault(Exception.gp.rawValue, errorCode: 0)
     if Self.isAPIC(msr: index) {
@@ -60,15 +60,8 @@ extension PC {
       let width = index == MSR.apicBase ? UInt64(vcpu.cpuid(leaf: 0x8000_0008, subleaf: 0).eax & 0xFF) : 0
       return local.writeMSR(index, value, tscOffset: offset, physicalBits: width) ? .complete(0) : fault
     }
-    return Self.processorMSRs.contains(index) ? .emulate : fault
+    return vcpu.controls.instructions.contains(.allMSRs) ? .emulate : fault
   }
-
-  /// What the engine keeps itself; it exits for these only when told to exit for every MSR.
-  private static let processorMSRs: Set<UInt32> = [
-    MSR.tsc, MSR.tscAdjust, MSR.featureControl, MSR.biosSignature, MSR.mtrrCap, MSR.sysenterCS, MSR.sysenterESP,
-    MSR.sysenterEIP, MSR.miscEnable, MSR.debugControl, MSR.pat, MSR.efer, MSR.star, MSR.lstar, MSR.cstar, MSR.sfmask,
-    MSR.fsBase, MSR.gsBase, MSR.kernelGSBase, MSR.tscAux,
-  ]
 
   /// MOV to and from CR8 is the local APIC's task priority (SDM 3A 11.8.6). The engine also keeps the
   /// value, so writes go on to it.

@@ -52,7 +52,27 @@ enum Rules {
   static func changedSince286(_ vector: Vector, mnemonic: String) -> String? {
     let (code, at) = opcode(vector)
     if vector.bytes.count - 1 > 10 { return "the 286 refuses instructions over 10 bytes" }
+    if vector.bytes.prefix(at).contains(0xF0) && !lockable(vector, at) {
+      return "since the 386, LOCK before what cannot be locked raises #UD"
+    }
     if code == 0x0F, at + 1 < vector.bytes.count { return "0F encodings grew" }
     return nil
+  }
+
+  /// Instructions that read, change and write memory in one go (SDM 2A LOCK).
+  private static func lockable(_ vector: Vector, _ at: Int) -> Bool {
+    let code = vector.bytes[at]
+    guard at + 1 < vector.bytes.count else { return false }
+    let modRM = vector.bytes[at + 1]
+    if modRM >= 0xC0 { return false }
+    let digit = modRM >> 3 & 7
+    switch code {
+    case 0x00...0x37 where code & 7 <= 1: return true
+    case 0x80...0x83: return digit != 7
+    case 0x86, 0x87: return true
+    case 0xF6, 0xF7: return digit == 2 || digit == 3
+    case 0xFE, 0xFF: return digit <= 1
+    default: return false
+    }
   }
 }

@@ -11,22 +11,27 @@ enum OracleComparison {
     func check(_ name: String, _ a: UInt64, _ b: UInt64) {
       if a != b { lines.append("\(name): \(hex(a)), interpreter \(hex(b))") }
     }
-    check("vector", UInt64(native.vector), UInt64(ours.vector))
-    check("rip", native.rip, ours.rip)
-    // The host's kernel hides from user space whether a page of its own is present.
-    if native.vector == Exception.pf.rawValue {
-      let mask: UInt32 = native.cr2 >> 63 != 0 ? ~1 : ~0
-      check("error code", UInt64(native.error & mask), UInt64(ours.error & mask))
-      check("cr2", native.cr2, ours.cr2)
+    let whole = native.vector == Exception.bp.rawValue && !c.branches
+    if !isOpen(c, native, ours) {
+      check("vector", UInt64(native.vector), UInt64(ours.vector))
+      // The host's kernel hides from user space whether a page of its own is present.
+      if native.vector == Exception.pf.rawValue {
+        let mask: UInt32 = native.cr2 >> 63 != 0 ? ~1 : ~0
+        check("error code", UInt64(native.error & mask), UInt64(ours.error & mask))
+        check("cr2", native.cr2, ours.cr2)
+      }
     }
-    let flags = (RFLAGS.arithmetic | RFLAGS.df) & ~c.undefinedFlags
+    check("rip", native.rip, ours.rip)
+    let flags = (RFLAGS.arithmetic | RFLAGS.df) & ~(whole ? c.undefinedFlags : c.everUndefinedFlags)
     check("rflags", native.rflags & flags, ours.rflags & flags)
     withUnsafeBytes(of: native.gpr) { a in
       withUnsafeBytes(of: ours.gpr) { b in
         for i in 0..<16 {
+          // Returning to a 16-bit stack segment leaves junk in the upper half of RSP.
+          let mask: UInt64 = i == 4 && c.initial.mode == CORACLE_LDT16.rawValue ? 0xFFFF_FFFF : .max
           check(
-            GPR(rawValue: UInt8(i))?.name ?? "", a.load(fromByteOffset: i * 8, as: UInt64.self),
-            b.load(fromByteOffset: i * 8, as: UInt64.self))
+            GPR(rawValue: UInt8(i))?.name ?? "", a.load(fromByteOffset: i * 8, as: UInt64.self) & mask,
+            b.load(fromByteOffset: i * 8, as: UInt64.self) & mask)
         }
       }
     }
@@ -41,8 +46,17 @@ enum OracleComparison {
     }
     check("mxcsr", UInt64(native.mxcsr & 0xFFFF), UInt64(ours.mxcsr))
     compareX87(c, native, ours, &lines)
-    compareData(nativeData, ourData, &lines)
+    // PUSHA and ENTER may have pushed a part before they fault.
+    if whole || !c.contains("pusha", "enter") { compareData(nativeData, ourData, &lines) }
     return lines
+  }
+
+  /// Both faulted, and the manual does not say which of two faults comes first: the two operands of CMPS,
+  /// and alignment against the segment's limit for 16-byte operands.
+  private static func isOpen(_ c: OracleCase, _ native: coracle_case, _ ours: coracle_case) -> Bool {
+    let faults: Set<UInt8> = [12, 13, 14]
+    guard faults.contains(native.vector), faults.contains(ours.vector), native.rip == ours.rip else { return false }
+    return c.contains("cmps", "xmm") && !(native.vector == 14 && ours.vector == 14 && !c.contains("cmps"))
   }
 
   private static func compareX87(
@@ -52,7 +66,7 @@ enum OracleComparison {
       if a != b { lines.append("\(name): \(hex(a)), interpreter \(hex(b))") }
     }
     check("x87 control", UInt64(native.control), UInt64(ours.control))
-    let status = ~c.undefinedStatus
+    let status = ~(native.vector == 3 && !c.branches ? c.undefinedStatus : c.everUndefinedStatus)
     check("x87 status", UInt64(native.status & status), UInt64(ours.status & status))
     check("x87 tags", UInt64(native.tags), UInt64(ours.tags))
     withUnsafeBytes(of: native) { a in
@@ -105,5 +119,12 @@ enum OracleComparison {
     text += "\n  ended by vector \(native.vector)\n"
     for line in lines.prefix(12) { text += "  processor's \(line)\n" }
     return text
+  }
+}
+
+extension OracleCase {
+  /// An instruction or operand of the sequence has one of these in its text.
+  func contains(_ parts: String...) -> Bool {
+    disassembly.contains { line in parts.contains { line.contains($0) } }
   }
 }

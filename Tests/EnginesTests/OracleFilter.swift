@@ -7,7 +7,7 @@ enum OracleFilter {
       ZYDIS_ISA_SET_I86, ZYDIS_ISA_SET_I186, ZYDIS_ISA_SET_I386, ZYDIS_ISA_SET_I486, ZYDIS_ISA_SET_I486REAL,
       ZYDIS_ISA_SET_PENTIUMREAL, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_CMOV, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_X87,
       ZYDIS_ISA_SET_LAHF, ZYDIS_ISA_SET_LONGMODE, ZYDIS_ISA_SET_CMPXCHG16B, ZYDIS_ISA_SET_FAT_NOP,
-      ZYDIS_ISA_SET_PREFETCH_NOP, ZYDIS_ISA_SET_SSE, ZYDIS_ISA_SET_SSE2, ZYDIS_ISA_SET_SSE2MMX,
+      ZYDIS_ISA_SET_SSE, ZYDIS_ISA_SET_SSE2, ZYDIS_ISA_SET_SSE2MMX,
       ZYDIS_ISA_SET_SSEMXCSR, ZYDIS_ISA_SET_SSE_PREFETCH, ZYDIS_ISA_SET_PENTIUMMMX, ZYDIS_ISA_SET_CLFSH,
     ].map { $0.rawValue })
 
@@ -34,12 +34,17 @@ enum OracleFilter {
       return false
     }
     if instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR { return false }
+    // Near branches with 16-bit operands in 64-bit mode: one maker's processors cut RIP, the other's do not.
+    let narrow = instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE != 0
+    if mode == 0 && narrow && instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE { return false }
     if instruction.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED != 0 { return false }
     for operand in operands {
       if operand.type == ZYDIS_OPERAND_TYPE_REGISTER, operand.visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN {
         let writes = operand.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
         switch ZydisRegisterGetClass(operand.reg.value) {
         case ZYDIS_REGCLASS_SEGMENT where writes: return false
+        // With wider operands the manual leaves open what lies above the selector.
+        case ZYDIS_REGCLASS_SEGMENT where instruction.mnemonic == ZYDIS_MNEMONIC_PUSH: return false
         case ZYDIS_REGCLASS_CONTROL, ZYDIS_REGCLASS_DEBUG, ZYDIS_REGCLASS_TEST: return false
         default: break
         }
@@ -49,6 +54,10 @@ enum OracleFilter {
         if operand.mem.segment == ZYDIS_REGISTER_FS || operand.mem.segment == ZYDIS_REGISTER_GS { return false }
       }
     }
+    // LOOPcc heeds REP prefixes on some processors; they are reserved there.
+    let isLoop = instruction.mnemonic == ZYDIS_MNEMONIC_LOOPE || instruction.mnemonic == ZYDIS_MNEMONIC_LOOPNE
+    let isPrefixed = instruction.raw.prefixes.0.value | 1 == 0xF3 || instruction.raw.prefixes.1.value | 1 == 0xF3
+    if isLoop && isPrefixed { return false }
     return !leavesResultUndefined(instruction, operands)
   }
 

@@ -8,9 +8,14 @@ struct OracleCase {
   var data: [UInt64] = []
   /// Arithmetic flags the last instruction to touch them leaves undefined.
   var undefinedFlags: UInt64 = 0
+  /// Flags any instruction leaves undefined: what counts if the sequence ends early.
+  var everUndefinedFlags: UInt64 = 0
+  var everUndefinedStatus: UInt16 = 0
   /// C0..C3 of the x87 status word left undefined, at their places.
   var undefinedStatus: UInt16 = 0
   var disassembly: [String] = []
+  /// A branch may leave out instructions.
+  var branches = false
 }
 
 /// Draws instruction sequences and states for the oracle.
@@ -143,6 +148,7 @@ struct OracleGenerator {
     guard noteFlags(instruction) else { return nil }
     steer(instruction, operands, &result, at: offset)
     if instruction.attributes & ZYDIS_ATTRIB_IS_RELATIVE != 0, instruction.raw.imm.0.is_relative != 0 {
+      draft.branches = true
       result.branch = (Int(instruction.raw.imm.0.offset), Int(instruction.raw.imm.0.size) / 8)
     }
     draft.disassembly.append(text(result.bytes, at: offset))
@@ -177,6 +183,7 @@ struct OracleGenerator {
       // A shift or REP by a count of zero writes nothing: what was undefined stays so.
       if !OracleFilter.mayLeaveFlags(instruction.mnemonic) { draft.undefinedFlags &= ~written }
       draft.undefinedFlags |= UInt64(flags.undefined) & 0x8D5
+      draft.everUndefinedFlags |= draft.undefinedFlags
     }
     // PUSHF and LAHF hand on every flag.
     if draft.undefinedFlags != 0 && OracleFilter.readsAllFlags(instruction.mnemonic) { return false }
@@ -184,6 +191,7 @@ struct OracleGenerator {
       let undefined = OracleFilter.statusBits(flags.undefined)
       let written = OracleFilter.statusBits(flags.modified | flags.set_0 | flags.set_1)
       draft.undefinedStatus = draft.undefinedStatus & ~written | undefined
+      draft.everUndefinedStatus |= undefined
     }
     if draft.undefinedStatus != 0 && instruction.mnemonic == ZYDIS_MNEMONIC_FNSTSW { return false }
     return true

@@ -64,6 +64,12 @@ struct OracleCampaign {
       return
     }
     let (ours, ourData) = machine.run(c)
+    // MASKMOVx may fault for bytes its mask leaves out.
+    let isMasked = c.contains("maskmov") && (native.vector != 3 || ours.vector != 3)
+    if ours.vector == 255 || isMasked {
+      discarded += 1
+      return
+    }
     compared += 1
     if native.vector != 3 { faults += 1 }
     let lines = OracleComparison.differences(

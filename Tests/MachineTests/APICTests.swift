@@ -249,7 +249,8 @@ struct LocalAPICTests {
     #expect(second.gpr(.rbx) == 0x0103_0800)
     #expect(second.gpr(.rcx) == 1 << 21 | 1 << 24)
     #expect(second.gpr(.rdx) == 0x1780_FBFF)
-    for (subleaf, expected) in [(0, [0, 1, 0x100, 1]), (1, [2, 3, 0x201, 1]), (2, [0, 0, 2, 1])] as [(UInt32, [UInt64])] {
+    let leaves: [(UInt32, [UInt64])] = [(0, [0, 1, 0x100, 1]), (1, [2, 3, 0x201, 1]), (2, [0, 0, 2, 1])]
+    for (subleaf, expected) in leaves {
       _ = bench.pc.handle(second.exit(.cpuid, .cpuid(leaf: 0x0B, subleaf: subleaf)), on: second)
       #expect([GPR.rax, .rbx, .rcx, .rdx].map(second.gpr) == expected)
     }

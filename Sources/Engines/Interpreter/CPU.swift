@@ -178,7 +178,8 @@ extension UnsafeMutablePointer<CPU> {
   /// Writes a register of 8, 16 or 64 bits; 32-bit writes clear the upper half.
   @inline(__always) func set<T: FixedWidthInteger>(_ offset: UInt8, _ value: T) {
     if T.bitWidth == 32 {
-      file.storeBytes(of: UInt64(truncatingIfNeeded: value), toByteOffset: Int(offset), as: UInt64.self)
+      let cut = UInt32(truncatingIfNeeded: value)
+      file.storeBytes(of: UInt64(cut), toByteOffset: Int(offset), as: UInt64.self)
     } else {
       file.storeBytes(of: value, toByteOffset: Int(offset), as: T.self)
     }

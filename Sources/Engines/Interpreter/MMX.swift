@@ -1,8 +1,8 @@
 import CHost
 import X86
 
-// MMX registers are the significands of the physical x87 registers. Every MMX instruction but EMMS leaves
-// TOP 0 and all tags valid; a write sets the register's sign and exponent to all ones (SDM 3A 12.2).
+// MMX registers are the significands of the physical x87 registers. Every MMX instruction leaves TOP 0 and
+// all tags valid (EMMS: empty); a write sets the register's sign and exponent to all ones (SDM 3A 12.2).
 extension UnsafeMutablePointer<CPU> {
   /// #UD, #NM and a pending x87 exception before MMX instructions (SDM 3A table 23-1).
   func requireMMX() throws(Stop) {
@@ -37,6 +37,7 @@ extension UnsafeMutablePointer<CPU> {
     var value: UInt64 = 0
     switch op {
     case .emms:
+      pointee.fpuTop = 0
       pointee.fpuTag = 0xFFFF
       return
     case .mmxMove: value = self[mm: src]
@@ -63,6 +64,8 @@ extension UnsafeMutablePointer<CPU> {
       var b = try source(o)
       var control = hostControl
       chost_sse_to_mmx(detail.stub, &value, &b, &control)
+      // MMX state is entered even if #XM follows.
+      enterMMX()
       try settle(control & MXCSR.flags)
     default: return try mmxOutward(o, op)
     }
@@ -95,11 +98,12 @@ extension UnsafeMutablePointer<CPU> {
       var b = try mmxSource(o)
       var control = hostControl
       chost_sse_from_mmx(detail.stub, &a, &b, &control)
+      // From memory no MMX register is involved, and MMX state is not entered. SDM 2A says so of CVTPI2PD;
+      // processors do the same for CVTPI2PS.
+      if o.pointee.flags & MicroOp.hasMemory == 0 { enterMMX() }
       try settle(control & MXCSR.flags)
       self[xmm: dst] = a
-      // CVTPI2PD from memory does not enter MMX state (SDM 2A).
-      let isDouble = detail.stub >> 8 == 1
-      if isDouble && o.pointee.flags & MicroOp.hasMemory != 0 { return }
+      return
     default: preconditionFailure("an MMX micro-op without a body")
     }
     enterMMX()

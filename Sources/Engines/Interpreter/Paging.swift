@@ -79,6 +79,15 @@ extension UnsafeMutablePointer<CPU> {
     return address > 0xFFFF_FFFF ? sum : sum & pointee.addressMask
   }
 
+  /// An operand that wraps round the end of the address space is beyond the limit of a flat 4 GiB segment,
+  /// where nobody checked limits (SDM 3A 5.3).
+  private func forbidWrap(_ address: UInt64, _ privilege: Privilege) throws(Stop) {
+    guard address >> 12 == 0xF_FFFF, privilege != .implicit, context.flatData, !isLong64 else { return }
+    let stop = raise(.gp, 0)
+    pointee.fault.nonCanonical = true
+    throw stop
+  }
+
   func readLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) -> UInt64 {
     let access = Access(privilege: privilege)
     let first = 4096 - Int(address & 0xFFF)
@@ -87,6 +96,7 @@ extension UnsafeMutablePointer<CPU> {
       try noteAccess(address, size, write: false)
       return try readPhysical(gpa, size, linear: address)
     }
+    try forbidWrap(address, privilege)
     let second = next(address, first)
     let lowGPA = try translate(address, access)
     let highGPA = try translate(second, access)
@@ -106,6 +116,7 @@ extension UnsafeMutablePointer<CPU> {
       try writePhysical(gpa, size, value, linear: address)
       return
     }
+    try forbidWrap(address, privilege)
     let second = next(address, first)
     let lowGPA = try translate(address, access)
     let highGPA = try translate(second, access)
@@ -128,6 +139,7 @@ extension UnsafeMutablePointer<CPU> {
     let first = min(4096 - Int(address & 0xFFF), size)
     let lowGPA = try translate(address, access)
     if size > first {
+      try forbidWrap(address, privilege)
       let highGPA = try translate(next(address, first), access)
       try beforeWrite(highGPA, size - first)
     }

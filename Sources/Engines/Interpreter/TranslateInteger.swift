@@ -39,7 +39,8 @@ extension Translator {
       return emitPlain(.nop)
     default: break
     }
-    if let operation = StringOp(mnemonic) { return string(operation) }
+    // MOVSD and CMPSD are also the names of SSE2 instructions.
+    if let operation = StringOp(mnemonic), instruction.meta.isa_set != ZYDIS_ISA_SET_SSE2 { return string(operation) }
     if let operation = Self.rare[mnemonic.rawValue] { return rare(operation) }
     return false
   }
@@ -171,7 +172,8 @@ extension Translator {
     let to = sizeLog2(0)
     let signed = instruction.mnemonic != ZYDIS_MNEMONIC_MOVZX
     if to == 1 || from == to {
-      if from == to { return binary(.mov8rr) }
+      // MOVSXD of 16 bits moves a word, whatever the decoder says of its source.
+      if from == to || instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD { return binary(.mov8rr) }
       return rareReading(signed ? .movsx16 : .movzx16)
     }
     let table: [Op] =
@@ -568,6 +570,7 @@ extension Translator {
       op.flags |= UInt8(truncatingIfNeeded: (Int(instruction.address_width) / 8).trailingZeroBitCount) << 6
       finish(op)
     case .enter:
+      op.base = UInt8(Slot.rsp * 8)
       op.imm = Int64(operands[0].imm.value.u & 0xFFFF)
       op.disp = Int64(operands[1].imm.value.u & 0xFF)
       emit(op)
@@ -633,26 +636,22 @@ extension Translator {
     return true
   }
 
-  /// Like `address`, with the value in `Slot.temporary` added to the offset.
+  /// Like `address`, with the value in `Slot.temporary` added to the offset: it takes the index's place,
+  /// after the index itself was added to it.
   private mutating func addressWithTemporary(
     _ operand: ZydisDecodedOperand, _ op: inout MicroOp, size: Int, write: Bool
   ) {
-    var lea = MicroOp(.integer)
-    lea.aux = IntegerOp.addOffset.rawValue
     let m = operand.mem
-    lea.base = Self.slotOffset(m.base == ZYDIS_REGISTER_RIP ? ZYDIS_REGISTER_NONE : m.base)
-    if m.index != ZYDIS_REGISTER_NONE, m.index != ZYDIS_REGISTER_AL { lea.index = Self.slotOffset(m.index) }
-    lea.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
-    lea.disp = m.disp.has_displacement != 0 ? m.disp.value : 0
-    if m.base == ZYDIS_REGISTER_RIP { lea.disp = Int64(bitPattern: nextRIP &+ UInt64(bitPattern: lea.disp)) }
-    emit(lea)
-    var flat = operand
-    flat.mem.base = ZYDIS_REGISTER_NONE
-    flat.mem.index = ZYDIS_REGISTER_NONE
-    flat.mem.disp.has_displacement = 0
-    temporaryBase = true
-    address(flat, &op, size: size, write: write)
-    temporaryBase = false
+    if m.index != ZYDIS_REGISTER_NONE, m.index != ZYDIS_REGISTER_AL {
+      var add = MicroOp(.integer)
+      add.aux = IntegerOp.addOffset.rawValue
+      add.index = Self.slotOffset(m.index)
+      add.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
+      emit(add)
+    }
+    temporaryIndex = true
+    address(operand, &op, size: size, write: write)
+    temporaryIndex = false
   }
 
   private mutating func string(_ operation: StringOp) -> Bool {

@@ -16,8 +16,8 @@ struct Translator {
   var ordinal: UInt16 = 0
   /// Where a direct transfer at the end of the block goes.
   var takenRIP: UInt64 = 0
-  /// `address` starts from `Slot.temporary` instead of a base register.
-  var temporaryBase = false
+  /// `address` takes `Slot.temporary` for its index.
+  var temporaryIndex = false
   /// Set by `finish`: the block ends with this instruction.
   var ended = false
 
@@ -75,9 +75,9 @@ struct Translator {
     let narrow = Int(instruction.address_width) < context.codeBits
     let plain = !narrow && (context.isLong64 || (context.flatData && (segment == 0 || segment == 2 || segment == 3)))
     var target = op
-    target.base = temporaryBase ? UInt8(Slot.temporary * 8) : Self.slotOffset(base)
-    target.index = Self.slotOffset(m.index)
-    target.scale = m.scale > 1 ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
+    target.base = Self.slotOffset(base)
+    target.index = temporaryIndex ? UInt8(Slot.temporary * 8) : Self.slotOffset(m.index)
+    target.scale = m.scale > 1 && !temporaryIndex ? UInt8(truncatingIfNeeded: m.scale.trailingZeroBitCount) : 0
     target.disp = disp
     if plain {
       if override64 && context.isLong64 {

@@ -279,15 +279,13 @@ extension UnsafeMutablePointer<CPU> {
   private func hostStore(_ o: MicroOpPointer) throws(Stop) {
     let detail = X87Detail(o.pointee.imm)
     let at = address(o)
+    let upper = (at &+ 8) & pointee.addressMask
+    try probeWrite(at, min(detail.bytes, 8))
+    if detail.bytes == 10 { try probeWrite(upper, 2) }
     var image = X87Image(repeating: 0)
     let (low, high, stores) = runStore(detail, &image, background: 0x55)
     if stores {
-      let upper = (at &+ 8) & pointee.addressMask
-      try probeWrite(at, min(detail.bytes, 8))
-      if detail.bytes == 10 {
-        try probeWrite(upper, 2)
-        try store(upper, high)
-      }
+      if detail.bytes == 10 { try store(upper, high) }
       switch detail.bytes {
       case 2: try store(at, UInt16(truncatingIfNeeded: low))
       case 4: try store(at, UInt32(truncatingIfNeeded: low))
