@@ -129,6 +129,13 @@ package final class Session: @unchecked Sendable {
     return core.perform(line)
   }
 
+  /// One instruction, without the words `perform("step")` puts to it. Only for a session that was not started.
+  @discardableResult
+  package func step() -> StopReason {
+    core.step()
+    return core.stop
+  }
+
   /// Where the session stands now, with all it knows. Only for a session that was not started.
   package func currentSnapshot() -> SessionSnapshot { core.snapshot() }
 

@@ -34,6 +34,17 @@ extension SessionCore {
 
   /// Lets the guest run until `plan` is fulfilled or something stops it; the answer says where and why.
   func go(_ plan: StepPlan?) -> CommandResult {
+    runAndSettle(plan)
+    return answerToStop()
+  }
+
+  /// One instruction without an answer.
+  func step() {
+    guard phase == .created || phase == .paused else { return }
+    runAndSettle(StepPlan(.instructions))
+  }
+
+  private func runAndSettle(_ plan: StepPlan?) {
     phase = .running
     control.plan = plan
     if isServing {
@@ -46,7 +57,6 @@ extension SessionCore {
     control.onIdle = nil
     control.plan = nil
     settle(reason)
-    return answerToStop()
   }
 
   /// A breakpoint whose action goes on. With a step under way every breakpoint ends it.

@@ -153,10 +153,11 @@ struct ArgumentScanner {
     do {
       // A quoted text after the expression (`do "..."`) is no part of it.
       let text = rest.prefix { $0 != "\"" }
-      let (expression, length) = try Expression.leading(String(text), scope: scope)
+      let length = try Expression.leading(String(text), scope: scope).length
+      let taken = rest.prefix(length).reversed().drop { $0 == " " || $0 == "\t" }.reversed()
       rest = rest.dropFirst(length)
       skipSpace()
-      return expression
+      return try Expression(String(taken), scope: scope)
     } catch {
       throw CommandError(
         typed: String(rest), expected: "\(what) expected: \(ExpressionError(column: error.column, message: error.message))",

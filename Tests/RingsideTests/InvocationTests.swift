@@ -1,8 +1,8 @@
 import Glibc
 import Testing
 
-/// Runs the built program as a person would.
-enum Program {
+/// Runs the built program from shell text, as a person types it, with pipes and all.
+enum Shell {
   struct Result {
     var status: Int32
     var output: String
@@ -49,7 +49,7 @@ enum Program {
 }
 
 @Suite("The command line")
-struct CommandLineTests {
+struct InvocationTests {
   static let mistakes: [(String, String)] = [
     ("--bogus", "Unknown option"), ("--headless hello-reel", "did you mean hello-real?"),
     ("--headless /nonexistent/kernel", "no such file"), ("--headless --engine kvm hello-real", "not there yet"),
@@ -64,54 +64,54 @@ struct CommandLineTests {
 
   @Test(arguments: mistakes)
   func `tells what was typed wrong in a line, with status 2`(arguments: String, expected: String) {
-    let result = Program.run(arguments)
+    let result = Shell.run(arguments)
     #expect(result.status == 2)
     #expect(result.errors.contains(expected), "\(result.errors)")
     #expect(result.output.isEmpty)
   }
 
   @Test func `version and help go to standard output`() {
-    #expect(Program.run("--version").output.hasPrefix("ringside 0.1"))
-    let help = Program.run("--help")
+    #expect(Shell.run("--version").output.hasPrefix("ringside 0.1"))
+    let help = Shell.run("--help")
     #expect(help.status == 0 && help.output.contains("USAGE"))
   }
 
   @Test func `the limit is exact and ends with 124`() {
     for limit in [1, 2, 1000, 12_345] {
-      let result = Program.run("--headless --limit \(limit) long-kernel -c c -c 'info stats' --json")
+      let result = Shell.run("--headless --limit \(limit) long-kernel -c c -c 'info stats' --json")
       #expect(result.status == 124)
       #expect(result.output.contains("\"instructions\":\(limit),"), "\(limit)")
     }
   }
 
   @Test func `commands answer on standard output, as JSON line by line`() {
-    let text = Program.run("hello-real -c step -c 'print 6*7'")
+    let text = Shell.run("hello-real -c step -c 'print 6*7'")
     #expect(text.output.contains("42 = 0x2a"))
-    let json = Program.run("hello-real --json -c step -c 'print 6*7'")
+    let json = Shell.run("hello-real --json -c step -c 'print 6*7'")
     let lines = json.output.split(separator: "\n")
     #expect(lines.count == 2)
     #expect(lines.last == #"{"command":"print 6*7","answer":{"value":"0x2a","decimal":42,"text":"6*7"}}"#)
   }
 
   @Test func `a run has the same digest paused or not`() {
-    let whole = Program.run("hello-real --json --digest -c c").output.split(separator: "\n").last
-    let stopped = Program.run(
+    let whole = Shell.run("hello-real --json --digest -c c").output.split(separator: "\n").last
+    let stopped = Shell.run(
       "hello-real --json --digest -c 'step 20' -c e -c e -c n -c 'break 7c20 if 0' -c c"
     ).output.split(separator: "\n").last
     #expect(whole != nil && whole == stopped)
   }
 
   @Test func `a triple fault ends with 70`() {
-    let result = Program.run("--headless triple-fault")
+    let result = Shell.run("--headless triple-fault")
     #expect(result.status == 70)
     #expect(result.errors.contains("Triple fault at"))
   }
 
   @Test func `doctor, engines, samples and themes list what is there`() {
-    #expect(Program.run("doctor").output.contains("samples"))
-    #expect(Program.run("engines").output.contains("million instructions a second"))
-    #expect(Program.run("samples").output.contains("hello-real"))
-    #expect(Program.run("themes").output.contains("dark"))
+    #expect(Shell.run("doctor").output.contains("samples"))
+    #expect(Shell.run("engines").output.contains("million instructions a second"))
+    #expect(Shell.run("samples").output.contains("hello-real"))
+    #expect(Shell.run("themes").output.contains("dark"))
   }
 }
 
@@ -123,8 +123,8 @@ struct SampleTests {
   ])
   func `print what they promise and end with their status`(name: String, status: Int32) {
     let folder = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-    let result = Program.run("--headless \(name) | cmp - /\(folder)/Samples/\(name)/expected.txt", input: "</dev/null")
+    let result = Shell.run("--headless \(name) | cmp - /\(folder)/Samples/\(name)/expected.txt", input: "</dev/null")
     #expect(result.status == 0, "\(result.output)")
-    #expect(Program.run("--headless \(name)").status == status)
+    #expect(Shell.run("--headless \(name)").status == status)
   }
 }
