@@ -35,7 +35,8 @@ struct Bench {
     let parts: [(String, () throws(VMError) -> [Finding])] = [
       ("start", { () throws(VMError) in [try StartBench().finding()] }),
       ("steps and events", { () throws(VMError) in try StepBench(guest: guest).findings() }),
-      ("pause and attached console", { () throws(VMError) in try ThreadBench(guest: guest).findings() }),
+      ("attached console", { () throws(VMError) in try ThreadBench(guest: guest).attached() }),
+      ("pause", { () throws(VMError) in try ThreadBench(guest: guest).pauses() }),
     ]
     for (name, measure) in parts {
       say("session: \(name)")
