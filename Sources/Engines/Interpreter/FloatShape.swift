@@ -81,7 +81,7 @@ struct FloatShape {
   /// control rounds to the same bits, and its exponents go far beyond. Narrowing needs only a look.
   private func isRounded(_ a: UInt64, _ b: UInt64, rounding: UInt32) -> Bool {
     if operation == .narrow {
-      let value = Double(bitPattern: a)
+      let value = Double(bitPattern: b)
       return value.significandWidth > Float.significandBitCount
     }
     var image = InlineArray<16, UInt64>(repeating: 0)
