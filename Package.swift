@@ -4,11 +4,14 @@ import PackageDescription
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 
 /// A target and the test target that goes with it.
-func room(_ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = []) -> [Target] {
+func room(
+  _ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [], testData: [String] = []
+) -> [Target] {
   [
     .target(name: name, dependencies: dependencies, swiftSettings: strict),
     .testTarget(
-      name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies + tests, swiftSettings: strict),
+      name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies + tests, exclude: testData,
+      swiftSettings: strict),
   ]
 }
 
@@ -40,7 +43,7 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ])
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
-    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"])
+    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"], testData: ["Goldens"])
     + [
       .executableTarget(
         name: "ringside",

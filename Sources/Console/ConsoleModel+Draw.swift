@@ -145,7 +145,10 @@ extension ConsoleModel {
 
   /// The first line of the newest answer, where no line is being typed.
   private func drawAnswer(_ canvas: Canvas) {
-    guard let message = snapshot.messages.last(where: { $0.kind != .command }) else {
+    // Of a refusal the fault is shown, not the usage line after it.
+    let answers = snapshot.messages.split { $0.kind == .command }.last ?? []
+    let newest = answers.first { $0.kind == .error } ?? answers.last
+    guard let message = newest else {
       canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim)
       return
     }

@@ -49,7 +49,7 @@ package enum StatusLine {
       Part(text: "\(state.mode.name) CPL\(state.cpl)", importance: 90),
       Part(text: phaseText(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, importance: 100),
     ]
-    if let count { parts.append(Part(text: "count \(count)", role: .helpKey, importance: 95)) }
+    if let count, count > 9 { parts.append(Part(text: "count \(count)", role: .helpKey, importance: 95)) }
     if running {
       parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
       parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 64))

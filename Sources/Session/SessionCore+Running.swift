@@ -49,17 +49,11 @@ extension SessionCore {
     return answerToStop()
   }
 
-  /// A stop the person did not ask to see: `sx ... log`, or a breakpoint whose action goes on.
+  /// A breakpoint whose action goes on. With a step under way every breakpoint ends it.
   private func continuesByItself(_ reason: StopReason) -> Bool {
-    switch reason {
-    case .exit(let exit):
-      guard exitActions[exit] == .log, control.plan == nil else { return false }
-      stream.drain()
-      if let last = stream.exits.newest(1).first { say(.notice, "exit \(last.ordinal): \(describe.detail(of: last))") }
-      return true
-    case .breakpoint(let number): return carryOutAction(number)
-    default: return false
-    }
+    guard case .breakpoint(let number) = reason else { return false }
+    let goesOn = carryOutAction(number)
+    return goesOn && control.plan == nil
   }
 
   /// Carries out a breakpoint's action; true if it goes on.

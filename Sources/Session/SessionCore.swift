@@ -67,6 +67,11 @@ final class SessionCore {
       onSlackInput()
     }
     control.holds = { [unowned self] expression, exit, vcpu in holds(expression, exit, vcpu) }
+    control.onLog = { [unowned self] exit in
+      let text = "exit #\(control.costs.exitCount - 1): \(describe.detail(of: exit)), rip \(String(exit.rip, radix: 16))"
+      say(.notice, text)
+      actionOutput.append(text)
+    }
     control.onRequest = { [unowned self] request in
       switch request {
       case .shutdown: .shutdown
@@ -144,13 +149,16 @@ final class SessionCore {
     exitActions[reason] = action == .ignore ? nil : action
     var controls = ExitControls.standard
     var stops = ReasonSet()
+    var logged = ReasonSet()
     for reason in ExitReason.allCases {
       guard let action = exitActions[reason] else { continue }
       controls.require(reason)
-      if action == .stop || action == .log { stops.insert(reason) }
+      if action == .stop { stops.insert(reason) }
+      if action == .log { logged.insert(reason) }
     }
     control.baseControls = controls
     control.stopReasons = stops
+    control.loggedReasons = logged
   }
 
   func listExitActions() -> CommandResult {

@@ -13,10 +13,20 @@ package final class EventSink: @unchecked Sendable {
   @usableFromInline let head = Atomic<UInt64>(0)
   /// First sequence number not yet consumed.
   @usableFromInline let tail = Atomic<UInt64>(0)
-  @usableFromInline var nextSequence: UInt64 = 0
-  @usableFromInline var knownTail: UInt64 = 0
+  /// What the producer alone touches, behind a pointer: a class's own fields would cost a run-time check of
+  /// exclusive access each.
+  @usableFromInline
+  struct Producer {
+    @usableFromInline var nextSequence: UInt64 = 0
+    @usableFromInline var knownTail: UInt64 = 0
+    @usableFromInline var time: UInt64 = 0
+  }
+  @usableFromInline let producer: UnsafeMutablePointer<Producer>
   /// Virtual time stamped on what is emitted; set by run control.
-  package var time: UInt64 = 0
+  @inlinable package var time: UInt64 {
+    get { producer.pointee.time }
+    set { producer.pointee.time = newValue }
+  }
   /// Called on the producer's thread when the ring is full: consumes to make room (so nothing is
   /// lost), or does nothing (and the new event is dropped and counted).
   package var onFull: ((EventSink) -> Void)?
@@ -31,34 +41,41 @@ package final class EventSink: @unchecked Sendable {
     mask = UInt64(size - 1)
     slots = .allocate(capacity: size)
     slots.initialize(repeating: Event(.exit), count: size)
+    producer = .allocate(capacity: 1)
+    producer.initialize(to: Producer())
   }
 
   deinit {
     slots.deinitialize(count: capacity)
     slots.deallocate()
+    producer.deallocate()
   }
 
   /// Stamps sequence and time and puts the event into the ring. About a nanosecond.
   @inlinable
   package func emit(_ event: Event) {
-    if nextSequence &- knownTail == UInt64(capacity), !makeRoom() { return }
-    let slot = slots + Int(truncatingIfNeeded: nextSequence & mask)
+    let sequence = producer.pointee.nextSequence
+    if sequence &- producer.pointee.knownTail == UInt64(capacity), !makeRoom() { return }
+    let slot = slots + Int(truncatingIfNeeded: sequence & mask)
     slot.pointee = event
-    slot.pointee.sequence = nextSequence
-    slot.pointee.time = time
-    nextSequence &+= 1
-    head.store(nextSequence, ordering: .releasing)
+    slot.pointee.sequence = sequence
+    slot.pointee.time = producer.pointee.time
+    producer.pointee.nextSequence = sequence &+ 1
+    head.store(sequence &+ 1, ordering: .releasing)
   }
 
   @usableFromInline
   func makeRoom() -> Bool {
-    knownTail = tail.load(ordering: .acquiring)
-    if nextSequence &- knownTail < UInt64(capacity) { return true }
+    if hasRoom() { return true }
     onFull?(self)
-    knownTail = tail.load(ordering: .acquiring)
-    if nextSequence &- knownTail < UInt64(capacity) { return true }
+    if hasRoom() { return true }
     dropped &+= 1
     return false
+  }
+
+  private func hasRoom() -> Bool {
+    producer.pointee.knownTail = tail.load(ordering: .acquiring)
+    return producer.pointee.nextSequence &- producer.pointee.knownTail < UInt64(capacity)
   }
 
   /// Hands up to `limit` waiting events to `body`, oldest first, and frees their slots. Returns how many.

@@ -25,6 +25,10 @@ package final class GuestMemory: @unchecked Sendable {
   package static let holeStart: UInt64 = 0xC000_0000
 
   package private(set) var slots: [MemorySlot] = []
+  /// One word a page of guest-physical memory, up to the end of the last slot: the host address of the
+  /// page, bit 0 set where the guest may write; 0 where no memory is. For engines' slow paths.
+  package private(set) var pageMap: UnsafeMutablePointer<UInt>
+  package private(set) var pageMapCount: UInt64 = 0
   package let ramSize: UInt64
   private var mappings: [(UnsafeMutableRawPointer, Int)] = []
   /// Told of every write that did not come from a vCPU's own instruction (devices, loaders, debugger):
@@ -38,15 +42,33 @@ package final class GuestMemory: @unchecked Sendable {
   package init(ramSize: UInt64) throws(VMError) {
     let size = max((ramSize + 4095) & ~4095, 1 << 20)
     self.ramSize = size
+    pageMap = .allocate(capacity: 1)
     let host = try map(size)
     let low = min(size, Self.holeStart)
     slots.append(MemorySlot(base: GPA(0), size: low, host: host, kind: .ram))
     if size > low {
       slots.append(MemorySlot(base: GPA(0x1_0000_0000), size: size - low, host: host + UInt(low), kind: .ram))
     }
+    rebuildPageMap()
   }
 
-  deinit { for (address, size) in mappings { munmap(address, size) } }
+  deinit {
+    pageMap.deallocate()
+    for (address, size) in mappings { munmap(address, size) }
+  }
+
+  private func rebuildPageMap() {
+    let count = (slots.map(\.end).max() ?? 0) >> 12
+    pageMap.deallocate()
+    pageMap = .allocate(capacity: Int(count))
+    pageMap.initialize(repeating: 0, count: Int(count))
+    pageMapCount = count
+    for slot in slots {
+      let writable: UInt = slot.kind == .ram ? 1 : 0
+      let first = Int(slot.base.value >> 12)
+      for page in 0..<Int(slot.size >> 12) { pageMap[first + page] = (slot.host + UInt(page) << 12) | writable }
+    }
+  }
 
   private func map(_ size: UInt64) throws(VMError) -> UInt {
     let address = mmap(nil, Int(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -72,6 +94,7 @@ package final class GuestMemory: @unchecked Sendable {
       slots.append(MemorySlot(base: base, size: size, host: host, kind: .rom))
     }
     slots.sort { $0.base < $1.base }
+    rebuildPageMap()
     onLayoutChange?()
   }
 
@@ -113,10 +136,11 @@ package final class GuestMemory: @unchecked Sendable {
   /// Host address of the page that holds `address`, and whether the guest may write it; nil where no
   /// memory is (an access there is MMIO).
   package func hostPage(_ address: GPA) -> (host: UnsafeMutableRawPointer, writable: Bool)? {
-    guard let slot = slot(at: address) else { return nil }
-    let offset = UInt((address.value & ~4095) - slot.base.value)
-    guard let host = UnsafeMutableRawPointer(bitPattern: slot.host + offset) else { return nil }
-    return (host, slot.kind == .ram)
+    let page = address.value >> 12
+    guard page < pageMapCount else { return nil }
+    let entry = pageMap[Int(page)]
+    guard let host = UnsafeMutableRawPointer(bitPattern: entry & ~1) else { return nil }
+    return (host, entry & 1 != 0)
   }
 
   package func hva(_ address: GPA) -> HVA? {

@@ -55,8 +55,15 @@ enum Rules {
     if vector.bytes.prefix(at).contains(0xF0) && !lockable(vector, at) {
       return "since the 386, LOCK before what cannot be locked raises #UD"
     }
-    if code == 0x0F, at + 1 < vector.bytes.count { return "0F encodings grew" }
-    return nil
+    switch code {
+    case 0x0F: return "0F encodings grew since the 286"
+    case 0x6C...0x6F, 0xA4...0xA7, 0xAA...0xAF:
+      return vector.exception == nil ? nil : "the 286 leaves SI and DI advanced where a string element faults"
+    case 0x8C, 0x8E:
+      let register = at + 1 < vector.bytes.count ? vector.bytes[at + 1] >> 3 & 7 : 0
+      return register == 4 || register == 5 ? "the 386 brought FS and GS" : nil
+    default: return nil
+    }
   }
 
   /// Instructions that read, change and write memory in one go (SDM 2A LOCK).

@@ -27,9 +27,18 @@ struct VectorRunner {
     defer {
       for (address, _) in vector.memoryBefore + vector.memoryAfter { memory.write(GPA(UInt64(address)), [0]) }
     }
+    if vector.exception?.vector == 13 { aliasStackFault() }
+    defer { memory.write(GPA(48), [0, 0, 0, 0]) }
     vcpu.state = initialState(vector)
     if let trouble = runToHalt() { return [trouble] }
     return compare(vector, mnemonic)
+  }
+
+  /// Where the 286 raises 13 for a word that reaches over the end of the stack segment, later processors
+  /// raise 12: both vectors lead to the recorded handler.
+  private func aliasStackFault() {
+    let entry: UInt32 = memory.load(GPA(13 * 4)) ?? 0
+    memory.store(GPA(12 * 4), entry)
   }
 
   private func initialState(_ vector: Vector) -> VCPUState {
@@ -47,18 +56,18 @@ struct VectorRunner {
 
   private func runToHalt() -> String? {
     var entry = VMEntry.resume
-    for _ in 0..<10_000 {
-      let exit = vcpu.run(entry, limit: 100_000)
+    let start = vcpu.instructionCount
+    while vcpu.instructionCount - start < 10_000 {
+      let exit = vcpu.run(entry, limit: 10_000)
       switch exit.qualification {
       case .hlt: return nil
       case .io(_, let size, let write, _, _, _):
         entry = VMEntry(.complete(write ? 0 : ~0 >> (64 - UInt64(size) * 8)))
-      case .budget: return "never halted"
       default: entry = VMEntry(.emulate)
       }
       if exit.reason == .tripleFault { return "triple fault" }
     }
-    return "too many exits"
+    return "never halted"
   }
 
   private func compare(_ vector: Vector, _ mnemonic: String) -> [String] {
@@ -88,15 +97,20 @@ struct VectorRunner {
     for (address, value) in last.sorted(by: { $0.key < $1.key }) {
       let got: UInt8 = memory.load(GPA(UInt64(address))) ?? 0
       var mask: UInt8 = 0xFF
-      if let exception = vector.exception {
-        if address == exception.flagsAddress { mask = ~UInt8(truncatingIfNeeded: loose) }
-        if address == exception.flagsAddress &+ 1 { mask = 0x0F & ~UInt8(truncatingIfNeeded: loose >> 8) }
+      if vector.exception != nil {
+        if address == pushedFlags(final, 0) { mask = ~UInt8(truncatingIfNeeded: loose) }
+        if address == pushedFlags(final, 1) { mask = 0x0F & ~UInt8(truncatingIfNeeded: loose >> 8) }
       }
       if got & mask != value & mask {
         differences.append("[\(String(address, radix: 16))] \(hex(UInt16(got))), wanted \(hex(UInt16(value)))")
       }
     }
     return differences
+  }
+
+  /// Where the handler finds a byte of the flags word: third on its stack.
+  private func pushedFlags(_ state: VCPUState, _ byte: UInt64) -> UInt32 {
+    UInt32(truncatingIfNeeded: state[.ss].base + ((state[.rsp] + 4 + byte) & 0xFFFF))
   }
 
   private func hex(_ value: UInt16) -> String { String(value, radix: 16) }

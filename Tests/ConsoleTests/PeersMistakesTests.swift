@@ -63,6 +63,7 @@ struct PeersMistakesTests {
     desk.type(":break 7c1c\n")
     #expect(desk.session.submitted == ["break 7c1c"])
     desk.session.publish {
+      $0.messages.append(ConsoleMessage(.command, "break 7c1c", number: 8))
       $0.messages.append(ConsoleMessage(.error, "the guest is running; pause first (Space)", number: 9))
     }
     #expect(desk.screen.contains("pause first (Space)"))

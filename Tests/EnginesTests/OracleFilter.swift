@@ -56,8 +56,7 @@ enum OracleFilter {
     }
     // LOOPcc heeds REP prefixes on some processors; they are reserved there.
     let isLoop = instruction.mnemonic == ZYDIS_MNEMONIC_LOOPE || instruction.mnemonic == ZYDIS_MNEMONIC_LOOPNE
-    let isPrefixed = instruction.raw.prefixes.0.value | 1 == 0xF3 || instruction.raw.prefixes.1.value | 1 == 0xF3
-    if isLoop && isPrefixed { return false }
+    if isLoop && instruction.raw.prefix_count > 0 { return false }
     return !leavesResultUndefined(instruction, operands)
   }
 

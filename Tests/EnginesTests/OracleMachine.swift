@@ -85,12 +85,18 @@ final class OracleMachine {
     return s
   }
 
-  /// Runs a case to its end; the result in the oracle's form.
-  func run(_ initial: OracleCase) -> (coracle_case, data: [UInt64]) {
+  /// Runs a case to its end; the result in the oracle's form. Control register bits are set or cleared
+  /// beyond what the host has.
+  func run(
+    _ initial: OracleCase, setCR0: UInt64 = 0, clearCR0: UInt64 = 0, clearCR4: UInt64 = 0
+  ) -> (coracle_case, data: [UInt64]) {
     var c = initial.initial
     withUnsafeBytes(of: &c.code) { _ = memory.write(Self.codePage, $0) }
     initial.data.withUnsafeBytes { _ = memory.write(Self.dataPage, $0) }
-    vcpu.state = initialState(c)
+    var state = initialState(c)
+    state.cr0 = (state.cr0 | setCR0) & ~clearCR0
+    state.cr4 &= ~clearCR4
+    vcpu.state = state
     let exit = vcpu.run(.resume, limit: 1000)
     let s = vcpu.state
     c.ran = 1

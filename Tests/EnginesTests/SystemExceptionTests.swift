@@ -272,4 +272,32 @@ private typealias B = SystemBench
     #expect(b.stack(3) as [UInt32] == [UInt32(B.code), 8, 0x202])
     #expect(b.state.rip == B.handlers + 0x18 * 16 + 1)
   }
+
+  @Test("handlers that fault at their first instruction still reach every limit") func storm() throws {
+    let b = try SystemBench()
+    b.enterProtected()
+    b.put(SystemBench.handlers + 6 * 16, UInt16(0x0B0F))
+    b.memory.write(GPA(SystemBench.code), [0x0F, 0x0B])
+    let exit = b.vcpu.run(.resume, limit: 100)
+    #expect(exit.reason == .budget && b.vcpu.instructionCount == 100)
+  }
+
+  @Test("IRET with RF set passes a breakpoint on the instruction it returns to") func resumeFlag() throws {
+    let b = try SystemBench()
+    b.enterProtected()
+    b.change {
+      $0.dr[0] = 0x8100
+      $0.dr7 = 0x402
+    }
+    b.put(0x8100, UInt16(0x9090))
+    for (i, word) in ([0x8100, 8, 0x1_0002] as [UInt32]).enumerated() { b.put(0x6F00 + UInt64(i) * 4, word) }
+    b.vcpu.setGPR(.rsp, 0x6F00)
+    b.step([0xCF])
+    #expect(b.state.rflags & RFLAGS.rf != 0)
+    _ = b.vcpu.run(.resume, limit: 1)
+    #expect(b.delivered() == [] && b.state.rip == 0x8101 && b.state.rflags & RFLAGS.rf == 0)
+    b.change { $0.rip = 0x8100 }
+    _ = b.vcpu.run(.resume, limit: 1)
+    #expect(b.delivered() == [Seen(1, nil, 1)])
+  }
 }

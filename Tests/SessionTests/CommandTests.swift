@@ -10,7 +10,7 @@ struct CommandTests {
     try Scripted([
       0x1002: Scripted.out(0x3F8, 0x4B), 0x1004: .exits(.cpuid, .cpuid(leaf: 1, subleaf: 0)),
       0x1006: Scripted.out(0x3F8, 0x41), 0x1008: .jump(0x1000),
-    ]).session()
+    ]).session { $0.limit = 1_000_000 }
   }
 
   @Test(arguments: [

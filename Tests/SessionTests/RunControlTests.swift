@@ -33,7 +33,7 @@ struct RunControlTests {
     let control = machine.control()
     control.limit = 12_345
     #expect(control.run(RunGoal()) == .stopped(.limit))
-    #expect(control.retired == 12_345)
+    #expect(control.instructionsRetired == 12_345)
     #expect(machine.vcpu.instructionCount == 12_345)
   }
 
@@ -172,7 +172,7 @@ struct RunControlTests {
       }
       stream.drain()
       let digest = stream.digest.finish(
-        states: [machine.vcpu.state], memory: machine.memory, instructions: control.retired)
+        states: [machine.vcpu.state], memory: machine.memory, instructions: control.instructionsRetired)
       return (machine.vcpu.delivered.map(\.at), stream.exitCount, digest)
     }
     let whole = try run(stepwise: false)

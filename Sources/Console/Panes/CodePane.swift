@@ -52,7 +52,9 @@ package final class CodePane: Pane {
     anchor = start
     shown = snapshot.listing.forward(from: start, count: canvas.height)
     var y = 0
-    let columns = Columns(width: canvas.width, addressDigits: shown.first?.addressText.utf8.count ?? 4)
+    let isHigh = shown.contains { $0.address > 0xFFFF_FFFF }
+    let digits = isHigh ? 16 : min(shown.first?.addressText.utf8.count ?? 4, 8)
+    let columns = Columns(width: canvas.width, addressDigits: digits)
     for line in shown {
       for label in line.labels where y < canvas.height - 1 || line.address != cursorAddress(snapshot) {
         guard y < canvas.height else { return }
@@ -69,10 +71,12 @@ package final class CodePane: Pane {
   private struct Columns {
     var address = 4
     var label = 4
+    var digits: Int
     var bytes: Int?
     var byteWidth = 0
     var text: Int
     init(width: Int, addressDigits: Int) {
+      digits = addressDigits
       text = address + addressDigits + 2
       let spare = width - text - 24
       if spare >= 13 {
@@ -96,7 +100,7 @@ package final class CodePane: Pane {
       canvas.put(canvas.glyphs.bullet, x: 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
     }
     if isCurrent { canvas.text("=>", x: 2, y: y, .changed) }
-    canvas.text(line.addressText, x: columns.address, y: y, .address)
+    canvas.text(Format.hex(line.address, columns.digits), x: columns.address, y: y, .address)
     if let x = columns.bytes, !line.isUnreadable {
       canvas.fitted(line.bytesText, x: x, y: y, .bytes, limit: columns.byteWidth)
     }

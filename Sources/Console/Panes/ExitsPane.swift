@@ -13,23 +13,24 @@ package final class ExitsPane: ListPane {
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.exits.map(\.sequence) }
 
-  /// Columns that need room go first: symbol, then handler. Addresses take what the mode's do.
+  /// Columns that need room go first: symbol, then handler. Addresses take what they need.
   private struct Columns {
     var detail: Int
     var place: Int
     var symbol: Int
     var handler: Int
-    init(width: Int, mode: ProcessorMode) {
+    init(width: Int, _ snapshot: SessionSnapshot) {
       symbol = width >= 110 ? 18 : 0
       handler = width >= 70 ? 11 : 0
-      place = 5 + max(mode.codeBits / 4, 4)
-      detail = max(width - 8 - 8 - 11 - place - 7 - handler - symbol, 8)
+      let isHigh = snapshot.exits.suffix(64).contains { $0.exit.rip > 0xFFFF_FFFF }
+      place = 5 + (isHigh ? 16 : snapshot.vcpu.mode.codeBits == 16 ? 4 : 8)
+      detail = max(width - 8 - 8 - 12 - place - 7 - handler - symbol, 8)
     }
   }
 
   package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
-    let columns = Columns(width: width, mode: snapshot.vcpu.mode)
-    var text = Format.left("   seq", 8) + Format.left("dt", 8) + Format.left("reason", 11)
+    let columns = Columns(width: width, snapshot)
+    var text = Format.left("   seq", 8) + Format.left("dt", 8) + Format.left("reason", 12)
     text += Format.left("detail", columns.detail) + Format.left("rip", columns.place)
     if columns.symbol > 0 { text += Format.left("symbol", columns.symbol) }
     if columns.handler > 0 { text += Format.left("handler", columns.handler) }
@@ -40,13 +41,13 @@ package final class ExitsPane: ListPane {
     _ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas, y: Int, surface: StyleRole
   ) {
     let record = snapshot.exits[index]
-    let columns = Columns(width: canvas.width, mode: snapshot.vcpu.mode)
+    let columns = Columns(width: canvas.width, snapshot)
     canvas.text(Format.right("#\(record.sequence)", 7), x: 0, y: y, .address)
     let before = index > 0 ? snapshot.exits[index - 1].time : record.time
     canvas.text("+" + Format.duration(record.time &- min(before, record.time)), x: 8, y: y, .dim, limit: 7)
-    canvas.text(record.exit.reason.label, x: 16, y: y, .exitReason, limit: 10)
-    canvas.fitted(record.detail, x: 27, y: y, limit: columns.detail - 1)
-    var x = 27 + columns.detail
+    canvas.text(record.exit.reason.label, x: 16, y: y, .exitReason, limit: 12)
+    canvas.fitted(record.detail, x: 28, y: y, limit: columns.detail - 1)
+    var x = 28 + columns.detail
     canvas.fitted(Self.place(record), x: x, y: y, .address, limit: columns.place - 1)
     x += columns.place
     if columns.symbol > 0 {

@@ -30,7 +30,7 @@ package final class ReasonsPane: ListPane {
 
   package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
     let cost = width >= 44 ? Format.right("avg", 9) + Format.right("max", 9) : ""
-    return " " + Format.left("reason", 11) + Format.right("count", 9) + Format.right("share", 8) + cost
+    return " " + Format.left("reason", 12) + Format.right("count", 9) + Format.right("share", 8) + cost
   }
 
   package override func drawRow(
@@ -39,9 +39,9 @@ package final class ReasonsPane: ListPane {
     let row = sorted(snapshot)[index]
     canvas.text(row.reason.label, x: 1, y: y, .exitReason)
     let count = row.count < 10_000_000 ? Format.grouped(row.count) : Format.short(Double(row.count))
-    canvas.text(Format.right(count, 9), x: 12, y: y, .value)
-    canvas.text(Format.right(Format.fixed(row.share * 100, 1) + "%", 8), x: 21, y: y, .value)
-    var x = 29
+    canvas.text(Format.right(count, 9), x: 13, y: y, .value)
+    canvas.text(Format.right(Format.fixed(row.share * 100, 1) + "%", 8), x: 22, y: y, .value)
+    var x = 30
     if canvas.width >= 44 {
       let average = row.averageCost.isFinite && row.averageCost >= 0 ? UInt64(min(row.averageCost, 1e15)) : 0
       canvas.text(Format.right(average == 0 ? "-" : Format.duration(average), 9), x: x, y: y, .dim)

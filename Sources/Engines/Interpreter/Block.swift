@@ -48,8 +48,8 @@ final class BlockCache {
   /// Dropped blocks that may still be executing; freed when no vCPU is inside the loop.
   private var graveyard: [BlockPointer] = []
   /// One byte a page of guest-physical memory below `trackedLimit`: does decoded code lie there?
-  private let pageFlags: UnsafeMutablePointer<UInt8>
-  private let trackedPages: UInt64
+  let pageFlags: UnsafeMutablePointer<UInt8>
+  let trackedPages: UInt64
   private(set) var blockCount = 0
   static let blockLimit = 1 << 17
 

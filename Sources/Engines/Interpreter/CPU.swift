@@ -34,6 +34,14 @@ enum Slot {
   static let gsBase = 19
 }
 
+/// Entries of one software TLB, a power of two: direct-mapped by linear page number.
+enum TLB {
+  static var entries: Int { 1024 }
+  @inline(__always) static func index(_ linear: UInt64) -> Int {
+    Int(truncatingIfNeeded: linear &>> 12) & (entries - 1)
+  }
+}
+
 /// One entry of the software TLB: 32 bytes.
 /// A tag is the linear page address where the access is allowed without further ado, else
 /// `TLBEntry.never`, which no page address equals.
@@ -147,14 +155,32 @@ struct CPU {
   /// An answer given by `VMEntry.complete` waits to be taken by the instruction that asked.
   var hasAnswer = false
   var answer: UInt64 = 0
-  /// The vCPU object, for slow paths.
+  /// The vCPU object, for slow paths that need more than lies here.
   var owner: Unmanaged<InterpreterVCPU>
 
+  // What slow paths need of guest memory and of the engine, so that they touch no object
+  // (`InterpreterVCPU.refreshMaps` fills them).
+  var pageMap: UnsafeMutablePointer<UInt>
+  var pageMapCount: UInt64 = 0
+  var codeFlags: UnsafeMutablePointer<UInt8>
+  var codeFlagCount: UInt64 = 0
+  /// Supervisor TLB, then user TLB.
+  var tlbs: UnsafeMutablePointer<TLBEntry>
+  /// One instruction runs by itself: watches and stores into code may go ahead.
+  var alone = false
+  /// The debugger watches some range.
+  var watching = false
+
   init(
-    tlb: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>,
-    owner: Unmanaged<InterpreterVCPU>
+    tlbs: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>, cache: BlockCache,
+    memory: GuestMemory, owner: Unmanaged<InterpreterVCPU>
   ) {
-    self.tlb = tlb
+    tlb = tlbs
+    self.tlbs = tlbs
+    pageMap = memory.pageMap
+    pageMapCount = memory.pageMapCount
+    codeFlags = cache.pageFlags
+    codeFlagCount = cache.trackedPages
     self.jumpCache = jumpCache
     self.owner = owner
   }

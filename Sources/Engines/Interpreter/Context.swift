@@ -32,7 +32,7 @@ extension UnsafeMutablePointer<CPU> {
   func updateContext() {
     let long = isLong64
     pointee.addressMask = long ? .max : 0xFFFF_FFFF
-    pointee.owner._withUnsafeGuaranteedRef { pointee.tlb = $0.tlb(user: pointee.cpl == 3) }
+    pointee.tlb = pointee.cpl == 3 ? pointee.tlbs + TLB.entries : pointee.tlbs
     var bits: UInt16 = 0
     let cs = pointee.segments[1]
     let protected = isProtected

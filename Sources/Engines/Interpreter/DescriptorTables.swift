@@ -98,7 +98,8 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  /// ARPL raises the destination's RPL to the source's (SDM 2A).
+  /// ARPL raises the destination's RPL to the source's (SDM 2A). Only a selector that changes is written,
+  /// so only then must the segment (its index in `imm`) be writable.
   private func adjustRPL(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
     let source: UInt16 = get(o.pointee.src)
     let at = op == .arplM ? address(o) : 0
@@ -106,9 +107,13 @@ extension UnsafeMutablePointer<CPU> {
     let lower = old & 3 < source & 3
     if lower {
       let new = old & ~3 | source & 3
-      if op == .arplM { try store(at, new) } else { set(o.pointee.dst, new) }
-    } else if op == .arplM {
-      try probeWrite(at, 2)
+      if op == .arplM {
+        let segment = Int(o.pointee.imm)
+        guard allows(pointee.segments[segment], write: true) else { throw raise(segment == 2 ? .ss : .gp, 0) }
+        try store(at, new)
+      } else {
+        set(o.pointee.dst, new)
+      }
     }
     putFlag(RFLAGS.zf, lower)
   }

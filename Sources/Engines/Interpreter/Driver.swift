@@ -6,11 +6,16 @@ extension InterpreterVCPU {
   /// The loop returns at least this often to look for `kick()`.
   private static var slice: Int64 { 1 << 16 }
 
+  /// Exceptions delivered one after the other without an instruction retiring (handlers that fault at
+  /// their first instruction) count as instructions after so many: time goes on and every limit is reached.
+  private static var barrenLimit: Int { 16 }
+
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
     engine.cache.bury()
     if let exit = carryOut(entry) { return exit }
+    var barren = 0
     while true {
       if takeKick() { return exit(.kicked, .kicked) }
       let now = c.retired
@@ -21,11 +26,13 @@ extension InterpreterVCPU {
       if windowOpen { return exit(.interruptWindow, .interruptWindow) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
-        continue
+      } else {
+        c.pointee.budget = Int64(min(left, UInt64(Self.slice)))
+        c.pointee.horizon = now &+ UInt64(bitPattern: c.pointee.budget)
+        if let exit = runBlocks() { return exit }
       }
-      c.pointee.budget = Int64(min(left, UInt64(Self.slice)))
-      c.pointee.horizon = now &+ UInt64(bitPattern: c.pointee.budget)
-      if let exit = runBlocks() { return exit }
+      barren = c.retired == now ? barren + 1 : 0
+      if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
     }
   }
 
@@ -135,8 +142,9 @@ extension InterpreterVCPU {
     c.pointee.budget = 1
     c.pointee.horizon = base &+ 1
     let trapFlag = c.pointee.rflags & RFLAGS.tf != 0
+    let resumeFlag = c.pointee.rflags & RFLAGS.rf
     let rip = c.pointee.rip
-    alone = true
+    c.pointee.alone = true
     watchHit = nil
     guestWatchHit = 0
     completedUsed = 0
@@ -152,11 +160,12 @@ extension InterpreterVCPU {
       c.pointee.stopOnStack = false
     }
     c.updateContext()
-    alone = false
+    c.pointee.alone = false
     if let stop { return stopped(stop) }
     if c.pointee.interruptShadow { c.noteShadow() }
     settle()
-    c.pointee.rflags &= ~RFLAGS.rf
+    // RF lasts one instruction; IRET may have set it for the next.
+    c.pointee.rflags &= ~resumeFlag
     var debug = guestWatchHit
     // A MOV SS or POP SS puts single-step and data traps off by one instruction.
     if trapFlag && c.pointee.shadowAt != c.retired { debug |= 1 << 14 }

@@ -94,10 +94,9 @@ extension UnsafeMutablePointer<CPU> {
     vector: UInt8, errorCode: UInt32? = nil, kind: InterruptKind, linear: UInt64 = 0
   ) throws(Stop) {
     let from = pointee.rip
-    let owner = vcpu
-    let alone = owner.alone
-    owner.alone = true
-    defer { owner.alone = alone }
+    let alone = pointee.alone
+    pointee.alone = true
+    defer { pointee.alone = alone }
     do throws(Stop) {
       if !isProtected && pointee.cr0 & CR0.pe == 0 {
         try realInterrupt(vector)

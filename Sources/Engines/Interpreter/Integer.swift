@@ -96,15 +96,15 @@ extension UnsafeMutablePointer<CPU> {
     case .popRM:
       let bytes = 1 << Int(o.pointee.sizeLog2)
       let value = try loadSized(try stackAddress(0, bytes: bytes, write: false), bytes: bytes)
-      try probeRM(o)
-      let top = self[slot: Slot.rsp]
-      setStackPointer(top &+ UInt64(bytes))
-      do {
-        // POP RSP overwrites the moved stack pointer.
+      // The translator has allowed for the moved stack pointer in a memory operand's displacement; POP RSP
+      // overwrites it.
+      let top = self[slot: Slot.rsp] &+ UInt64(bytes)
+      if o.pointee.flags & MicroOp.hasMemory != 0 {
         try writeRM(o, o.pointee.dst, value)
-      } catch {
-        self[slot: Slot.rsp] = top
-        throw error
+        setStackPointer(top)
+      } else {
+        setStackPointer(top)
+        try writeRM(o, o.pointee.dst, value)
       }
     case .pusha, .popa: try pushPopAll(o)
     case .enter: try enterFrame(o)

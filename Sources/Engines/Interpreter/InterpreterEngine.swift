@@ -18,7 +18,11 @@ package final class InterpreterEngine: Engine {
     cache = BlockCache(memory: memory)
     processors = (0..<max(configuration.vcpuCount, 1)).map { InterpreterVCPU(index: $0, engine: self) }
     memory.onExternalWrite = { [weak self] address, size in self?.externalWrite(address.value, size) }
-    memory.onLayoutChange = { [weak self] in self?.flushEverything() }
+    memory.onLayoutChange = { [weak self] in
+      guard let self else { return }
+      for processor in processors { processor.refreshMaps() }
+      flushEverything()
+    }
   }
 
   package var capabilities: EngineCapabilities {

@@ -14,19 +14,17 @@ struct CompletedAccess {
 package final class InterpreterVCPU: VCPU {
   package let index: Int
   /// The engine owns its vCPUs and outlives them.
-  unowned let engine: InterpreterEngine
+  unowned(unsafe) let engine: InterpreterEngine
   let memory: GuestMemory
   let events: EventSink
   let c: CPUPointer
-  /// Two TLBs of 256 entries: supervisor, then user.
+  /// Two TLBs: supervisor's, then user's.
   let tlbs: UnsafeMutablePointer<TLBEntry>
   private let jumpCache: UnsafeMutablePointer<JumpEntry>
   private let kickRequest = Atomic<Bool>(false)
 
   /// Debugger's watches; pages they touch are never in the TLB for the watched direction.
-  var watches: [WatchRange] = []
-  /// True while one instruction runs by itself: watches and stores into code may go ahead.
-  var alone = false
+  var watches: [WatchRange] = [] { didSet { c.pointee.watching = !watches.isEmpty } }
   /// Watch hit by the instruction now running alone.
   var watchHit: DebugCause?
   /// DR6 bits of guest data breakpoints hit by the instruction now running alone.
@@ -54,12 +52,14 @@ package final class InterpreterVCPU: VCPU {
     self.engine = engine
     memory = engine.memory
     events = engine.events
-    tlbs = .allocate(capacity: 512)
-    tlbs.initialize(repeating: TLBEntry(), count: 512)
+    tlbs = .allocate(capacity: 2 * TLB.entries)
+    tlbs.initialize(repeating: TLBEntry(), count: 2 * TLB.entries)
     jumpCache = .allocate(capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
     c = .allocate(capacity: 1)
-    c.initialize(to: CPU(tlb: tlbs, jumpCache: jumpCache, owner: .passUnretained(self)))
+    c.initialize(
+      to: CPU(
+        tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, owner: .passUnretained(self)))
     state = VCPUState()
     if index > 0 { c.pointee.activity = .waitForSIPI }
   }
@@ -67,22 +67,26 @@ package final class InterpreterVCPU: VCPU {
   deinit {
     c.deinitialize(count: 1)
     c.deallocate()
-    tlbs.deinitialize(count: 512)
+    tlbs.deinitialize(count: 2 * TLB.entries)
     tlbs.deallocate()
     jumpCache.deinitialize(count: JumpEntry.count)
     jumpCache.deallocate()
   }
 
-  func tlb(user: Bool) -> UnsafeMutablePointer<TLBEntry> { user ? tlbs + 256 : tlbs }
+  /// Takes over guest memory's layout after it changed.
+  func refreshMaps() {
+    c.pointee.pageMap = memory.pageMap
+    c.pointee.pageMapCount = memory.pageMapCount
+  }
 
   /// Empties both TLBs.
   func flushTLB() {
-    for i in 0..<512 { tlbs[i] = TLBEntry() }
+    for i in 0..<2 * TLB.entries { tlbs[i] = TLBEntry() }
   }
 
   /// No store to this guest-physical page goes unseen from now on.
   func forbidWrites(page: UInt64) {
-    for i in 0..<512 where tlbs[i].page == page { tlbs[i].writeTag = TLBEntry.never }
+    for i in 0..<2 * TLB.entries where tlbs[i].page == page { tlbs[i].writeTag = TLBEntry.never }
   }
 
   // MARK: Kicks

@@ -29,7 +29,8 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   @inline(never) func mmx(_ o: MicroOpPointer, _ op: SSEOp) throws(Stop) {
-    try requireMMX()
+    // CVTPI2Px from memory touches no MMX register.
+    if op != .convertFromMMX || o.pointee.flags & MicroOp.hasMemory == 0 { try requireMMX() }
     let dst = o.pointee.dst
     let src = o.pointee.src
     let detail = SSEDetail(o.pointee.imm)
@@ -98,8 +99,7 @@ extension UnsafeMutablePointer<CPU> {
       var b = try mmxSource(o)
       var control = hostControl
       chost_sse_from_mmx(detail.stub, &a, &b, &control)
-      // From memory no MMX register is involved, and MMX state is not entered. SDM 2A says so of CVTPI2PD;
-      // processors do the same for CVTPI2PS.
+      // From memory MMX state is not entered. SDM 2A says so of CVTPI2PD; processors do the same for CVTPI2PS.
       if o.pointee.flags & MicroOp.hasMemory == 0 { enterMMX() }
       try settle(control & MXCSR.flags)
       self[xmm: dst] = a

@@ -5,7 +5,7 @@ import X86
 /// the page tables, fills the TLB, raises #PF, or leaves for MMIO.
 extension UnsafeMutablePointer<CPU> {
   @inline(__always) func tlbEntry(_ address: UInt64) -> UnsafeMutablePointer<TLBEntry> {
-    pointee.tlb + Int(truncatingIfNeeded: address &>> 12 & 0xFF)
+    pointee.tlb + TLB.index(address)
   }
 
   @inline(__always)
@@ -46,5 +46,22 @@ extension UnsafeMutablePointer<TLBEntry> {
   /// the guest, never to address 0, so the check for it is left out of the hot path.
   @inline(__always) func host(_ address: UInt64) -> UnsafeMutableRawPointer {
     UnsafeMutableRawPointer(bitPattern: pointee.addend &+ UInt(address)).unsafelyUnwrapped
+  }
+}
+
+extension UnsafeMutablePointer<CPU> {
+  /// Host page behind a guest-physical address, and whether the guest may write it; nil where no memory is.
+  @inline(__always) func hostPage(_ gpa: UInt64) -> (host: UnsafeMutableRawPointer, writable: Bool)? {
+    let page = gpa &>> 12
+    guard page < pointee.pageMapCount else { return nil }
+    let entry = pointee.pageMap[Int(truncatingIfNeeded: page)]
+    guard let host = UnsafeMutableRawPointer(bitPattern: entry & ~1) else { return nil }
+    return (host, entry & 1 != 0)
+  }
+
+  /// True where a store to the page of this guest-physical address must look for decoded code.
+  @inline(__always) func hasCode(_ gpa: UInt64) -> Bool {
+    let page = gpa &>> 12
+    return page < pointee.codeFlagCount && pointee.codeFlags[Int(truncatingIfNeeded: page)] != 0
   }
 }

@@ -50,8 +50,7 @@ struct PageWalk {
 extension UnsafeMutablePointer<CPU> {
   /// Reads an entry of a paging structure; where no memory is, the bus floats to all ones.
   func pageTableEntry(_ gpa: UInt64, _ size: Int) -> UInt64 {
-    let memory = vcpu.memory
-    guard let page = memory.hostPage(GPA(gpa)) else { return size == 4 ? 0xFFFF_FFFF : .max }
+    guard let page = hostPage(gpa) else { return size == 4 ? 0xFFFF_FFFF : .max }
     let offset = Int(gpa & 0xFFF)
     if size == 4 { return UInt64(page.host.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
     return page.host.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
@@ -181,7 +180,7 @@ extension UnsafeMutablePointer<CPU> {
       let bits = last && write ? PageEntry.accessed | PageEntry.dirty : PageEntry.accessed
       let entry = pageTableEntry(walk.entries[i], walk.entrySize)
       guard entry & bits != bits else { continue }
-      guard let page = vcpu.memory.hostPage(GPA(walk.entries[i])), page.writable else { continue }
+      guard let page = hostPage(walk.entries[i]), page.writable else { continue }
       codeWritten(walk.entries[i], walk.entrySize)
       page.host.storeBytes(
         of: UInt8(truncatingIfNeeded: entry | bits), toByteOffset: Int(walk.entries[i] & 0xFFF), as: UInt8.self)

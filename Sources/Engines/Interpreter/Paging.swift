@@ -5,10 +5,10 @@ import X86
 struct PagingState {
   /// The PDPTE registers of PAE paging.
   var pdpte = InlineArray<4, UInt64>(repeating: 0)
-  /// TLB entries (256 supervisor, then 256 user) that hold global pages.
-  var global = InlineArray<8, UInt64>(repeating: 0)
+  /// TLB entries (supervisor's, then user's) that hold global pages.
+  var global = InlineArray<32, UInt64>(repeating: 0)
   /// Supervisor TLB entries that hold user pages, allowed while RFLAGS.AC overrides SMAP.
-  var overridden = InlineArray<4, UInt64>(repeating: 0)
+  var overridden = InlineArray<16, UInt64>(repeating: 0)
   /// An entry of a large page may be in several places of a TLB.
   var largePagesCached = false
 }
@@ -125,7 +125,7 @@ extension UnsafeMutablePointer<CPU> {
     try beforeWrite(highGPA, size - first)
     // The half that may have to ask the monitor goes first, so that nothing is half done.
     let highValue = value >> UInt64(8 * first)
-    if vcpu.memory.hostPage(GPA(highGPA)) == nil {
+    if hostPage(highGPA) == nil {
       try writePhysical(highGPA, size - first, highValue, linear: second)
       try writePhysical(lowGPA, first, value, linear: address)
     } else {
@@ -137,9 +137,9 @@ extension UnsafeMutablePointer<CPU> {
   func probeLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) {
     let access = Access(privilege: privilege, write: true)
     let first = min(4096 - Int(address & 0xFFF), size)
+    if size > first { try forbidWrap(address, privilege) }
     let lowGPA = try translate(address, access)
     if size > first {
-      try forbidWrap(address, privilege)
       let highGPA = try translate(next(address, first), access)
       try beforeWrite(highGPA, size - first)
     }
@@ -168,11 +168,11 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   private func cached(_ linear: UInt64, _ access: Access) -> UInt64? {
-    let slot = Int(truncatingIfNeeded: linear >> 12 & 0xFF)
+    let slot = TLB.index(linear)
     if access.privilege == .implicit && pointee.paging.overridden[slot >> 6] >> UInt64(slot & 63) & 1 != 0 {
       return nil
     }
-    let entry = vcpu.tlb(user: access.privilege == .user)[slot]
+    let entry = pointee.tlbs[access.privilege == .user ? slot + TLB.entries : slot]
     let tag = access.write ? entry.writeTag : entry.readTag
     return tag == linear & ~0xFFF ? entry.page | linear & 0xFFF : nil
   }
@@ -218,24 +218,23 @@ extension UnsafeMutablePointer<CPU> {
   // MARK: TLB
 
   private func fill(_ linear: UInt64, _ result: Translation, _ access: Access) {
-    let owner = vcpu
-    guard let host = owner.memory.hostPage(GPA(result.gpa)) else { return }
+    guard let host = hostPage(result.gpa) else { return }
     let guardedUser = result.user && pointee.cr4 & CR4.smap != 0 && access.privilege != .user
     if guardedUser && (access.privilege == .implicit || pointee.rflags & RFLAGS.ac == 0) { return }
     let page = linear & ~0xFFF
-    let slot = Int(truncatingIfNeeded: linear >> 12 & 0xFF)
+    let slot = TLB.index(linear)
     let watched = watchedDirections(page)
     var entry = TLBEntry()
     if !watched.read { entry.readTag = page }
     let physical = result.gpa & ~0xFFF
-    if result.writable && !watched.write && host.writable && !owner.engine.hasCode(page: physical) {
+    if result.writable && !watched.write && host.writable && !hasCode(physical) {
       entry.writeTag = page
     }
     entry.addend = UInt(bitPattern: host.host) &- UInt(page)
     entry.page = physical
     let user = access.privilege == .user
-    owner.tlb(user: user)[slot] = entry
-    let index = user ? slot + 256 : slot
+    let index = user ? slot + TLB.entries : slot
+    pointee.tlbs[index] = entry
     setBit(&pointee.paging.global, index, result.global)
     if !user { setBit(&pointee.paging.overridden, slot, guardedUser) }
     if result.large { pointee.paging.largePagesCached = true }
@@ -248,8 +247,8 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Forgets cached translations: all, or all but those of global pages.
   func flushTLB(keepGlobal: Bool) {
-    let entries = vcpu.tlbs
-    for index in 0..<512 {
+    let entries = pointee.tlbs
+    for index in 0..<2 * TLB.entries {
       if keepGlobal && pointee.paging.global[index >> 6] >> UInt64(index & 63) & 1 != 0 { continue }
       entries[index].readTag = TLBEntry.never
       entries[index].writeTag = TLBEntry.never
@@ -266,20 +265,20 @@ extension UnsafeMutablePointer<CPU> {
       flushTLB(keepGlobal: false)
       return
     }
-    let slot = Int(truncatingIfNeeded: linear >> 12 & 0xFF)
-    for entry in [slot, slot + 256] {
-      vcpu.tlbs[entry].readTag = TLBEntry.never
-      vcpu.tlbs[entry].writeTag = TLBEntry.never
+    let slot = TLB.index(linear)
+    for entry in [slot, slot + TLB.entries] {
+      pointee.tlbs[entry].readTag = TLBEntry.never
+      pointee.tlbs[entry].writeTag = TLBEntry.never
     }
   }
 
   /// Call after RFLAGS.AC went from 1 to 0: user pages cached for the supervisor under SMAP are
   /// forbidden again.
   func endSMAPOverride() {
-    for word in 0..<4 where pointee.paging.overridden[word] != 0 {
+    for word in 0..<TLB.entries / 64 where pointee.paging.overridden[word] != 0 {
       for bit in 0..<64 where pointee.paging.overridden[word] >> UInt64(bit) & 1 != 0 {
-        vcpu.tlbs[word * 64 + bit].readTag = TLBEntry.never
-        vcpu.tlbs[word * 64 + bit].writeTag = TLBEntry.never
+        pointee.tlbs[word * 64 + bit].readTag = TLBEntry.never
+        pointee.tlbs[word * 64 + bit].writeTag = TLBEntry.never
       }
       pointee.paging.overridden[word] = 0
     }

@@ -5,7 +5,7 @@ import X86
 extension UnsafeMutablePointer<CPU> {
   /// Reads 1 to 8 bytes inside one page.
   func readPhysical(_ gpa: UInt64, _ size: Int, linear: UInt64) throws(Stop) -> UInt64 {
-    guard let page = vcpu.memory.hostPage(GPA(gpa)) else { return try readMMIO(gpa, size, linear: linear) }
+    guard let page = hostPage(gpa) else { return try readMMIO(gpa, size, linear: linear) }
     let offset = Int(gpa & 0xFFF)
     switch size {
     case 1: return UInt64(page.host.load(fromByteOffset: offset, as: UInt8.self))
@@ -24,7 +24,7 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Writes 1 to 8 bytes inside one page, after `beforeWrite`. ROM ignores it.
   func writePhysical(_ gpa: UInt64, _ size: Int, _ value: UInt64, linear: UInt64) throws(Stop) {
-    guard let page = vcpu.memory.hostPage(GPA(gpa)) else {
+    guard let page = hostPage(gpa) else {
       try writeMMIO(gpa, size, value, linear: linear)
       return
     }
@@ -47,15 +47,13 @@ extension UnsafeMutablePointer<CPU> {
   /// Throws `.alone` where the bytes are decoded code, perhaps of the block now executing, and the
   /// instruction does not run by itself.
   func beforeWrite(_ gpa: UInt64, _ size: Int) throws(Stop) {
-    let owner = vcpu
-    guard !owner.alone, owner.engine.hasCode(page: gpa & ~0xFFF) else { return }
-    if owner.engine.overlapsCode(gpa, size) { throw .alone }
+    guard !pointee.alone, hasCode(gpa) else { return }
+    if vcpu.engine.overlapsCode(gpa, size) { throw .alone }
   }
 
   /// Drops decoded code under bytes about to change.
   func codeWritten(_ gpa: UInt64, _ size: Int) {
-    let engine = vcpu.engine
-    if engine.hasCode(page: gpa & ~0xFFF) { engine.invalidateCode(gpa, size) }
+    if hasCode(gpa) { vcpu.engine.invalidateCode(gpa, size) }
   }
 
   // MARK: MMIO
@@ -132,9 +130,11 @@ extension UnsafeMutablePointer<CPU> {
       write = guestWatches(page, 4096, write: true) != 0
       read = guestWatches(page, 4096, write: false) != 0
     }
-    for watch in vcpu.watches where overlaps(watch, page, 4096) {
-      if watch.onRead { read = true }
-      if watch.onWrite { write = true }
+    if pointee.watching {
+      for watch in vcpu.watches where overlaps(watch, page, 4096) {
+        if watch.onRead { read = true }
+        if watch.onWrite { write = true }
+      }
     }
     return (read, write)
   }
@@ -147,18 +147,18 @@ extension UnsafeMutablePointer<CPU> {
   /// Looks whether an access is watched: if so the instruction first gets to run alone, then the hit is
   /// recorded and the access goes on.
   func noteAccess(_ address: UInt64, _ size: Int, write: Bool) throws(Stop) {
-    let owner = vcpu
     if pointee.dr7 & 0xFF != 0 {
       let hits = guestWatches(address, UInt64(size), write: write)
       if hits != 0 {
-        guard owner.alone else { throw .alone }
-        owner.guestWatchHit |= hits
+        guard pointee.alone else { throw .alone }
+        vcpu.guestWatchHit |= hits
       }
     }
-    guard !owner.watches.isEmpty else { return }
+    guard pointee.watching else { return }
+    let owner = vcpu
     for watch in owner.watches where write ? watch.onWrite : watch.onRead {
       guard overlaps(watch, address, UInt64(size)) else { continue }
-      guard owner.alone else { throw .alone }
+      guard pointee.alone else { throw .alone }
       if owner.watchHit == nil { owner.watchHit = .data(GVA(address), size: UInt8(size), write: write) }
       return
     }
@@ -173,7 +173,7 @@ extension UnsafeMutablePointer<CPU> {
       let length = breakpointLength(i)
       let from = pointee.dr[i] & ~(length - 1)
       guard UInt64(port) < from &+ length && from < UInt64(port) + UInt64(size) else { continue }
-      guard owner.alone else { throw .alone }
+      guard pointee.alone else { throw .alone }
       owner.guestWatchHit |= 1 << UInt64(i)
     }
   }

@@ -70,6 +70,8 @@ extension UnsafeMutablePointer<CPU> {
       }
       guard rep else { return }
       advance(1, .max, mask)
+      // The monitor's leave was for one element.
+      pointee.emulating = false
     }
   }
 

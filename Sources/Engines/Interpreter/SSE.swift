@@ -23,6 +23,8 @@ enum SSEOp: UInt8 {
   case mmxFromGPR32, mmxFromGPR64, mmxToGPR32, mmxToGPR64
   case mmxInteger, mmxShiftImmediate, mmxShuffle, mmxInsert16, mmxExtract16, mmxSignMask, mmxMaskedStore
   case mmxToXMM, mmxFromXMM, emms
+  /// Only the #UD, #NM and #MF of SSE, of MMX, of both, and of FXSAVE.
+  case ready, mmxReady, bothReady, stateReady
 }
 
 extension MicroOp {

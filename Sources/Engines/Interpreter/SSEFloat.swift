@@ -12,6 +12,8 @@ enum MXCSR {
   static let precision: UInt32 = 0x20
   static let daz: UInt32 = 0x40
   static let masks: UInt32 = 0x1F80
+  /// The masks of OE and UE.
+  static let lateMasks: UInt32 = 0x0C00
   static let flushToZero: UInt32 = 0x8000
   /// Bits that may be set, as FXSAVE reports them in MXCSR_MASK.
   static let mask: UInt32 = 0xFFFF
@@ -173,7 +175,9 @@ extension UnsafeMutablePointer<CPU> {
     var control = hostControl
     chost_sse_float(stub, &a, &b, &control)
     var raised = control & MXCSR.flags
-    if pointee.mxcsr & MXCSR.underflow << 7 == 0 && FloatShape(stub: stub).isTiny(a) { raised |= MXCSR.underflow }
+    if pointee.mxcsr & MXCSR.lateMasks != MXCSR.lateMasks {
+      raised = FloatShape(stub: stub).raised(raised, self[xmm: o.pointee.dst], source, mxcsr: pointee.mxcsr)
+    }
     try settle(raised)
     self[xmm: o.pointee.dst] = a
   }
@@ -207,42 +211,5 @@ extension UnsafeMutablePointer<CPU> {
     let value = chost_sse_to_gpr(SSEDetail(o.pointee.imm).stub, &b, &control)
     try settle(control & MXCSR.flags)
     set(o.pointee.dst, value)
-  }
-}
-
-/// What an arithmetic SSE instruction computes, told from its opcode: for the one thing the host cannot be
-/// asked with exceptions masked. Unmasked underflow is raised by a tiny result even if it is exact; masked,
-/// only by an inexact one (SDM 1 4.9.1.5).
-struct FloatShape {
-  enum Lanes { case none, singles(Int), doubles(Int) }
-  let lanes: Lanes
-
-  init(stub: UInt32) {
-    let opcode = stub & 0xFF
-    let prefix = stub >> 8
-    switch opcode {
-    case 0x58, 0x59, 0x5C, 0x5E:
-      switch prefix {
-      case 0: lanes = .singles(4)
-      case 1: lanes = .doubles(2)
-      case 2: lanes = .singles(1)
-      case 3: lanes = .doubles(1)
-      default: lanes = .none
-      }
-    case 0x5A where prefix == 1: lanes = .singles(2)
-    case 0x5A where prefix == 3: lanes = .singles(1)
-    default: lanes = .none
-    }
-  }
-
-  /// One of the results is a denormal number.
-  func isTiny(_ result: XMM) -> Bool {
-    switch lanes {
-    case .none: return false
-    case .singles(let count): return (0..<count).contains { Float(bitPattern: result.lane($0)).isSubnormal }
-    case .doubles(let count):
-      return Double(bitPattern: result.low).isSubnormal
-        || (count == 2 && Double(bitPattern: result.high).isSubnormal)
-    }
   }
 }

@@ -9,6 +9,12 @@ extension UnsafeMutablePointer<CPU> {
     case .storeGPR32: try store(address(o), get(o.pointee.src, as: UInt32.self))
     case .storeGPR64: try store(address(o), get(o.pointee.src, as: UInt64.self))
     case .nothing: break
+    case .ready: try requireSSE()
+    case .mmxReady: try requireMMX()
+    case .bothReady:
+      try requireSSE()
+      try requireMMX()
+    case .stateReady: try requireFPU()
     case .flushLine: _ = try load(address(o), as: UInt8.self)
     case .fxsave: try fxsave(o)
     case .fxrstor: try fxrstor(o)

@@ -39,7 +39,7 @@ extension UnsafeMutablePointer<CPU> {
     return (s.base &+ offset) & 0xFFFF_FFFF
   }
 
-  private func allows(_ s: SegmentState, write: Bool) -> Bool {
+  func allows(_ s: SegmentState, write: Bool) -> Bool {
     if s.unusable { return false }
     let isCode = s.access & 8 != 0
     let permission = s.access & 2 != 0

@@ -60,11 +60,8 @@ extension UnsafeMutablePointer<CPU> {
     if !s.long {
       guard !s.segment.unusable, inLimit(s.segment, bottom, count) else { throw raise(.ss, s.errorCode) }
     }
-    var offset = bottom
-    while offset < bottom &+ count {
-      try probeLinear(try stackAddress(s, offset, 1), 1, s.privilege)
-      offset = (offset & ~0xFFF) &+ 4096
-    }
+    // No frame is longer than a page: its first and last byte stand for all.
+    try probeLinear(try stackAddress(s, bottom, 1), 1, s.privilege)
     try probeLinear(try stackAddress(s, bottom &+ count &- 1, 1), 1, s.privilege)
   }
 

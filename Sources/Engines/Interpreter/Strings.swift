@@ -120,7 +120,7 @@ extension UnsafeMutablePointer<CPU> {
       let to = try stringAddress(o, 56, source: false, bytes, write: true)
       elements = min(elements, room(from), room(to))
       let length = Int(elements << log2)
-      guard elements > 1, let source = readable(from), let target = writable(to) else { return 0 }
+      guard elements > 1, let source = try readable(from), let target = try writable(to) else { return 0 }
       let distance = UInt(bitPattern: target) &- UInt(bitPattern: source)
       if distance < UInt(length) && distance != 0 {
         // The target overlaps ahead of the source: what was written is read again.
@@ -139,7 +139,7 @@ extension UnsafeMutablePointer<CPU> {
     case .stos:
       let to = try stringAddress(o, 56, source: false, bytes, write: true)
       elements = min(elements, room(to))
-      guard elements > 1, let target = writable(to) else { return 0 }
+      guard elements > 1, let target = try writable(to) else { return 0 }
       fill(target, Int(elements), o.pointee.sizeLog2)
       advance(56, addressLog2, elements << log2)
     default: return 0
@@ -159,14 +159,29 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  private func readable(_ address: UInt64) -> UnsafeMutableRawPointer? {
+  /// Host address of a byte the guest may read now; nil where each access must be looked at. A miss
+  /// fills the TLB by a one-byte access; the pointer stays good when the other operand takes the entry.
+  private func readable(_ address: UInt64) throws(Stop) -> UnsafeMutableRawPointer? {
     let entry = tlbEntry(address)
+    if entry.pointee.readTag != address & ~0xFFF {
+      guard hasMemory(address) else { return nil }
+      _ = try slowLoad(address, 1)
+    }
     guard entry.pointee.readTag == address & ~0xFFF else { return nil }
-    return UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
+    return entry.host(address)
   }
-  private func writable(_ address: UInt64) -> UnsafeMutableRawPointer? {
+  private func writable(_ address: UInt64) throws(Stop) -> UnsafeMutableRawPointer? {
     let entry = tlbEntry(address)
+    if entry.pointee.writeTag != address & ~0xFFF {
+      guard hasMemory(address) else { return nil }
+      try slowProbeWrite(address, 1)
+    }
     guard entry.pointee.writeTag == address & ~0xFFF else { return nil }
-    return UnsafeMutableRawPointer(bitPattern: entry.pointee.addend &+ UInt(address))
+    return entry.host(address)
+  }
+
+  /// False where the access would be MMIO, whose width matters, or would fault.
+  private func hasMemory(_ address: UInt64) -> Bool {
+    translateQuietly(address).map { hostPage($0) != nil } ?? false
   }
 }

@@ -47,7 +47,7 @@ extension UnsafeMutablePointer<CPU> {
       throw leave(.taskSwitch, .taskSwitch(selector: selector, source: source.rawValue))
     }
     // Once committed it cannot be tried again, so nothing may ask for that half-way.
-    guard vcpu.alone else { throw .alone }
+    guard pointee.alone else { throw .alone }
     let (d, state) = try newTask(selector, source)
     let layout = TSSLayout(access: state.access)
     let image = try readTask(state.base, layout)

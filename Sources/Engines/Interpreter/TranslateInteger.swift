@@ -355,6 +355,7 @@ extension Translator {
     }
     var op = MicroOp(.integer)
     op.flags = UInt8(bytes.trailingZeroBitCount) << 4
+    op.base = UInt8(Slot.rsp * 8)
     if isImmediate(0) {
       op.aux = IntegerOp.pushImmediate.rawValue
       op.imm = operands[0].imm.value.s
@@ -388,6 +389,7 @@ extension Translator {
     }
     var op = MicroOp(.integer)
     op.aux = IntegerOp.leave.rawValue
+    op.base = 40
     op.flags = operandSizeLog2 << 4
     emit(op)
     return true

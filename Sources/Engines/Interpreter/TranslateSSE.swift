@@ -35,7 +35,9 @@ extension Translator {
     m.sseOp = op
     m.dst = wide ? 1 : 0
     m.src = context.isLong64 ? 16 : 8
+    let start = ops.count
     address(operands[0], &m, size: 512, write: write)
+    emitReady(op, before: start)
     emit(m)
   }
 
@@ -84,6 +86,7 @@ extension Translator {
     var m = MicroOp(.sse)
     m.sseOp = op
     var size = 0
+    let start = ops.count
     if let destination {
       if isMemory(destination) {
         size = bytes ?? Int(destination.size) / 8
@@ -101,7 +104,21 @@ extension Translator {
       }
     }
     m.imm = SSEDetail(immediate: immediate, stub: stub, bytes: size, aligned: size == 16).raw
+    emitReady(op, before: start)
     emit(m)
+  }
+
+  private mutating func emitReady(_ op: SSEOp, before start: Int) {
+    var check = MicroOp(.sse)
+    switch op {
+    case .storeGPR32, .storeGPR64, .nothing, .flushLine: return
+    case .fxsave, .fxrstor: check.sseOp = .stateReady
+    case .convertToMMX, .mmxToXMM, .mmxFromXMM: check.sseOp = .bothReady
+    case .mmxLoad32, .mmxLoad64, .mmxStore32, .mmxStore64, .mmxInteger, .mmxShuffle, .mmxInsert16, .mmxMaskedStore:
+      check.sseOp = .mmxReady
+    default: check.sseOp = .ready
+    }
+    emitFirst(check, before: start)
   }
 
   /// Moves between registers and memory.
@@ -213,7 +230,9 @@ extension Translator {
     m.sseOp = op
     m.dst = registerField(operands[0])
     m.src = registerField(operands[1])
+    let start = ops.count
     address(memory, &m, size: bytes, write: true)
+    emitReady(op, before: start)
     emit(m)
   }
 

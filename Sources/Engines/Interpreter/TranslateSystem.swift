@@ -246,7 +246,8 @@ extension Translator {
       var op = systemOp(isMemory(0) ? .arplM : .arpl, size: 1)
       op.src = Self.registerOffset(operands[1].reg.value)
       if isMemory(0) {
-        address(operands[0], &op, size: 2, write: true)
+        address(operands[0], &op, size: 2, write: false)
+        op.imm = Int64(Self.segmentIndex(operands[0].mem.segment))
       } else {
         op.dst = Self.registerOffset(operands[0].reg.value)
       }

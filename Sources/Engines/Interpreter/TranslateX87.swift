@@ -33,7 +33,9 @@ extension Translator {
     m.dst = instruction.operand_width == 16 ? 1 : 0
     if let memory {
       let writes = memory.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
+      let start = ops.count
       address(memory, &m, size: bytes ?? Int(memory.size) / 8, write: writes)
+      emitReady(waiting: op == .loadControl || op == .loadEnvironment || op == .restore, before: start)
     }
     emit(m)
   }
@@ -64,9 +66,17 @@ extension Translator {
     let stub = 512 + family * 8 + UInt32(modrm.reg)
     let segment = Self.segmentIndex(memory.mem.segment)
     m.imm = X87Detail(stub: stub, bytes: bytes, opcode: fop, segment: segment).raw
+    let start = ops.count
     address(memory, &m, size: bytes, write: writes)
+    emitReady(waiting: true, before: start)
     emit(m)
     return true
+  }
+
+  private mutating func emitReady(waiting: Bool, before start: Int) {
+    var check = MicroOp(.x87)
+    check.x87Op = waiting ? .waitingReady : .ready
+    emitFirst(check, before: start)
   }
 
   /// FLD ST(i), FXCH ST(i) and FSTP ST(i) have bodies of their own.

@@ -70,6 +70,10 @@ struct Translator {
       if base == ZYDIS_REGISTER_EIP { disp &= 0xFFFF_FFFF }
       base = ZYDIS_REGISTER_NONE
     }
+    if hasNoBase(operand) {
+      base = ZYDIS_REGISTER_NONE
+      disp = instruction.raw.disp.value
+    }
     let segment = Self.segmentIndex(m.segment)
     let override64 = segment >= 4
     let narrow = Int(instruction.address_width) < context.codeBits
@@ -98,6 +102,22 @@ struct Translator {
     op.segment = UInt8(Slot.zero * 8)
     op.scale = 0
     op.disp = 0
+  }
+
+  /// A SIB byte that says "no base, 32-bit displacement" (SDM 2 table 2-3): with a 32-bit address size and
+  /// REX.B Zydis 4.0 takes it for R13D without one.
+  private func hasNoBase(_ operand: ZydisDecodedOperand) -> Bool {
+    let modrm = instruction.raw.modrm
+    guard operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM, instruction.address_width != 16 else { return false }
+    return modrm.mod == 0 && modrm.rm & 7 == 4 && instruction.raw.sib.base & 7 == 5
+  }
+
+  /// Puts `check` before the address computation that began at micro-op `start`, if that was one that can
+  /// fault: what an instruction needs at all comes before what it addresses.
+  mutating func emitFirst(_ check: MicroOp, before start: Int) {
+    guard ops.count > start else { return }
+    emit(check)
+    ops.swapAt(start, ops.count - 1)
   }
 
   /// ES 0, CS 1, SS 2, DS 3, FS 4, GS 5.

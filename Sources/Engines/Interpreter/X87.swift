@@ -15,6 +15,8 @@ enum X87Op: UInt8 {
   case fwait, initialize, clearExceptions, nothing
   case loadControl, storeControl, storeStatus, storeStatusAX
   case loadEnvironment, storeEnvironment, save, restore
+  /// Only the #NM and #MF of waiting instructions, and the #NM of the others.
+  case waitingReady, ready
 }
 
 extension MicroOp {
@@ -120,6 +122,10 @@ extension UnsafeMutablePointer<CPU> {
       try requireFPU()
       try requireNoFPUException()
       try x87Data(o, op)
+    case .waitingReady:
+      try requireFPU()
+      try requireNoFPUException()
+    case .ready: try requireFPU()
     case .loadControl, .loadEnvironment, .restore:
       try requireFPU()
       try requireNoFPUException()

@@ -151,7 +151,9 @@ struct ArgumentScanner {
   mutating func takeExpression(_ scope: ExpressionScope, what: String) throws(CommandError) -> Expression {
     guard !isAtEnd else { throw CommandError(typed: "", expected: "\(what) is missing", usage: usage) }
     do {
-      let (expression, length) = try Expression.leading(String(rest), scope: scope)
+      // A quoted text after the expression (`do "..."`) is no part of it.
+      let text = rest.prefix { $0 != "\"" }
+      let (expression, length) = try Expression.leading(String(text), scope: scope)
       rest = rest.dropFirst(length)
       skipSpace()
       return expression

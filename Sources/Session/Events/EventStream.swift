@@ -11,32 +11,18 @@ struct KeptExit {
   var fault: UInt64?
 }
 
-/// Everything that becomes of events: a lossless recorder, statistics, the run's digest, and bounded
-/// histories for the console. Fed from the ring by the thread that fills it, in its slack or when the ring is
-/// full, so nothing is ever lost on the way here.
-package final class EventStream {
-  let sink: EventSink
-  /// Takes every event, in order; nil when nothing is recorded.
-  package var recorder: EventRecorder?
-  package let digest = RunDigest()
-  private(set) var exits = RingBuffer<KeptExit>(capacity: EventStream.keptExits)
-  private(set) var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
-  private(set) var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
-  private(set) var byAddress = AddressCounts()
-  private var reasonCounts = [UInt64](repeating: 0, count: 64)
-  private var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
-  package static let keptExits = 1000
-  package static let keptEvents = 4096
+/// What has been counted and kept of the events so far. One value, so that taking an event in is one access.
+struct EventTallies {
+  var recorder: EventRecorder?
+  let digest = RunDigest()
+  var exits = RingBuffer<KeptExit>(capacity: EventStream.keptExits)
+  var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
+  var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
+  var byAddress = AddressCounts()
+  var reasonCounts = [UInt64](repeating: 0, count: 64)
+  var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
 
-  package init(_ sink: EventSink) {
-    self.sink = sink
-    sink.onFull = { [weak self] _ in self?.drain() }
-  }
-
-  /// Takes in what waits in the ring.
-  package func drain() { sink.consume { take($0) } }
-
-  private func take(_ event: borrowing Event) {
+  mutating func take(_ event: borrowing Event) {
     digest.add(event)
     let kind = Int(event.kind.rawValue)
     if kind < kindCounts.count { kindCounts[kind] &+= 1 }
@@ -54,7 +40,7 @@ package final class EventStream {
     recorder?.record(copy)
   }
 
-  private func answer(_ event: Event) {
+  private mutating func answer(_ event: Event) {
     guard exits.total > 0 else { return }
     let last = exits.total - 1
     guard exits[last].event.vcpu == event.vcpu, exits[last].event.rip == event.rip else { return }
@@ -62,22 +48,51 @@ package final class EventStream {
     if event.a == 4 { exits[last].fault = event.b }
   }
 
-  private static func index(_ reason: ExitReason) -> Int {
+  static func index(_ reason: ExitReason) -> Int {
     Int(reason.rawValue) < 56 ? Int(reason.rawValue) : Int(reason.rawValue) - 200
   }
+}
+
+/// Everything that becomes of events: a lossless recorder, statistics, the run's digest, and bounded
+/// histories for the console. Fed from the ring by the thread that fills it, in its slack or when the ring is
+/// full, so nothing is ever lost on the way here.
+package final class EventStream {
+  let sink: EventSink
+  private var tallies = EventTallies()
+  package static let keptExits = 1000
+  package static let keptEvents = 4096
+
+  package init(_ sink: EventSink) {
+    self.sink = sink
+    sink.onFull = { [weak self] _ in self?.drain() }
+  }
+
+  /// Takes in what waits in the ring.
+  package func drain() { sink.consume { tallies.take($0) } }
+
+  /// Takes every event, in order; nil when nothing is recorded.
+  package var recorder: EventRecorder? {
+    get { tallies.recorder }
+    set { tallies.recorder = newValue }
+  }
+  package var digest: RunDigest { tallies.digest }
+  var exits: RingBuffer<KeptExit> { tallies.exits }
+  var hypercalls: RingBuffer<Event> { tallies.hypercalls }
+  var newest: RingBuffer<Event> { tallies.newest }
+  var byAddress: AddressCounts { tallies.byAddress }
 
   // MARK: numbers
 
   /// Exits so far.
-  package var exitCount: UInt64 { exits.total }
+  package var exitCount: UInt64 { tallies.exits.total }
   /// Events so far.
-  package var eventCount: UInt64 { newest.total }
+  package var eventCount: UInt64 { tallies.newest.total }
   /// Events that fell out of the console's bounded history; a recorder has them all the same.
-  package var droppedFromHistory: UInt64 { newest.first }
+  package var droppedFromHistory: UInt64 { tallies.newest.first }
   /// Exits of a reason.
-  package func count(of reason: ExitReason) -> UInt64 { reasonCounts[Self.index(reason)] }
+  package func count(of reason: ExitReason) -> UInt64 { tallies.reasonCounts[EventTallies.index(reason)] }
   /// Events of a kind.
-  package func count(of kind: EventKind) -> UInt64 { kindCounts[Int(kind.rawValue)] }
+  package func count(of kind: EventKind) -> UInt64 { tallies.kindCounts[Int(kind.rawValue)] }
 
   /// Reasons that occurred, most frequent first.
   package func statistics(_ costs: ExitCosts) -> [ReasonStatistics] {

@@ -10,12 +10,12 @@ extension RunControl {
     guard let vector = platform.acknowledgeInterrupt(vcpu: current) else { return nil }
     lanes[current].injection = .externalInterrupt(vector)
     events.emit(Event(.interrupt, vcpu: UInt8(truncatingIfNeeded: current), a: UInt32(vector)))
-    if let number = breakpoints.check(interrupt: vector, holds: { holds($0, nil, current) }) {
+    if let number = breakpointTable.check(interrupt: vector, holds: { judge($0, nil, current) }) {
       return .stopped(.breakpoint(number))
     }
-    if var waiting = plan {
+    if var waiting = stepPlan {
       let reached = waiting.observeInterrupt()
-      if waiting != plan { plan = waiting }
+      stepPlan = waiting
       if reached { return .stopped(.interrupt(vector)) }
     }
     return stopReasons.contains(.externalInterrupt) ? .stopped(.interrupt(vector)) : nil
@@ -70,14 +70,15 @@ extension RunControl {
   /// Tells every vCPU where to stop and what to exit for.
   func refreshTraps(_ trap: GVA?) {
     guard trapsAreStale || trap != nil else { return }
-    var traps = breakpoints.traps
+    var traps = breakpointTable.traps
     if let trap { traps.execution.insert(trap.value) }
-    var controls = breakpoints.controls(over: baseControls)
-    interest = breakpoints.interest
+    var controls = breakpointTable.controls(over: baseControls)
+    interest = breakpointTable.interest
     interest.formUnion(stopReasons)
-    if let plan {
-      controls = plan.controls(over: controls)
-      interest.formUnion(plan.interest)
+    interest.formUnion(loggedReasons)
+    if let stepPlan {
+      controls = stepPlan.controls(over: controls)
+      interest.formUnion(stepPlan.interest)
     }
     for vcpu in vcpus {
       if vcpu.traps != traps { vcpu.traps = traps }

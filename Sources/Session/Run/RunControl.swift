@@ -9,39 +9,44 @@ package final class RunControl {
   package let vcpus: [any VCPU]
   package let platform: any Platform
   package let events: EventSink
-  package internal(set) var lanes: [RunLane]
+  // What the loop touches at every exit is visible in this module alone: the compiler can then prove
+  // that accesses do not overlap, and checks nothing at run time.
+  var lanes: [RunLane]
   /// The vCPU that runs or, at a stop, the one the stop is about.
-  package internal(set) var current = 0
+  var current = 0
   /// Instructions retired by all vCPUs together.
-  package internal(set) var retired: UInt64 = 0
+  var retired: UInt64 = 0
   /// Virtual time of the platform, ns.
-  package internal(set) var time: UInt64 = 0
-  /// Instructions in all at which the session's limit is reached.
-  package var limit = UInt64.max
-  package var breakpoints = BreakpointTable() { didSet { trapsAreStale = true } }
-  package var plan: StepPlan? { didSet { trapsAreStale = true } }
+  var time: UInt64 = 0
+  var instructionLimit = UInt64.max
+  var breakpointTable = BreakpointTable()
+  var stepPlan: StepPlan?
   /// What exits without a debugger's wish.
-  package var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
   /// Exits that stop by `sx REASON stop`.
-  package var stopReasons = ReasonSet() { didSet { trapsAreStale = true } }
+  var stopReasons = ReasonSet() { didSet { trapsAreStale = true } }
+  /// Exits that are only reported, by `sx REASON log`.
+  var loggedReasons = ReasonSet() { didSet { trapsAreStale = true } }
   /// Host time per exit is measured into `costs`.
-  package var measuresCost = false
-  package internal(set) var costs = ExitCosts()
+  var measuresCost = false
+  var costs = ExitCosts()
 
   /// True when something from outside waits: a run ends then.
-  package var needsAttention: () -> Bool = { false }
+  var needsAttention: () -> Bool = { false }
   /// Called every `slackInterval` exits and at each slice's end, between two runs.
-  package var onSlack: () -> Void = {}
+  var onSlack: () -> Void = {}
   /// Called before virtual time jumps over a halt, with the nanoseconds; a console lets that time pass.
-  package var onIdle: ((UInt64) -> Void)?
+  var onIdle: ((UInt64) -> Void)?
+  /// Called with an exit of `loggedReasons`.
+  var onLog: (VMExit) -> Void = { _ in }
   /// Whether a breakpoint's condition holds now. An exit is given where there is one.
-  package var holds: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
-  package var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
+  var judge: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
+  var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
     if case .hypercall(let number) = exit.qualification { return number }
     return nil
   }
-  /// The guest reset a vCPU or asked for something of the owner; gives the stop it means, or nil.
-  package var onRequest: (PlatformRequest) -> StopReason? = { _ in nil }
+  /// The guest asked for something of the owner; gives the stop it means, or nil.
+  var onRequest: (PlatformRequest) -> StopReason? = { _ in nil }
 
   /// Every exit that anybody asked for; the rest go by unexamined.
   var interest = ReasonSet()
@@ -90,9 +95,9 @@ package final class RunControl {
     let vcpu = vcpus[current]
     let counted = goal.vcpu == nil ? retired : vcpu.instructionCount
     if counted >= goal.target { return .target }
-    if retired >= limit { return .stopped(.limit) }
+    if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
-    let pending = platform.interruptPending(vcpu: current)
+    var pending = platform.interruptPending(vcpu: current)
     switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
     case .enter: break
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
@@ -101,10 +106,12 @@ package final class RunControl {
       if goal.endsAtInterrupts {
         return enter(vcpu, limit: 0, pending: false, goal) ?? .interrupted
       }
+      // Another one may wait behind it, for the window after its handler.
+      pending = platform.interruptPending(vcpu: current)
     case .halted: return wait(vcpu)
     }
     if lanes[current].activity == .waitForSIPI || lanes[current].activity == .shutdown { return wait(vcpu) }
-    let room = min(goal.target - counted, limit - retired)
+    let room = min(goal.target - counted, instructionLimit - retired)
     return enter(vcpu, limit: room, pending: pending, goal)
   }
 
@@ -190,7 +197,7 @@ package final class RunControl {
   }
 
   private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
-    let number = breakpoints.check(exit, hypercall: nil) { holds($0, exit, current) }
+    let number = breakpointTable.check(exit, hypercall: nil) { judge($0, exit, current) }
     if let number { return .stopped(.breakpoint(number)) }
     if case .debug(.execution(let at)) = exit.qualification {
       if at == goal.trap, vcpu.gpr(.rsp) >= goal.stackAtLeast { return .trap }
@@ -202,13 +209,14 @@ package final class RunControl {
   /// Whether somebody wants to stop at this exit.
   private func examine(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
     let hypercall = hypercallNumber(exit, vcpu)
-    let number = breakpoints.check(exit, hypercall: hypercall) { holds($0, exit, current) }
+    let number = breakpointTable.check(exit, hypercall: hypercall) { judge($0, exit, current) }
     if let number { return .breakpoint(number) }
-    if var waiting = plan {
+    if var waiting = stepPlan {
       let reached = waiting.observe(exit, isHypercall: hypercall != nil)
-      if waiting != plan { plan = waiting }
+      stepPlan = waiting
       if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
     }
+    if loggedReasons.contains(exit.reason) { onLog(exit) }
     return stopReasons.contains(exit.reason) ? Self.stop(for: exit, hypercall: nil) : nil
   }
 

@@ -42,11 +42,11 @@ package struct RunLane: Equatable, Sendable {
     return activity == .halted ? .halted : .enter
   }
 
-  /// The entry to make, which uses up what was pending. With `interruptPending` and nothing to inject the
-  /// vCPU exits when the window opens.
+  /// The entry to make, which uses up what was pending. With `interruptPending` the vCPU exits when the
+  /// window opens (again, behind the delivery of what is injected).
   package mutating func takeEntry(interruptPending: Bool) -> VMEntry {
     let entry = VMEntry(
-      action, inject: injection, interruptWindow: interruptPending && injection == nil && action == .resume)
+      action, inject: injection, interruptWindow: interruptPending && action == .resume)
     if injection != nil { activity = .active }
     windowArmed = entry.interruptWindow
     action = .resume
