@@ -259,6 +259,8 @@ package final class RunControl {
     answer(action, exit)
     if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
     if exit.reason == .hlt, action == .emulate { halt(vcpu) }
+    // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
+    if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { takeSlack() }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests)
   }
