@@ -101,7 +101,8 @@ static void on_polite(int signal_number) {
 static void on_crash(int signal_number, siginfo_t *info, void *context) {
   (void)context;
   cncurses_restore();
-  sigaction(signal_number, &before[signal_number], NULL);
+  // Not the handler from before: Swift's backtracer would ask a question on the terminal and wait.
+  signal(signal_number, SIG_DFL);
   // A fault happens again on return; a signal that was sent must be sent again.
   if (info->si_code <= 0 || signal_number == SIGTRAP || signal_number == SIGABRT) raise(signal_number);
 }
