@@ -15,7 +15,7 @@ package struct BitName: Sendable {
 
 /// RFLAGS (SDM 1 3.4.3).
 /// Constants are computed, so that other modules see their values, not a call.
-package enum RFLAGS {
+@usableFromInline package enum RFLAGS {
   @inlinable @inline(__always) package static var cf: UInt64 { 1 << 0 }
   @inlinable @inline(__always) package static var fixed1: UInt64 { 1 << 1 }
   @inlinable @inline(__always) package static var pf: UInt64 { 1 << 2 }
@@ -50,7 +50,7 @@ package enum RFLAGS {
 }
 
 /// CR0 (SDM 3A 2.5).
-package enum CR0 {
+@usableFromInline package enum CR0 {
   @inlinable @inline(__always) package static var pe: UInt64 { 1 << 0 }
   @inlinable @inline(__always) package static var mp: UInt64 { 1 << 1 }
   @inlinable @inline(__always) package static var em: UInt64 { 1 << 2 }
@@ -73,7 +73,7 @@ package enum CR0 {
 }
 
 /// CR4 (SDM 3A 2.5).
-package enum CR4 {
+@usableFromInline package enum CR4 {
   @inlinable @inline(__always) package static var vme: UInt64 { 1 << 0 }
   @inlinable @inline(__always) package static var pvi: UInt64 { 1 << 1 }
   @inlinable @inline(__always) package static var tsd: UInt64 { 1 << 2 }
@@ -111,7 +111,7 @@ package enum CR4 {
 }
 
 /// IA32_EFER (SDM 4 table 2-2).
-package enum EFER {
+@usableFromInline package enum EFER {
   @inlinable @inline(__always) package static var sce: UInt64 { 1 << 0 }
   @inlinable @inline(__always) package static var lme: UInt64 { 1 << 8 }
   @inlinable @inline(__always) package static var lma: UInt64 { 1 << 10 }

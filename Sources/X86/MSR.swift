@@ -1,5 +1,5 @@
 /// Model-specific registers by their SDM name (SDM 4 chapter 2).
-package enum MSR {
+@usableFromInline package enum MSR {
   @inlinable @inline(__always) package static var tsc: UInt32 { 0x10 }
   @inlinable @inline(__always) package static var apicBase: UInt32 { 0x1B }
   @inlinable @inline(__always) package static var featureControl: UInt32 { 0x3A }

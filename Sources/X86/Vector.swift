@@ -65,7 +65,7 @@ package enum Exception: UInt8, CaseIterable, Sendable {
 }
 
 /// Page-fault error code bits (SDM 3A 4.7).
-package enum PageFaultError {
+@usableFromInline package enum PageFaultError {
   @inlinable @inline(__always) package static var present: UInt32 { 1 << 0 }
   @inlinable @inline(__always) package static var write: UInt32 { 1 << 1 }
   @inlinable @inline(__always) package static var user: UInt32 { 1 << 2 }

@@ -16,12 +16,12 @@ struct Bench {
     do {
       let guest = try guestPath()
       var failures: [String] = []
-      if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
       if words.isEmpty || words.contains("guest") {
         var bench = GuestBench(guest: guest, rounds: 3)
         try bench.run()
         failures += bench.failures
       }
+      if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
       for failure in failures { show("FAILED: \(failure)") }
       exit(failures.isEmpty ? 0 : 1)
     } catch {
@@ -32,12 +32,17 @@ struct Bench {
 
   private static func measureSession(_ guest: String, _ failures: inout [String]) {
     var findings: [Finding] = []
-    let parts: [(String, () throws(VMError) -> [Finding])] = [
+    var parts: [(String, () throws(VMError) -> [Finding])] = [
       ("start", { () throws(VMError) in [try StartBench().finding()] }),
       ("steps and events", { () throws(VMError) in try StepBench(guest: guest).findings() }),
-      ("attached console", { () throws(VMError) in try ThreadBench(guest: guest).attached() }),
-      ("pause", { () throws(VMError) in try ThreadBench(guest: guest).pauses() }),
     ]
+    let threads = ThreadBench(guest: guest)
+    for words in ThreadBench.attachedKernels {
+      parts.append(("attached console", { () throws(VMError) in [try threads.attached(words)] }))
+    }
+    for words in ThreadBench.pauseKernels {
+      parts.append(("pause", { () throws(VMError) in [try threads.pauses(words)] }))
+    }
     for (name, measure) in parts {
       say("session: \(name)")
       do throws(VMError) {
@@ -48,6 +53,7 @@ struct Bench {
         failures.append("\(name): \(error)")
       }
     }
+    show("")
     for line in Finding.table(findings).lines { show(line) }
   }
 

@@ -6,15 +6,10 @@ import VMCore
 struct ThreadBench {
   let guest: String
 
-  /// Pauses: in registers, in one instruction that runs long, in exits.
-  func pauses() throws(VMError) -> [Finding] {
-    [try pauses("intloop:1000000000"), try pauses("repmovs:1000000"), try pauses("out:1000000000")]
-  }
-
-  /// What a console costs, without exits and with nothing but exits.
-  func attached() throws(VMError) -> [Finding] {
-    [try attached("intloop:1000000000"), try attached("out:1000000000")]
-  }
+  /// Where pauses are tried: in registers, in exits, and in instructions that each run long.
+  static let pauseKernels = ["intloop:1000000000", "out:1000000000", "repmovs:1000000"]
+  /// What a console costs: without exits and with nothing but exits.
+  static let attachedKernels = ["intloop:1000000000", "out:1000000000"]
 
   private func makeSession(_ words: String) throws(VMError) -> Session {
     let session = try Session(.benchGuest(guest, words: words))
@@ -31,9 +26,8 @@ struct ThreadBench {
   private static let enough: UInt64 = 10_000_000_000
 
   /// From `pause()` to the snapshot of the stopped guest.
-  private func pauses(_ words: String) throws(VMError) -> Finding {
+  func pauses(_ words: String) throws(VMError) -> Finding {
     let session = try makeSession(words)
-    defer { session.stop() }
     var times: [Double] = []
     let begin = HostClock.now()
     for turn in 0..<Self.pauseCount {
@@ -42,10 +36,17 @@ struct ThreadBench {
       usleep(5_000 + UInt32(turn) * 137)
       let start = HostClock.now()
       session.pause()
-      try session.await("the guest to pause", asking: false) { $0.phase == .paused }
+      do throws(VMError) {
+        try session.await("the guest to pause", asking: false) { $0.phase == .paused }
+      } catch {
+        // Ending the session would wait for the guest too, so it stays until this process ends.
+        _ = Unmanaged.passRetained(session)
+        throw VMError(.session, "\(Self.name(words)): \(error.message)")
+      }
       times.append(Double(HostClock.now() &- start))
       if HostClock.now() &- begin > Self.enough { break }
     }
+    session.stop()
     let longest = times.max() ?? 0
     let target = 50e6
     return Finding(
@@ -62,7 +63,7 @@ struct ThreadBench {
 
   /// Processor time of this process for the same stretch of guest instructions, with and without a consumer
   /// of 30 snapshots a second.
-  private func attached(_ words: String) throws(VMError) -> Finding {
+  func attached(_ words: String) throws(VMError) -> Finding {
     let session = try makeSession(words)
     defer { session.stop() }
     _ = try run(session, instructions: 3_000_000, consumes: false)

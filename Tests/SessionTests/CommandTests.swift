@@ -81,6 +81,14 @@ struct CommandTests {
     }
   }
 
+  @Test func `registers changed at an exit do not make it stop twice`() throws {
+    let session = try Self.session()
+    _ = session.perform("be io if value==0x4b")
+    #expect(session.perform("c").json["icount"] == .number(2))
+    _ = session.perform("set $rax=5")
+    #expect(session.perform("c").json["icount"] == .number(11))
+  }
+
   @Test func `memory is shown and changed`() throws {
     let session = try Self.session()
     #expect(!session.perform("set dword[0x2000]=0x64636261").failed)

@@ -1,5 +1,6 @@
 import Debugger
 import Session
+import Synchronization
 import VMCore
 import X86
 
@@ -27,7 +28,7 @@ final class ScriptedVCPU: VCPU {
   var controls = ExitControls.standard
   var traps = DebugTraps()
   private var returnAddresses: [UInt64] = []
-  private var kicked = false
+  private let kicked = Atomic<Bool>(false)
   /// Everything `run` was asked to do.
   private(set) var entries: [VMEntry] = []
   /// Where events were delivered to: vector and interrupted address.
@@ -42,14 +43,10 @@ final class ScriptedVCPU: VCPU {
   func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
     entries.append(entry)
     if let event = entry.inject { deliver(event) }
-    if kicked {
-      kicked = false
-      if entry.action != .resume { carryOut(entry.action) }
-      return exit(.kicked, .kicked)
-    }
     if entry.action != .resume { carryOut(entry.action) }
     var left = limit
     while true {
+      if kicked.exchange(false, ordering: .acquiringAndReleasing) { return exit(.kicked, .kicked) }
       if entry.interruptWindow, canTakeInterrupt { return exit(.interruptWindow, .interruptWindow) }
       if left == 0 { return exit(.budget, .budget) }
       if traps.execution.contains(state.rip) { return exit(.debug, .debug(.execution(GVA(state.rip)))) }
@@ -112,7 +109,7 @@ final class ScriptedVCPU: VCPU {
     state.rip = Self.handlerBase + UInt64(vector) * 0x100
   }
 
-  func kick() { kicked = true }
+  func kick() { kicked.store(true, ordering: .releasing) }
   func idle(until time: UInt64) { virtualTime = max(virtualTime, time) }
   var canTakeInterrupt: Bool { state.rflags & RFLAGS.interruptEnable != 0 }
   func gpr(_ register: GPR) -> UInt64 { state[register] }

@@ -104,16 +104,35 @@ extension UnsafeMutablePointer<CPU> {
     return result
   }
 
-  /// Rotates by 1...31; CF and OF alone change.
-  @inline(__always) func ror32(_ a: UInt32, _ count: UInt32) -> UInt32 {
-    let result = a &>> count | a &<< (32 &- count)
-    putCarryOverflow(result &>> 31 != 0, (result ^ result &<< 1) &>> 31 != 0)
+  /// Rotates left by 1 to the width minus 1; CF and OF alone change.
+  @inline(__always) func rol<T: FixedWidthInteger & UnsignedInteger>(_ a: T, _ count: UInt64) -> T {
+    let result = rotated(a, count)
+    let top = UInt64(truncatingIfNeeded: result &>> T(T.bitWidth - 1))
+    let carry = UInt64(truncatingIfNeeded: result) & 1
+    putRotateFlags(carry | (top ^ carry) << 11)
     return result
   }
-  @inline(__always) func rol32(_ a: UInt32, _ count: UInt32) -> UInt32 {
-    let result = a &<< count | a &>> (32 &- count)
-    putCarryOverflow(result & 1 != 0, (result &>> 31 ^ result) & 1 != 0)
+  /// Rotates right, given as the equal rotation left.
+  @inline(__always) func ror<T: FixedWidthInteger & UnsignedInteger>(_ a: T, _ count: UInt64) -> T {
+    let result = rotated(a, count)
+    let top = UInt64(truncatingIfNeeded: result &>> T(T.bitWidth - 1))
+    let next = UInt64(truncatingIfNeeded: result &>> T(T.bitWidth - 2)) & 1
+    putRotateFlags(top | (top ^ next) << 11)
     return result
+  }
+  @inline(__always) func rotated<T: FixedWidthInteger & UnsignedInteger>(_ a: T, _ count: UInt64) -> T {
+    let left = T(truncatingIfNeeded: count)
+    return a &<< left | a &>> (T(truncatingIfNeeded: T.bitWidth) &- left)
+  }
+  /// CF and OF from a rotate; the other flags stay, as lazy as they were.
+  @inline(__always) func putRotateFlags(_ flags: UInt64) {
+    if pointee.flagClass == .eager {
+      pointee.rflags = pointee.rflags & ~(RFLAGS.cf | RFLAGS.of) | flags
+      return
+    }
+    let half: UInt64 = af ? RFLAGS.af : 0
+    pointee.flagA = flags | half
+    pointee.flagClass = FlagClass(rawValue: FlagClass.mixed8.rawValue | pointee.flagClass.rawValue & 3)
   }
 
   @inline(__always)

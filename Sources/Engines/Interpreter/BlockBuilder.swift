@@ -117,8 +117,23 @@ struct BlockBuilder {
     translator.finish(op)
   }
 
+  /// Replaces rotates, shifts and INC/DEC by forms that leave the flags alone, where a later instruction
+  /// of the block sets them all before anything could read them, fault or stop.
+  private func dropDeadFlags(_ ops: inout [MicroOp]) {
+    var dead = false
+    for index in ops.indices.reversed() {
+      if dead { ops[index].forgetFlags() }
+      switch ops[index].effectOnFlags {
+      case .setsAll: dead = true
+      case .none: break
+      case .other: dead = false
+      }
+    }
+  }
+
   private func finishBlock(_ translator: inout Translator, gpa: UInt64, second: UInt64) -> BlockPointer {
     if !translator.ended { translator.ops.append(MicroOp(.next)) }
+    dropDeadFlags(&translator.ops)
     let count = translator.ordinal
     let ops = MicroOpPointer.allocate(capacity: translator.ops.count)
     for (index, op) in translator.ops.enumerated() {

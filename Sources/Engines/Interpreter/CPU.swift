@@ -41,7 +41,10 @@ enum TLB {
   @inline(__always) static func index(_ linear: UInt64) -> Int {
     Int(truncatingIfNeeded: linear &>> 12) & (entries - 1)
   }
-  @inline(__always) static func writeIndex(_ linear: UInt64) -> Int { index(linear) ^ (entries / 2) }
+  /// Upper address bits take part: buffers that lie a power of two apart are often written in step.
+  @inline(__always) static func writeIndex(_ linear: UInt64) -> Int {
+    Int(truncatingIfNeeded: (linear &>> 12) ^ (linear &>> 22)) & (entries - 1) ^ (entries / 2)
+  }
 }
 
 /// One entry of the software TLB: 32 bytes.

@@ -278,8 +278,16 @@ extension UnsafeMutablePointer<CPU> {
         case .sar32rc: c.shiftByCL(o, as: UInt32.self, mask: 31) { c.sar($0, $1) }
         case .sar64ri: c.set(o.pointee.dst, c.sar(c.get(o.pointee.dst, as: UInt64.self), o.count))
         case .sar64rc: c.shiftByCL(o, as: UInt64.self, mask: 63) { c.sar($0, $1) }
-        case .ror32ri: c.set(o.pointee.dst, c.ror32(c.get(o.pointee.dst), UInt32(truncatingIfNeeded: o.pointee.imm)))
-        case .rol32ri: c.set(o.pointee.dst, c.rol32(c.get(o.pointee.dst), UInt32(truncatingIfNeeded: o.pointee.imm)))
+        case .rol32ri: c.set(o.pointee.dst, c.rol(c.get(o.pointee.dst, as: UInt32.self), o.count))
+        case .rol64ri: c.set(o.pointee.dst, c.rol(c.get(o.pointee.dst, as: UInt64.self), o.count))
+        case .ror32ri: c.set(o.pointee.dst, c.ror(c.get(o.pointee.dst, as: UInt32.self), o.count))
+        case .ror64ri: c.set(o.pointee.dst, c.ror(c.get(o.pointee.dst, as: UInt64.self), o.count))
+        case .rotate32: c.set(o.pointee.dst, c.rotated(c.get(o.pointee.dst, as: UInt32.self), o.count))
+        case .rotate64: c.set(o.pointee.dst, c.rotated(c.get(o.pointee.dst, as: UInt64.self), o.count))
+        case .shiftLeft32: c.set(o.pointee.dst, c.get(o.pointee.dst, as: UInt32.self) &<< o.immediate(as: UInt32.self))
+        case .shiftLeft64: c.set(o.pointee.dst, c.get(o.pointee.dst, as: UInt64.self) &<< o.count)
+        case .shiftRight32: c.set(o.pointee.dst, c.get(o.pointee.dst, as: UInt32.self) &>> o.immediate(as: UInt32.self))
+        case .shiftRight64: c.set(o.pointee.dst, c.get(o.pointee.dst, as: UInt64.self) &>> o.count)
         case .movzx8to32r: c.set(o.pointee.dst, UInt32(c.get(o.pointee.src, as: UInt8.self)))
         case .movzx16to32r: c.set(o.pointee.dst, UInt32(c.get(o.pointee.src, as: UInt16.self)))
         case .movsx8to32r: c.set(o.pointee.dst, Int32(c.get(o.pointee.src, as: Int8.self)))

@@ -72,7 +72,10 @@ enum Op: UInt16 {
   case shr8rc, shr16rc, shr32rc, shr64rc
   case sar8ri, sar16ri, sar32ri, sar64ri
   case sar8rc, sar16rc, sar32rc, sar64rc
-  case ror32ri, rol32ri
+  // Rotates by an immediate that is not 0; `imm` is the equal rotation to the left.
+  case rol32ri, rol64ri, ror32ri, ror64ri
+  // The same and shifts where nobody can see the flags (`BlockBuilder.dropDeadFlags`).
+  case rotate32, rotate64, shiftLeft32, shiftLeft64, shiftRight32, shiftRight64
   // Widening moves into 32 or 64 bits (16-bit destinations are in `.integer`).
   case movzx8to32r, movzx16to32r, movsx8to32r, movsx16to32r, movsx8to64r, movsx16to64r, movsx32to64r
   case movzx8to32m, movzx16to32m, movsx8to32m, movsx16to32m, movsx8to64m, movsx16to64m, movsx32to64m

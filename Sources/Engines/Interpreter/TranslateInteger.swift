@@ -222,11 +222,11 @@ extension Translator {
   private mutating func rotate(_ operation: IntegerOp) -> Bool {
     let size = sizeLog2(0)
     let count = isImmediate(1) ? Int64(operands[1].imm.value.u & (size == 3 ? 63 : 31)) : -1
-    if isRegister(0), size == 2, count > 0, operation == .ror || operation == .rol {
-      var op = MicroOp(.ror32ri)
+    if isRegister(0), size >= 2, count > 0, operation == .ror || operation == .rol {
+      let left = operation == .rol
+      var op = MicroOp(size == 2 ? (left ? .rol32ri : .ror32ri) : left ? .rol64ri : .ror64ri)
       op.dst = register(0)
-      op.imm = count
-      if operation == .rol { op.op = .rol32ri }
+      op.imm = left ? count : (size == 2 ? 32 : 64) - count
       emit(op)
       return true
     }

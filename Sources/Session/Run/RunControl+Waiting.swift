@@ -131,7 +131,9 @@ extension RunControl {
   }
 
   /// The person changed registers: the instruction of a pending exit starts again from its beginning.
+  /// The exit it makes then was judged already and does not stop a second time.
   package func restartInstruction() {
+    if let exit = lanes[current].pendingExit { judgedExit = exit }
     lanes[current].pendingExit = nil
     lanes[current].action = .resume
   }

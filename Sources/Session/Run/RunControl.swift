@@ -51,6 +51,8 @@ package final class RunControl {
   /// Every exit that anybody asked for; the rest go by unexamined.
   var interest = ReasonSet()
   var trapsAreStale = true
+  /// The exit of an instruction that starts again because registers were changed at it.
+  var judgedExit: VMExit?
   /// The next instruction is to execute although there is a trap on it.
   var overTrap = false
   private var exitsUntilSlack = RunControl.slackInterval
@@ -160,7 +162,7 @@ package final class RunControl {
     }
     events.emit(Event(exit: exit))
     costs.exitCount &+= 1
-    if interest.contains(exit.reason), let stop = examine(exit, vcpu) {
+    if interest.contains(exit.reason), !wasJudged(exit), let stop = examine(exit, vcpu) {
       lanes[current].pendingExit = exit
       return .stopped(stop)
     }
@@ -170,6 +172,14 @@ package final class RunControl {
       exitsUntilSlack -= 1  // this exit is still to be dealt with
     }
     return pass(exit, vcpu).map { .stopped($0) }
+  }
+
+  /// The same instruction already stopped the session with this exit, before the person changed registers.
+  private func wasJudged(_ exit: VMExit) -> Bool {
+    guard let judged = judgedExit else { return false }
+    judgedExit = nil
+    return judged.instructionCount == exit.instructionCount && judged.rip == exit.rip && judged.reason == exit.reason
+      && judged.vcpu == exit.vcpu
   }
 
   private func takeSlack() {
@@ -249,6 +259,8 @@ package final class RunControl {
     answer(action, exit)
     if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
     if exit.reason == .hlt, action == .emulate { halt(vcpu) }
+    // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
+    if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { takeSlack() }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests)
   }
