@@ -52,7 +52,8 @@ enum OracleComparison {
   }
 
   /// Both faulted, and the manual does not say which of two faults comes first: the two operands of CMPS,
-  /// target and push of CALL, source and destination of POP, and alignment against the segment's limit for 16-byte operands.
+  /// target and push of CALL, source and destination of POP, and alignment against the segment limit for
+  /// 16-byte operands.
   private static func isOpen(_ c: OracleCase, _ native: coracle_case, _ ours: coracle_case) -> Bool {
     let faults: Set<UInt8> = [12, 13, 14]
     guard faults.contains(native.vector), faults.contains(ours.vector), native.rip == ours.rip else { return false }

@@ -171,7 +171,8 @@ struct OracleGenerator {
     var formatter = formatter
     var buffer = [CChar](repeating: 0, count: 128)
     _ = ZydisFormatterFormatInstruction(
-      &formatter, &instructionCopy, &all, instruction.operand_count_visible, &buffer, 128, codeStart + UInt64(offset), nil)
+      &formatter, &instructionCopy, &all, instruction.operand_count_visible, &buffer, 128,
+      codeStart + UInt64(offset), nil)
     return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 

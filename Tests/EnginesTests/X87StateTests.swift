@@ -55,7 +55,8 @@ extension OracleTests {
       // Storing first makes the image; FNINIT and a few pushes make the state another.
       let between: [UInt8] = form.storing.isEmpty ? [] : [0xDB, 0xE3, 0xD9, 0xE8, 0xD9, 0xEB]
       let code = form.storing + between + form.bytes
-      withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: code + Array(repeating: 0xCC, count: 48 - code.count)) }
+      let padding = [UInt8](repeating: 0xCC, count: 48 - code.count)
+      withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: code + padding) }
       c.disassembly = [form.name]
       c.undefinedFlags = 0
       c.undefinedStatus = 0
@@ -66,7 +67,6 @@ extension OracleTests {
       let native = [UInt8](OracleCase.nativeData(0))
       var mine = ourData.withUnsafeBytes { [UInt8]($0) }
       for range in form.open { mine.replaceSubrange(range, with: native[range]) }
-      // The software-reserved end of an FXSAVE image belongs to nobody.
       let data = mine.withUnsafeBytes { Array($0.bindMemory(to: UInt64.self)) }
       let lines = OracleComparison.differences(
         c, native: cases[0], nativeData: OracleCase.nativeData(0), ours: ours, ourData: data)

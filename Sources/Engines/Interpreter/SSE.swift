@@ -11,6 +11,7 @@ enum SSEOp: UInt8 {
   case addss, subss, mulss, divss
   case xor128, and128, andNot128, or128
   case moveScalar32, load32, store32, moveScalar64, moveLow
+  // From here on: `sseRare`.
   case moveLowToHigh, moveHighToLow, loadLow, loadHigh, storeHigh
   case fromGPR32, fromGPR64, toGPR32, toGPR64
   // Carried out by the host's instruction.
@@ -81,7 +82,8 @@ extension UnsafeMutablePointer<CPU> {
 
   /// #UD and #NM of SSE instructions (SDM 3A table 13-1).
   @inline(__always) func requireSSE() throws(Stop) {
-    let off = pointee.cr0 & (CR0.em | CR0.ts) | (~pointee.cr4 & CR4.osfxsr)
+    // CR0.EM and TS; CR4.OSFXSR. As literals, so that nothing is called for them here.
+    let off = pointee.cr0 & 0xC | (~pointee.cr4 & 0x200)
     if off != 0 { throw sseUnavailable() }
   }
   @inline(never) func sseUnavailable() -> Stop {
@@ -165,103 +167,77 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Executes a micro-op of the family `Op.sse`.
   func sse(_ o: MicroOpPointer) throws(Stop) {
+    let op = o.pointee.sseOp
+    if op.rawValue > SSEOp.moveLow.rawValue { return try sseRare(o) }
+    try requireSSE()
     let dst = o.pointee.dst
-    switch o.pointee.sseOp {
+    switch op {
     case .load64:
-      try requireSSE()
       self[xmm: dst] = XMM(low: try load(address(o)))
     case .store64:
-      try requireSSE()
       try store(address(o), self[xmmLow: o.pointee.src])
     case .move128:
-      try requireSSE()
       self[xmm: dst] = self[xmm: o.pointee.src]
     case .load128:
-      try requireSSE()
       self[xmm: dst] = try load128(address(o))
     case .load128Aligned:
-      try requireSSE()
       self[xmm: dst] = try load128(try alignedAddress(o))
     case .store128:
-      try requireSSE()
       try store128(address(o), self[xmm: o.pointee.src])
     case .store128Aligned:
-      try requireSSE()
       try store128(try alignedAddress(o), self[xmm: o.pointee.src])
     case .addsd:
-      try requireSSE()
       try addScalar(o, try scalar64(o))
     case .subsd:
-      try requireSSE()
       try subtractScalar(o, try scalar64(o))
     case .mulsd:
-      try requireSSE()
       try multiplyScalar(o, try scalar64(o))
     case .divsd:
-      try requireSSE()
       try divideScalar(o, try scalar64(o))
     case .sqrtsd:
-      try requireSSE()
       try squareRootScalar(o, try scalar64(o))
     case .addpd:
-      try requireSSE()
       try addPacked(o, try packed(o))
     case .subpd:
-      try requireSSE()
       try subtractPacked(o, try packed(o))
     case .mulpd:
-      try requireSSE()
       try multiplyPacked(o, try packed(o))
     case .addss:
-      try requireSSE()
       try addSingle(o, try scalar32(o))
     case .subss:
-      try requireSSE()
       try subtractSingle(o, try scalar32(o))
     case .mulss:
-      try requireSSE()
       try multiplySingle(o, try scalar32(o))
     case .divss:
-      try requireSSE()
       try divideSingle(o, try scalar32(o))
     case .xor128:
-      try requireSSE()
       let a = self[xmm: dst]
       let b = try packed(o)
       self[xmm: dst] = XMM(low: a.low ^ b.low, high: a.high ^ b.high)
     case .and128:
-      try requireSSE()
       let a = self[xmm: dst]
       let b = try packed(o)
       self[xmm: dst] = XMM(low: a.low & b.low, high: a.high & b.high)
     case .andNot128:
-      try requireSSE()
       let a = self[xmm: dst]
       let b = try packed(o)
       self[xmm: dst] = XMM(low: ~a.low & b.low, high: ~a.high & b.high)
     case .or128:
-      try requireSSE()
       let a = self[xmm: dst]
       let b = try packed(o)
       self[xmm: dst] = XMM(low: a.low | b.low, high: a.high | b.high)
     case .moveScalar32:
-      try requireSSE()
       let low = self[xmmLow: o.pointee.src] & 0xFFFF_FFFF
       self[xmmLow: dst] = self[xmmLow: dst] & ~0xFFFF_FFFF | low
     case .load32:
-      try requireSSE()
       self[xmm: dst] = XMM(low: UInt64(try load(address(o), as: UInt32.self)))
     case .store32:
-      try requireSSE()
       try store(address(o), UInt32(truncatingIfNeeded: self[xmmLow: o.pointee.src]))
     case .moveScalar64:
-      try requireSSE()
       self[xmmLow: dst] = self[xmmLow: o.pointee.src]
     case .moveLow:
-      try requireSSE()
       self[xmm: dst] = XMM(low: self[xmmLow: o.pointee.src])
-    default:
-      try sseRare(o)
+    default: preconditionFailure("rare SSE micro-ops were sorted out above")
     }
   }
 }

@@ -25,46 +25,82 @@ enum MXCSR {
 // operands and the result are zero or well inside the normal range, so that no flag but PE can rise, and PE
 // is set already or the result is seen to be exact. Nothing stays loaded between instructions, so the
 // monitor's own code never meets the guest's MXCSR.
-extension BinaryFloatingPoint where RawSignificand: UnsignedInteger {
+
+/// Float and Double by their bits, the sign shifted out at the top: one subtraction and comparison tells
+/// what a number is.
+protocol QuickFloat: BinaryFloatingPoint {
+  /// The bits without sign, at the upper end of a quadword.
+  var magnitudeBits: UInt64 { get }
+  /// The lowest bit of the exponent there.
+  static var exponentUnit: UInt64 { get }
+}
+
+extension Double: QuickFloat {
+  @inline(__always) var magnitudeBits: UInt64 { bitPattern &<< 1 }
+  @inline(__always) static var exponentUnit: UInt64 { 1 << 53 }
+}
+
+extension Float: QuickFloat {
+  @inline(__always) var magnitudeBits: UInt64 { UInt64(bitPattern) &<< 33 }
+  @inline(__always) static var exponentUnit: UInt64 { 1 << 56 }
+}
+
+extension QuickFloat {
   /// Zero or normal: neither DE nor IE can come from it.
-  @inline(__always) var isPlain: Bool { isNormal || isZero }
-  /// Far enough from the smallest normal number that rounding can have hidden no underflow.
-  @inline(__always) var isAmple: Bool { isFinite && magnitude >= Self.leastNormalMagnitude * 2 }
+  @inline(__always) var isPlain: Bool {
+    let bits = magnitudeBits
+    let unit = Self.exponentUnit
+    return bits &- unit < 0 &- unit &- unit || bits == 0
+  }
+  /// Finite, and far enough from the smallest normal number that rounding can have hidden no underflow.
+  @inline(__always) var isAmple: Bool {
+    let least = Self.exponentUnit &* 2
+    return magnitudeBits &- least < 0 &- Self.exponentUnit &- least
+  }
 }
 
 extension UnsafeMutablePointer<CPU> {
   /// Round to nearest, all masked, neither DAZ nor FTZ.
   @inline(__always) var hasDefaultMXCSR: Bool { pointee.mxcsr & 0xFFC0 == MXCSR.masks }
-  @inline(__always) var precisionIsSet: Bool { pointee.mxcsr & MXCSR.precision != 0 }
+  /// The same, and PE is set.
+  @inline(__always) var ignoresPrecision: Bool { pointee.mxcsr & 0xFFE0 == MXCSR.masks | MXCSR.precision }
 
-  /// a + b where no flag changes, else nil. A sum that rounds is told from an exact one by Dekker's
-  /// argument: for the larger operand the difference is exact, so if both differences give back the other
-  /// operand nothing was lost.
-  @inline(__always) func quickSum<F: BinaryFloatingPoint>(_ a: F, _ b: F) -> F? {
+  /// a + b where no flag changes, else nil.
+  @inline(__always) func quickSum<F: QuickFloat>(_ a: F, _ b: F) -> F? {
     let sum = a + b
-    guard hasDefaultMXCSR, a.isPlain, b.isPlain, sum.isPlain else { return nil }
-    guard precisionIsSet || (sum - a == b && sum - b == a) else { return nil }
-    return sum
+    guard a.isPlain, b.isPlain, sum.isPlain else { return nil }
+    return ignoresPrecision || (hasDefaultMXCSR && Self.isExact(sum, a, b)) ? sum : nil
+  }
+  /// A sum that rounds is told from an exact one by Dekker's argument: for the larger operand the difference
+  /// is exact, so if both differences give back the other operand nothing was lost.
+  @inline(__always) private static func isExact<F: QuickFloat>(_ sum: F, _ a: F, _ b: F) -> Bool {
+    sum - a == b && sum - b == a
   }
 
   /// a * b where no flag changes, else nil. The product is exact if the significands together have no more
   /// bits than one.
-  @inline(__always) func quickProduct<F: BinaryFloatingPoint>(_ a: F, _ b: F) -> F?
-  where F.RawSignificand: FixedWidthInteger {
+  @inline(__always) func quickProduct<F: QuickFloat>(_ a: F, _ b: F) -> F? {
     let product = a * b
-    guard hasDefaultMXCSR, a.isPlain, b.isPlain else { return nil }
-    if !product.isAmple { return a.isZero || b.isZero ? product : nil }
-    if precisionIsSet { return product }
-    let bits = F.significandBitCount
-    let zerosA = min(a.significandBitPattern.trailingZeroBitCount, bits)
-    let zerosB = min(b.significandBitPattern.trailingZeroBitCount, bits)
-    return zerosA &+ zerosB >= bits ? product : nil
+    guard a.isPlain, b.isPlain else { return nil }
+    if !product.isAmple {
+      return hasDefaultMXCSR && (a.magnitudeBits == 0 || b.magnitudeBits == 0) ? product : nil
+    }
+    if ignoresPrecision { return product }
+    let bits = F.exponentUnit.trailingZeroBitCount
+    let fraction = F.exponentUnit &- 1
+    let zerosA = (a.magnitudeBits & fraction | F.exponentUnit).trailingZeroBitCount
+    let zerosB = (b.magnitudeBits & fraction | F.exponentUnit).trailingZeroBitCount
+    // Zeros below the significand's last bit, which lies higher in a Float, count twice.
+    let spare = bits &+ bits &- 2 &* F.significandBitCount
+    return hasDefaultMXCSR && zerosA &+ zerosB &- spare >= F.significandBitCount ? product : nil
   }
 
   /// a / b where no flag changes, else nil.
-  @inline(__always) func quickQuotient<F: BinaryFloatingPoint>(_ a: F, _ b: F) -> F? {
+  @inline(__always) func quickQuotient<F: QuickFloat>(_ a: F, _ b: F) -> F? {
     let quotient = a / b
-    guard hasDefaultMXCSR, precisionIsSet, a.isNormal, b.isNormal, quotient.isAmple else { return nil }
+    guard ignoresPrecision, a.isPlain, b.isPlain, a.magnitudeBits != 0, b.magnitudeBits != 0, quotient.isAmple else {
+      return nil
+    }
     return quotient
   }
 
@@ -94,7 +130,7 @@ extension UnsafeMutablePointer<CPU> {
   }
   @inline(__always) func squareRootScalar(_ o: MicroOpPointer, _ b: UInt64) throws(Stop) {
     let value = Double(bitPattern: b)
-    guard hasDefaultMXCSR, precisionIsSet, value.isNormal, value > 0 else { return try float(o, XMM(low: b)) }
+    guard ignoresPrecision, value.isPlain, value > 0 else { return try float(o, XMM(low: b)) }
     self[xmmLow: o.pointee.dst] = value.squareRoot().bitPattern
   }
 
