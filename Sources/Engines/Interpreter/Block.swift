@@ -133,7 +133,7 @@ final class BlockCache {
     }
     unmark(block.pointee.gpa & ~4095, block)
     if block.pointee.secondPage != Block.noPage { unmark(block.pointee.secondPage, block) }
-    graveyard.append(block)
+    bequeath(block)
     blockCount -= 1
   }
 
@@ -149,13 +149,19 @@ final class BlockCache {
       var at = buckets[index]
       while let block = at {
         at = block.pointee.nextInBucket
-        graveyard.append(block)
+        bequeath(block)
       }
       buckets[index] = nil
     }
     for page in byPage.keys where page >> 12 < trackedPages { pageFlags[Int(page >> 12)] = 0 }
     byPage = [:]
     blockCount = 0
+  }
+
+  private func bequeath(_ block: BlockPointer) {
+    block.pointee.fallStamp = .max
+    block.pointee.takenStamp = .max
+    graveyard.append(block)
   }
 
   /// Frees dropped blocks. Only while no loop holds a block.

@@ -82,8 +82,9 @@ struct CPU {
   var tlb: UnsafeMutablePointer<TLBEntry>
   /// All ones in 64-bit code, FFFFFFFFh else: linear addresses are cut to it.
   var addressMask: UInt64 = 0xFFFF_FFFF
-  /// Generation of mappings and code in the upper bits, `Context` in the low 16: what jump cache
-  /// entries and block links must match.
+  /// What jump cache entries and block links, which know RIP but no segment, must match: the generation
+  /// of mappings and code in the upper 16 bits, CS's base (0 in 64-bit mode) in the next 32, `Context` in
+  /// the low 16.
   var stamp: UInt64 = 0
 
   /// ES CS SS DS FS GS LDTR TR. FS and GS bases are also in `r[Slot.fsBase]`, `r[Slot.gsBase]`

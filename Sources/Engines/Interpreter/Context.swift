@@ -22,6 +22,8 @@ struct Context: Equatable {
   /// CS starts at 0 and ends at 4 GiB.
   var flatCode: Bool { bits & 0x200 != 0 }
   static let aloneBit: UInt16 = 0x100
+  /// CS's limit is at least FFFFh: no 16-bit branch target lies beyond it.
+  var reaches64K: Bool { bits & 0x800 != 0 }
   /// IA-32e mode is active (long or compatibility).
   var isIA32e: Bool { bits & 0x400 != 0 }
 }
@@ -49,22 +51,32 @@ extension UnsafeMutablePointer<CPU> {
       if protected && pointee.segments[2].big { bits |= 8 }
       if protected && cs.base == 0 && cs.limit == 0xFFFF_FFFF { bits |= 0x200 }
     }
+    if !long && cs.limit >= 0xFFFF { bits |= 0x800 }
     bits |= UInt16(pointee.cpl) << 4
     if protected { bits |= 0x40 }
     if pointee.rflags & RFLAGS.vm != 0 { bits |= 0x80 }
     if pointee.efer & EFER.lma != 0 { bits |= 0x400 }
-    pointee.stamp = pointee.stamp & ~0xFFFF | UInt64(bits)
+    let base = long ? 0 : (cs.base & 0xFFFF_FFFF) << 16
+    pointee.stamp = pointee.stamp & 0xFFFF_0000_0000_0000 | base | UInt64(bits)
   }
 
   /// Call after any change of the linear-to-physical mapping or of decoded code: nothing cached by
   /// address is trusted unseen any more.
-  func bumpGeneration() { pointee.stamp &+= 0x1_0000 }
+  func bumpGeneration() {
+    pointee.stamp &+= 1 << 48
+    // Stamps of 65,536 generations ago would look fresh again.
+    if pointee.stamp >> 48 == 0 { vcpu.engine.forgetStamps() }
+  }
 
   var context: Context { Context(bits: UInt16(truncatingIfNeeded: pointee.stamp)) }
 
   /// Loads a segment register's visible and hidden part.
   func setSegment(_ index: Int, _ state: SegmentState) {
     pointee.segments[index] = state
+    if index == 1 && !isLong64 {
+      let base = (state.base & 0xFFFF_FFFF) << 16
+      pointee.stamp = pointee.stamp & 0xFFFF_0000_0000_FFFF | base
+    }
     if index == 4 { self[slot: Slot.fsBase] = state.base }
     if index == 5 { self[slot: Slot.gsBase] = state.base }
   }

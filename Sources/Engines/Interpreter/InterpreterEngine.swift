@@ -67,6 +67,12 @@ package final class InterpreterEngine: Engine {
     }
   }
 
+  /// Makes sure that no link or jump cache entry made up to now is trusted again.
+  func forgetStamps() {
+    cache.dropAll()
+    for processor in processors { processor.clearJumpCache() }
+  }
+
   /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
   func adopt(_ block: BlockPointer) {
     if cache.blockCount >= BlockCache.blockLimit {

@@ -84,6 +84,10 @@ package final class InterpreterVCPU: VCPU {
     for i in 0..<2 * TLB.entries { tlbs[i] = TLBEntry() }
   }
 
+  func clearJumpCache() {
+    for i in 0..<JumpEntry.count { jumpCache[i] = JumpEntry() }
+  }
+
   /// No store to this guest-physical page goes unseen from now on.
   func forbidWrites(page: UInt64) {
     for i in 0..<2 * TLB.entries where tlbs[i].page == page { tlbs[i].writeTag = TLBEntry.never }

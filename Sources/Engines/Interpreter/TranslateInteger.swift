@@ -405,11 +405,16 @@ extension Translator {
     }
   }
 
+  /// A relative target cannot lie beyond CS's limit.
+  private var targetNeedsNoCheck: Bool {
+    context.flatCode || (instruction.operand_width == 16 && context.reaches64K)
+  }
+
   private mutating func conditional(_ condition: (kind: ConditionKind, code: UInt8)) -> Bool {
     let code = UInt16(condition.code)
     switch condition.kind {
     case .jump:
-      guard context.flatCode else {
+      guard targetNeedsNoCheck else {
         var op = MicroOp(.integerEnd)
         op.aux = IntegerOp.jccChecked.rawValue
         op.src = condition.code
@@ -508,7 +513,7 @@ extension Translator {
     }
     let call = mnemonic == ZYDIS_MNEMONIC_CALL
     if isImmediate(0) {
-      if context.flatCode && (!call || wide) {
+      if targetNeedsNoCheck && (!call || wide) {
         takenRIP = relativeTarget
         var op = MicroOp(call ? (bytes == 8 ? .call64 : .call32) : .jmp)
         op.base = UInt8(Slot.rsp * 8)
