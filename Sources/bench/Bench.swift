@@ -3,21 +3,22 @@ import Session
 import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
-/// choose parts: `guest`, `session`; without one both are measured. BENCH_GUEST=PATH takes another guest of
-/// the same output format.
+/// choose parts: `guest`, or `compute` for its compute kernels alone, and `session`; without one all is
+/// measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    if let unknown = words.first(where: { !["guest", "session"].contains($0) }) {
-      say("'\(unknown)': expected guest or session")
+    if let unknown = words.first(where: { !["guest", "compute", "session"].contains($0) }) {
+      say("'\(unknown)': expected guest, compute or session")
       exit(2)
     }
     do {
       let guest = try guestPath()
       var failures: [String] = []
-      if words.isEmpty || words.contains("guest") {
-        var bench = GuestBench(guest: guest, rounds: 3)
+      let everyTest = words.isEmpty || words.contains("guest")
+      if everyTest || words.contains("compute") {
+        var bench = GuestBench(guest: guest, tests: everyTest ? "priv compute" : "compute", rounds: 3)
         try bench.run()
         failures += bench.failures
       }

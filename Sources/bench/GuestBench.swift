@@ -4,6 +4,8 @@ import VMCore
 /// The guest's tests on Ringside and its peers by turns.
 struct GuestBench {
   let guest: String
+  /// The guest's words for what to measure.
+  let tests: String
   let rounds: Int
   private var emulators: [Emulator] = []
   private var plans: [Emulator: Plan] = [:]
@@ -14,8 +16,9 @@ struct GuestBench {
   /// The target of the compute kernels' geometric mean.
   private static let target = 4.0
 
-  init(guest: String, rounds: Int) {
+  init(guest: String, tests: String, rounds: Int) {
     self.guest = guest
+    self.tests = tests
     self.rounds = rounds
   }
 
@@ -46,7 +49,7 @@ struct GuestBench {
   private mutating func calibrate(_ folder: String) {
     for emulator in emulators {
       say("every test once: \(emulator.title)")
-      let run = measure(emulator, words: Plan.first, folder)
+      let run = measure(emulator, words: tests, folder)
       if !run.results.isEmpty { plans[emulator] = Plan(after: run) }
     }
   }

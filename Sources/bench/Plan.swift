@@ -3,8 +3,6 @@ package struct Plan: Sendable {
   /// The command line for the guest.
   package let words: String
 
-  /// The first run: everything once.
-  package static let first = "priv compute"
   /// How long a test should take, ns.
   package static let duration: UInt64 = 220_000_000
   /// A count depends on the checksum's default where one is known: then the test runs several times instead.
