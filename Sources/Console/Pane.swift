@@ -1,3 +1,4 @@
+import Debugger
 import Session
 import TerminalUI
 
@@ -80,6 +81,8 @@ package protocol Pane: AnyObject {
   func click(x: Int, y: Int, _ snapshot: SessionSnapshot)
   /// The session stopped somewhere new.
   func stopped(_ snapshot: SessionSnapshot)
+  /// What is under the pane's cursor or selection, for `?`; nil lets the console take the word on the screen.
+  func subject(_ snapshot: SessionSnapshot) -> ExplainSubject?
 }
 
 extension Pane {
@@ -89,4 +92,5 @@ extension Pane {
   package func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String? { "this pane has nowhere to go to" }
   package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {}
   package func stopped(_ snapshot: SessionSnapshot) {}
+  package func subject(_ snapshot: SessionSnapshot) -> ExplainSubject? { nil }
 }
