@@ -24,6 +24,7 @@ package enum Completion {
     case .hypercall: return matching(last, hypercalls)
     case .file: return files(last)
     case .expression: return expression(last, symbols)
+    case .explanation: return matching(last, ExplainCatalogue.names) + symbols.completions(of: last, limit: limit)
     case .words(let words): return matching(last, words)
     }
   }
