@@ -48,7 +48,7 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
-    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"], testData: ["Goldens"])
+    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], testData: ["Goldens"])
     + [
       .executableTarget(
         name: "ringside",

@@ -5,6 +5,7 @@ extension ConsoleModel {
   /// Draws the whole console and gives the cursor's place, nil where none is shown.
   package func draw(on buffer: CellBuffer, glyphs: Glyphs) -> Position? {
     screen = buffer.size
+    frame = buffer
     buffer.clear()
     let canvas = Canvas(buffer, glyphs: glyphs)
     let least = ConsoleLayout.minimum
@@ -36,7 +37,10 @@ extension ConsoleModel {
   }
 
   /// Everything between the status line and the stop sentence.
-  var zoomRegion: Region { Region(x: 0, y: 1, width: screen.width, height: max(screen.height - 5, 1)) }
+  var zoomRegion: Region {
+    let below = [PaneID.stop, .command, .help].compactMap { arrangement.placement(of: $0)?.content.height }.reduce(0, +)
+    return Region(x: 0, y: 1, width: screen.width, height: max(screen.height - 1 - below, 1))
+  }
 
   private func drawQuiet(_ canvas: Canvas) {
     canvas.part(zoomRegion).text("running without drawing; Space pauses", x: 2, y: 1, .dim)
@@ -47,14 +51,16 @@ extension ConsoleModel {
     panes[pane]?.render(snapshot, on: canvas.part(zoomRegion.dropTop(1)), focused: true)
   }
 
-  /// The explanation, over the lower part of the panes.
+  /// The explanation, over the lower part of the panes, or the upper where what it explains is below.
   private func drawNote(_ canvas: Canvas) {
     guard !note.isEmpty else { return }
+    if let probe { canvas.part(probe).highlight(.match) }
     let lines = note.flatMap { Format.wrap($0, width: max(canvas.width - 4, 1)) }
     let height = min(lines.count + 1, zoomRegion.height)
-    let box = canvas.inner(y: zoomRegion.endY - height, height: height)
+    let isBelow = (probe?.y ?? 0) >= zoomRegion.endY - height
+    let box = canvas.inner(y: isBelow ? zoomRegion.y : zoomRegion.endY - height, height: height)
     box.fill(.overlay)
-    box.fitted(" Explain (any key goes on)", x: 0, y: 0, .titleFocused)
+    box.fitted(" Explain (arrows point elsewhere, y copies, any other key goes on)", x: 0, y: 0, .titleFocused)
     for (y, line) in lines.prefix(height - 1).enumerated() { box.fitted(line, x: 2, y: y + 1, .overlay) }
   }
 
@@ -122,19 +128,25 @@ extension ConsoleModel {
   // MARK: status, stop sentence, command line, keys
 
   private func drawFrame(_ canvas: Canvas) -> Position? {
-    let height = screen.height
-    StatusLine.draw(
-      snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, on: canvas.inner(y: 0, height: 1))
-    drawStop(canvas.inner(y: height - 4, height: 2))
-    let cursor = drawCommandLine(canvas.inner(y: height - 2, height: 1), row: height - 2)
-    drawKeys(canvas.inner(y: height - 1, height: 1))
-    return cursor
+    func row(_ pane: PaneID) -> Canvas? { arrangement.placement(of: pane).map { canvas.part($0.content) } }
+    if let status = row(.status) {
+      StatusLine.draw(
+        snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, animation: animation.speed, on: status)
+    }
+    if let stop = row(.stop) { drawStop(stop) }
+    if let help = row(.help) { drawKeys(help) }
+    guard let command = row(.command) else { return nil }
+    return drawCommandLine(command, row: command.region.y)
   }
 
   /// The sentence why the session is where it is; a remark of the console takes its second row.
   private func drawStop(_ canvas: Canvas) {
     let sentence = snapshot.isRunning && snapshot.stopSentence.isEmpty ? "the guest runs" : snapshot.stopSentence
     let lines = Format.wrap(sentence, width: max(canvas.width - 2, 1))
+    guard canvas.height > 1 else {
+      canvas.fitted(remark ?? sentence, x: 1, y: 0, remark == nil ? .stop : .notice)
+      return
+    }
     canvas.fitted(lines.first ?? "", x: 1, y: 0, .stop)
     if let remark {
       canvas.fitted(remark, x: 1, y: 1, .notice)
@@ -185,8 +197,8 @@ extension ConsoleModel {
   /// As many keys as fit, the most needed first, in a fixed order.
   private func drawKeys(_ canvas: Canvas) {
     canvas.fill(.help)
-    let entries = KeyTable.bindings.compactMap { binding in
-      binding.line.map { (key: binding.shown.split(separator: " ").first.map(String.init) ?? "", $0.word, $0.order) }
+    let entries = keys.bindings.compactMap { binding in
+      binding.keys.isEmpty ? nil : binding.line.map { (key: binding.keys[0].name, $0.word, $0.order) }
     }.sorted { $0.2 < $1.2 }
     var x = 1
     for (key, word, _) in entries {

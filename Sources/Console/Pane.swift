@@ -15,6 +15,8 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case reasons = 9
   case code = 20
   case registers = 21
+  /// Another vCPU's, where there is more than one.
+  case secondRegisters = 22
   case status = 30
   case stop = 31
   case command = 32
@@ -37,6 +39,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .reasons: "Stat"
     case .code: "Code"
     case .registers: "Registers"
+    case .secondRegisters: "vCPU+"
     case .status, .stop, .command, .help: ""
     }
   }

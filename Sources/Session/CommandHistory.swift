@@ -29,6 +29,7 @@ package final class CommandHistory: Sendable {
   /// Writes the history to its file; a failure only loses the history.
   package func save() {
     guard let path else { return }
+    if let slash = path.lastIndex(of: "/"), slash > path.startIndex { _ = HostFile.makeFolder(String(path[..<slash])) }
     HostFile.write(lines.joined(separator: "\n") + "\n", to: path)
   }
 }

@@ -45,6 +45,16 @@ package enum HostFile {
     return fclose(file) == 0 && written == count
   }
 
+  /// Makes a folder and those above it; whether it is there now.
+  package static func makeFolder(_ path: String) -> Bool {
+    var made = path.hasPrefix("/") ? "" : "."
+    for part in path.split(separator: "/") {
+      made += "/\(part)"
+      if !isFolder(made), mkdir(made, 0o755) != 0 { return false }
+    }
+    return isFolder(path)
+  }
+
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   /// Names in a folder, sorted; empty where there is none.

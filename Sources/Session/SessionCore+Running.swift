@@ -188,7 +188,10 @@ extension SessionCore {
   /// Input while the guest runs; true if it is to stop.
   private func takeInput(_ input: SessionInput) -> Bool {
     switch input {
-    case .command(let line): return takeCommandWhileRunning(line)
+    case .command(let line):
+      history.add(line)
+      return takeCommandWhileRunning(line)
+    case .keyCommand(let line): return takeCommandWhileRunning(line)
     case .consoleBytes(let bytes): typeToConsole(bytes)
     case .scanCodes(let codes): pressKeys(codes)
     }
@@ -196,7 +199,6 @@ extension SessionCore {
   }
 
   private func takeCommandWhileRunning(_ line: String) -> Bool {
-    history.add(line)
     say(.command, line)
     guard let (descriptor, _) = try? CommandTable.parse(line) else {
       show(execute(line))
@@ -287,6 +289,7 @@ extension SessionCore {
       for input in inputs where !quits {
         switch input {
         case .command(let line): show(perform(line, isTyped: true))
+        case .keyCommand(let line): show(performKey(line))
         case .consoleBytes(let bytes): typeToConsole(bytes)
         case .scanCodes(let codes): pressKeys(codes)
         }

@@ -8,7 +8,7 @@ import VMCore
 struct Ringside: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ringside", abstract: "A virtual machine monitor you can watch.", version: "ringside 0.1.0",
-    subcommands: [Run.self, ListSamples.self, ListThemes.self, ListEngines.self, Doctor.self], defaultSubcommand: Run.self)
+    subcommands: [Run.self, ListSamples.self, ListThemes.self, ListEngines.self, ShowSettings.self, Doctor.self], defaultSubcommand: Run.self)
 
   /// Statuses of the process besides the guest's own.
   enum Status {

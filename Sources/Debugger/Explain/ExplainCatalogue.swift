@@ -52,15 +52,31 @@ package enum ExplainCatalogue {
   /// in its row or its pane's subject (`cr0`, `pic`); the nearest comes first.
   package static func entry(word: String, context: [String]) -> ExplainEntry? {
     for form in forms(of: word) {
-      for place in context {
-        let head = place.lowercased().filter { $0.isLetter || $0.isNumber || $0 == "_" }
-        if !head.isEmpty, let index = byName["\(head).\(form)"] { return all[index] }
+      for head in context.lazy.compactMap({ place(of: $0) }) {
+        if let index = byName["\(head).\(form)"] { return all[index] }
       }
       if let entry = entry(form) { return entry }
       if let index = byName["exit.\(form)"] ?? byLastPart[form] { return all[index] }
     }
     return nil
   }
+
+  /// The first words of a row taken together: `receive FIFO`, `pins up`.
+  package static func entry(joined: String, context: [String]) -> ExplainEntry? {
+    let bare = String(joined.lowercased().prefix { $0.isLetter || $0.isNumber })
+    return context.lazy.compactMap { place(of: $0) }.compactMap { byName["\($0).\(bare)"] }.first.map { all[$0] }
+  }
+
+  /// The subject a heading stands for: a register's own name, or a device by how its pane calls it.
+  private static func place(of word: String) -> String? {
+    let bare = word.lowercased().filter { $0.isLetter || $0.isNumber || $0 == "_" }
+    return bare.isEmpty ? nil : headings[bare] ?? bare
+  }
+
+  private static let headings: [String: String] = [
+    "16550a": "serial", "com1": "serial", "8254": "pit", "8042": "ps2", "8259a": "pic", "pic1": "pic", "pic2": "pic",
+    "apic": "lapic", "serial16550": "serial", "pic8259a": "pic", "pit8254": "pit", "localapic": "lapic",
+  ]
 
   /// The word as it stands, without its marks, and without the value at its end.
   private static func forms(of word: String) -> [String] {

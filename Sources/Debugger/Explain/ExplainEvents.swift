@@ -60,7 +60,7 @@ enum ExplainEvents {
     word("icount", ["instructions"], "icount: instructions retired", "Counted exactly by the engine; virtual time follows from it."),
     word("mips", [], "MIPS", "Million guest instructions a second of host time, measured now."),
     word("exits", ["ex/s"], "exits", "How often the guest left for the monitor. Fast guests exit rarely: this is what hardware assistance, paravirtualization and rewriting try to lower."),
-    word("virtualtime", ["t"], "t: virtual time", "The guest's clock: one nanosecond an instruction, plus time slept in HLT."),
+    word("virtualtime", [], "t: virtual time", "The guest's clock: one nanosecond an instruction, plus time slept in HLT."),
     word("technique.hvm", ["hvm"], "hvm: hardware-assisted", "The guest runs unmodified and exits where the VMCS says so; here on a software processor with the same exits."),
     word("technique.rewrite", ["rewrite"], "rewrite: binary rewriting", "The instruction stream is scanned; privileged and sensitive instructions become callouts, the rest runs as it is."),
     word("technique.pv", ["pv"], "pv: paravirtualization", "The guest was ported: it runs deprivileged and asks by hypercall."),
