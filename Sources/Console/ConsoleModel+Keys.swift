@@ -16,7 +16,11 @@ extension ConsoleModel {
     case .mouse(let mouse):
       handle(mouse)
       return .none
-    case .resize, .resume: return .redraw
+    case .resize, .resume:
+      // What was pointed at is elsewhere now.
+      note = []
+      probe = nil
+      return .redraw
     case .suspend: return .suspend
     case .terminate, .hangup: return .quit
     }

@@ -186,6 +186,9 @@ package final class ConsoleModel {
     }
   }
 
+  /// Brings a pane up from outside (what a picture or a test wants to see).
+  package func show(_ pane: PaneID) { bringUp(pane) }
+
   /// Keeps the focus on something visible.
   func settleFocus() {
     let visible = visiblePanes
