@@ -4,7 +4,7 @@ BENCH_PACKAGES = bochs qemu-system-x86 grub-pc-bin grub-common xorriso mtools
 SWIFT_FLAGS = -c release
 GUEST ?=
 
-.PHONY: run build test test-long bench vectors deps
+.PHONY: run build test test-long bench vectors pictures man deps
 
 # Installs what is missing; says so, and does nothing where all is there.
 deps:
@@ -31,6 +31,14 @@ test-long: build
 bench: build
 	@dpkg -s $(BENCH_PACKAGES) >/dev/null 2>&1 || echo "for the peers: apt-get install $(BENCH_PACKAGES)"
 	.build/release/bench
+
+# Draws anew the screens in the documents, from the program itself.
+pictures: build
+	.build/release/ringside pictures README.md Samples/tutorial.md
+
+# The manual page; man -l .build/ringside.1 shows it.
+man: build
+	.build/release/ringside man >.build/ringside.1
 
 # make vectors DIR=PATH runs a folder of MOO single-instruction tests.
 vectors: build

@@ -58,11 +58,14 @@ let package = Package(
         ], swiftSettings: strict),
       .executableTarget(
         name: "vectors", dependencies: ["Engines", "VMCore", "X86", "CZlib"], swiftSettings: strict),
+      .target(name: "TerminalDriver", swiftSettings: strict),
       .executableTarget(
-        name: "bench", dependencies: ["Session", "Engines", "Machine", "VMCore", "X86"], swiftSettings: strict),
+        name: "bench",
+        dependencies: ["Console", "Session", "TerminalUI", "TerminalDriver", "Engines", "Machine", "VMCore", "X86"],
+        swiftSettings: strict),
       .testTarget(name: "BenchTests", dependencies: ["bench"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
-      .testTarget(name: "RingsideTests", dependencies: ["ringside"], swiftSettings: strict),
+      .testTarget(name: "RingsideTests", dependencies: ["ringside", "TerminalDriver"], swiftSettings: strict),
     ],
   swiftLanguageModes: [.v6]
 )

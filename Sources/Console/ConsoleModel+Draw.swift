@@ -48,7 +48,7 @@ extension ConsoleModel {
 
   private func drawZoomed(_ pane: PaneID, _ canvas: Canvas) {
     drawTitle([pane], front: pane, canvas.part(zoomRegion.row(0)))
-    panes[pane]?.render(snapshot, on: canvas.part(zoomRegion.dropTop(1)), focused: true)
+    render(pane, canvas.part(zoomRegion.dropTop(1)))
   }
 
   /// The explanation, over the lower part of the panes, or the upper where what it explains is below.
@@ -68,7 +68,18 @@ extension ConsoleModel {
     let pane = front(of: placement)
     guard !pane.isFrame else { return }
     drawTitle(placement.panes, front: pane, canvas.part(placement.title))
-    panes[pane]?.render(snapshot, on: canvas.part(placement.content), focused: pane == focus)
+    render(pane, canvas.part(placement.content))
+  }
+
+  private func render(_ pane: PaneID, _ canvas: Canvas) {
+    panes[pane]?.render(snapshot, on: canvas, focused: pane == focus)
+    guard pane == .code, canvas.height != codeHeight else { return }
+    // In another height the next instruction may have been cut off: it comes back unless something else is looked at.
+    codeHeight = canvas.height
+    guard code.cursorAddress(snapshot) == snapshot.vcpu.rip else { return }
+    code.stopped(snapshot)
+    canvas.fill()
+    code.render(snapshot, on: canvas, focused: pane == focus)
   }
 
   // MARK: titles and tabs
@@ -79,15 +90,19 @@ extension ConsoleModel {
     var x: Int
   }
 
-  private func tabs(_ panes: [PaneID], width: Int) -> [Tab] {
-    var x = 1
-    var tabs: [Tab] = []
-    for pane in panes.sorted(by: { $0.rawValue < $1.rawValue }) {
-      let text = "\(pane.digit.map(String.init) ?? "")\(pane.tabName)"
-      tabs.append(Tab(pane: pane, text: text, x: x))
-      x += text.utf8.count + 2
+  /// The tabs of a title row; where not all fit, those that let the front one be seen.
+  private func tabs(_ panes: [PaneID], front: PaneID, width: Int) -> [Tab] {
+    func name(_ pane: PaneID) -> String { "\(pane.digit.map(String.init) ?? "")\(pane.tabName)" }
+    var shown = panes.sorted { $0.rawValue < $1.rawValue }[...]
+    func end() -> Int {
+      shown.prefix { $0 != front }.reduce(1) { $0 + name($1).utf8.count + 2 } + name(front).utf8.count + 1
     }
-    return tabs
+    while shown.first != front, shown.contains(front), end() > width { shown.removeFirst() }
+    var x = 1
+    return shown.map { pane in
+      defer { x += name(pane).utf8.count + 2 }
+      return Tab(pane: pane, text: name(pane), x: x)
+    }
   }
 
   private func drawTitle(_ members: [PaneID], front: PaneID, _ canvas: Canvas) {
@@ -95,7 +110,7 @@ extension ConsoleModel {
     canvas.horizontalLine(y: 0)
     var x = 1
     if members.count > 1 {
-      for tab in tabs(members, width: canvas.width) {
+      for tab in tabs(members, front: front, width: canvas.width) {
         let role: StyleRole = tab.pane != front ? .tab : hasKeys ? .titleFocused : .tabActive
         let text = tab.pane == front ? "[\(tab.text)]" : " \(tab.text) "
         canvas.text(text, x: tab.x - 1, y: 0, role)
@@ -121,7 +136,7 @@ extension ConsoleModel {
   /// The tab under a click in a title row.
   func tab(x: Int, y: Int) -> PaneID? {
     guard let placement = placements.first(where: { $0.title.contains(x: x, y: y) }) else { return nil }
-    let tabs = tabs(placement.panes, width: placement.title.width)
+    let tabs = tabs(placement.panes, front: front(of: placement), width: placement.title.width)
     return tabs.last { $0.x - 1 <= x - placement.title.x }?.pane
   }
 

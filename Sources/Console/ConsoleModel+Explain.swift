@@ -9,7 +9,7 @@ extension ConsoleModel {
   func explain() {
     if let lines = paneExplanation() {
       note = lines
-    } else if let first = words(in: contentRegion(of: focus)).first {
+    } else if let first = firstWord {
       point(at: first)
     } else {
       note = ["Nothing here has an explanation of its own. 'explain NAME' knows \(ExplainCatalogue.all.count) names (Tab completes)."]
@@ -18,10 +18,30 @@ extension ConsoleModel {
 
   /// What the focused pane says its cursor is on.
   private func paneExplanation() -> [String]? {
-    if focus == .code, focusedPane?.subject(snapshot) == nil {
-      return CodeAdvice.explain(snapshot.listing.instruction(at: code.cursorAddress(snapshot))).lines
+    if let subject = focusedPane?.subject(snapshot) ?? rowSubject {
+      return Explain.lines(subject, state: snapshot.vcpu, width: noteWidth)
     }
-    return focusedPane?.subject(snapshot).flatMap { Explain.lines($0, state: snapshot.vcpu, width: noteWidth) }
+    guard focus == .code else { return nil }
+    return CodeAdvice.explain(snapshot.listing.instruction(at: code.cursorAddress(snapshot))).lines
+  }
+
+  /// The row the keys act on, in the lists of exits and reasons.
+  private var rowSubject: ExplainSubject? {
+    switch focus {
+    case .exits:
+      guard let index = exits.currentIndex(exits.identities(snapshot)) else { return nil }
+      let record = snapshot.exits[index]
+      return ExplainSubject(
+        "exit.\(record.exit.reason.name)", present: "#\(record.sequence) \(record.exit.reason.label): \(record.detail)")
+    case .reasons: return reasons.currentReason(snapshot).map { ExplainSubject("exit.\($0.name)") }
+    default: return nil
+    }
+  }
+
+  /// Where pointing begins: in the selected row, else at the top of the focused pane.
+  private var firstWord: ScreenWord? {
+    let all = words(in: contentRegion(of: focus))
+    return all.first { frame?[$0.region.x, $0.region.y].surface == .selection } ?? all.first
   }
 
   private var noteWidth: Int { max(min(screen.width - 4, 96), 16) }
@@ -39,7 +59,7 @@ extension ConsoleModel {
       note = paneExplanation() ?? note
       return Request.none
     }
-    if let first = words(in: contentRegion(of: focus)).first { point(at: first) }
+    if let first = firstWord { point(at: first) }
     return Request.none
   }
 

@@ -74,6 +74,7 @@ package final class ConsoleModel {
   private var typedCommand = false
   var screen = Size(width: 80, height: 24)
   private var solved: Solved?
+  var codeHeight = 0
 
   package init(
     session: any SessionFacade, theme: Theme, themes: ThemeLibrary, layout: ConsoleLayout,

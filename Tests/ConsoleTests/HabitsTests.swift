@@ -22,6 +22,7 @@ struct HabitsTests {
   @Test("every flag word in the registers is explained by a click", arguments: [("ZF", "RFLAGS.ZF"), ("of", "RFLAGS.OF"), ("IOPL0", "RFLAGS.IOPL"), ("pg", "CR0.PG"), ("ET", "CR0.ET"), ("lma", "EFER.LMA"), ("smep", "CR4.SMEP")])
   func click(_ word: String, _ title: String) throws {
     let desk = Desk(try Fixture.realMode(), width: 200, height: 60)
+    desk.press(Key(.function(2)), Key("z"))
     let rows = desk.rows
     let y = try #require(rows.firstIndex { row in row.split(whereSeparator: { $0 == " " || $0 == "|" }).contains(Substring(word)) })
     let cells = Array(rows[y])

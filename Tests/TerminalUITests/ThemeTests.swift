@@ -1,3 +1,4 @@
+import Glibc
 import TerminalUI
 import Testing
 
@@ -69,7 +70,7 @@ struct ThemeTests {
       guard case .rgb(let r, let g, let b)? = color else { return 0 }
       func linear(_ value: UInt8) -> Double {
         let share = Double(value) / 255
-        return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) * ((share + 0.055) / 1.055)
+        return share <= 0.03928 ? share / 12.92 : pow((share + 0.055) / 1.055, 2.4)
       }
       return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
     }

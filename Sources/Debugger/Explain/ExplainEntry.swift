@@ -29,7 +29,7 @@ package struct ExplainEntry: Sendable {
     reading: Reading = .none, further: [String] = []
   ) {
     self.name = name
-    self.aliases = aliases
+    self.aliases = aliases.map { $0.split(separator: " ").joined(separator: ".").lowercased() }
     self.title = title
     self.rule = rule
     self.section = section
