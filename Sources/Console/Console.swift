@@ -17,7 +17,7 @@ package final class Console {
 
   /// At most 30 frames a second while the guest runs; an answer to a key waits no longer than this.
   private static let runningInterval: UInt64 = 33_000_000
-  private static let keyInterval: UInt64 = 8_000_000
+  private static let keyInterval: UInt64 = 4_000_000
 
   package init(model: ConsoleModel, terminal: any Terminal) {
     self.model = model

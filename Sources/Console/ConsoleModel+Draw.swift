@@ -137,7 +137,8 @@ extension ConsoleModel {
   func tab(x: Int, y: Int) -> PaneID? {
     guard let placement = placements.first(where: { $0.title.contains(x: x, y: y) }) else { return nil }
     let tabs = tabs(placement.panes, front: front(of: placement), width: placement.title.width)
-    return tabs.last { $0.x - 1 <= x - placement.title.x }?.pane
+    let column = x - placement.title.x
+    return tabs.first { $0.x - 1 <= column && column <= $0.x + $0.text.utf8.count }?.pane
   }
 
   // MARK: status, stop sentence, command line, keys

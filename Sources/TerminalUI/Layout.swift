@@ -124,7 +124,8 @@ package enum LayoutSolver {
       let without = out.filter { $0 != leaf.panes }
       if let candidate = removing(without, from: tree), fits(candidate, region) { out = without }
     }
-    return (removing(out, from: tree), out.flatMap { $0 })
+    let homeless = droppable.filter { $0.titled && out.contains($0.panes) }.flatMap(\.panes)
+    return (removing(out, from: tree), homeless)
   }
 
   private static func minimum<ID>(_ node: LayoutNode<ID>) -> Size {

@@ -173,9 +173,9 @@ struct LayoutTests {
     #expect(abs(after - (before - 12)) <= 1)
     func title() -> Int? { desk.rows.firstIndex { $0.contains("[1Exits]") } }
     let row = try #require(title())
-    drag(desk, from: (40, row), to: (40, row - 3))
+    drag(desk, from: (76, row), to: (76, row - 3))
     #expect(abs(try #require(title()) - (row - 3)) <= 1)
-    drag(desk, from: (40, try #require(title())), to: (40, 0))
+    drag(desk, from: (76, try #require(title())), to: (76, 0))
     #expect(desk.screen.contains("=>7c16"))
   }
 

@@ -1,4 +1,5 @@
 import Console
+import Debugger
 import Glibc
 import Session
 import TerminalUI
@@ -143,6 +144,40 @@ import X86
     #expect(session.perform("info console").lines == snapshot.guestConsole || snapshot.guestConsole.isEmpty)
     #expect(session.perform("info engine").lines[0].contains(snapshot.engine))
     #expect(session.perform("info screen").lines.count == snapshot.screen?.rows)
+  }
+}
+
+struct ExplainedScreenTests {
+  @Test("every row of every device of every kind of guest has an explanation", arguments: ["long-kernel", "hello-real", "mmio-device"])
+  func devices(_ guest: String) throws {
+    let session = try PeersMistakesSessionTests.session(guest)
+    _ = session.perform("20e")
+    for device in session.currentSnapshot().devices {
+      let heading = device.device.split(separator: " ").map(String.init)
+      for row in device.rows {
+        let words = row.name.split(separator: " ").map(String.init)
+        let isKnown = words.indices.contains { index in
+          ExplainCatalogue.entry(word: words[index], context: words[..<index].reversed() + heading) != nil
+        }
+        let joined = ExplainCatalogue.entry(joined: words.prefix(2).joined(), context: heading)
+        #expect(isKnown || joined != nil, "\(device.device): \(row.name)")
+      }
+    }
+  }
+
+  @Test func `every register word the registers pane shows has an explanation`() throws {
+    let desk = Desk(try Fixture.realMode(), width: 120, height: 60)
+    desk.press(Key(.function(2)), Key("z"))
+    let screen = desk.screen
+    let numbers = Set("0123456789abcdef:*=")
+    var context: [String] = []
+    for row in screen.split(separator: "\n").dropFirst(2).dropLast(4) {
+      for word in row.split(separator: " ").map(String.init) where !word.allSatisfy(numbers.contains) || word == "af" || word == "de" {
+        defer { context.insert(word, at: 0) }
+        let isValue = word.hasPrefix("b=") || word.hasPrefix("l=") || word.contains(":")
+        #expect(isValue || ExplainCatalogue.entry(word: word, context: Array(context.prefix(60))) != nil, "\(word)")
+      }
+    }
   }
 }
 

@@ -50,7 +50,11 @@ import Testing
     #expect(program.waitFor("Stepped to"))
     #expect(program.output.allSatisfy { $0 < 0x80 })
     let text = String(decoding: program.output, as: UTF8.self)
-    #expect(!text.contains("38;") && !text.contains("[3") && !text.contains(";3"), "no colours")
+    let styles = text.split(separator: "\u{1B}[").compactMap { part -> Substring? in
+      let codes = part.prefix { $0.isNumber || $0 == ";" }
+      return part.dropFirst(codes.count).first == "m" ? codes : nil
+    }
+    #expect(!styles.isEmpty && styles.allSatisfy { $0.split(separator: ";").allSatisfy { (Int($0) ?? 99) < 10 } }, "\(styles)")
   }
 
   @Test func `a function key, a click, a drag, a wheel and a paste arrive`() throws {

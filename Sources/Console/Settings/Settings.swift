@@ -158,7 +158,7 @@ package enum SettingsFile {
   package static func load(path: String?) -> (settings: Settings, complaints: [String]) {
     guard let path, HostFile.exists(path) else { return (Settings(), []) }
     guard let text = HostFile.text(at: path, limit: 1 << 20) else { return (Settings(), ["\(path): cannot be read as text"]) }
-    return parse(text, name: path)
+    return parse(text, name: "config.toml")
   }
 
   /// A commented example with every setting at its default, made from the descriptors.
