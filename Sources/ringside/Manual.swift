@@ -19,7 +19,7 @@ struct Manual: ParsableCommand {
       "Runs x86 guests and shows, in a terminal, every time the guest and the monitor hand over to each other: the vCPU's "
         + "registers, why the guest exited, its hypercalls, what its memory holds, with pause, step and breakpoints on everything.")
     page.section("OPTIONS")
-    page.block(Run.helpMessage(includeHidden: false, columns: 78))
+    page.block(Run.helpMessage(includeHidden: false, columns: 78).replacing("USAGE: run", with: "USAGE: ringside [run]"))
     page.section("OTHER COMMANDS")
     page.block(Ringside.helpMessage(includeHidden: false, columns: 78))
     page.section("KEYS")

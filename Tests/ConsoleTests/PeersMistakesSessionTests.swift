@@ -174,6 +174,7 @@ struct ExplainedScreenTests {
     for row in screen.split(separator: "\n").dropFirst(2).dropLast(4) {
       for word in row.split(separator: " ").map(String.init) where !word.allSatisfy(numbers.contains) || word == "af" || word == "de" {
         defer { context.insert(word, at: 0) }
+        guard word.contains(where: \.isLetter) else { continue }
         let isValue = word.hasPrefix("b=") || word.hasPrefix("l=") || word.contains(":")
         #expect(isValue || ExplainCatalogue.entry(word: word, context: Array(context.prefix(60))) != nil, "\(word)")
       }

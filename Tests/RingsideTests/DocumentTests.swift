@@ -48,6 +48,8 @@ import Testing
         continue
       }
       program.type(Self.bytes(parts[0]))
+      // An Escape is one when nothing follows for a moment.
+      if parts[0] == "Esc" { program.take(milliseconds: 80) }
       #expect(program.waitFor(parts[1]), "\(line)\n\(program.screen.text)")
     }
   }

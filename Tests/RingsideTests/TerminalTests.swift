@@ -108,7 +108,7 @@ import Testing
     defer { _ = system("rm -rf \(home)") }
     let settings = "theme = 'mine'\nlayout = 'monitor'\nstartup = ['echo good morning']\nmousee = true\n[aliases]\nwhereami = 'print rip'\n[keys]\nstep = ['S']\n"
     _ = system("printf \"\(settings.replacing("\n", with: "\\n"))\" > \(home)/.config/ringside/config.toml")
-    let program = try Self.start(more: ["HOME": home])
+    let program = try Self.start(width: 120, height: 40, more: ["HOME": home])
     #expect(program.waitFor("good morning"), "\(program.screen.text)")
     #expect(program.waitFor("mousee: no such setting; did you mean 'mouse'?"))
     program.type("S")

@@ -51,6 +51,9 @@ enum ExplainDevices {
     row("post", "port190h", [], "POST code, port 190h", "Where test ROMs such as test386 report their progress.", "test386.asm"),
     row("power", "resetcontrol", [], "Reset control, port CF9h", "Bit 1 kind, bit 2 0 to 1 resets: hard with bit 1.", "Intel PCH data sheet"),
     row("echo", "value", [], "Echo port", "Gives back what was last written: for tests of port widths.", "Ringside"),
+    row("bios", "calls", [], "BIOS: calls", "How many INT services the guest has asked for. Boot sectors live on them: each leaves for the monitor by a port of its own.", "Ringside"),
+    row("bios", "lastcall", [], "BIOS: last call", "Interrupt and AH of the newest: INT 10h screen, 13h disk, 15h memory, 16h keyboard, 1Ah clock.", "Ralf Brown's interrupt list"),
+    row("bios", "drive", ["drive00h", "drive80h"], "BIOS: drive", "Geometry and status of a disk the BIOS serves: 00h is the first floppy, 80h the first hard disk.", "Ralf Brown's interrupt list"),
     row("doorbell", "number", [], "Hypercall doorbell, port 4852h", "OUT of the number asks the monitor; arguments in RBX, RCX, ...; the result comes back in RAX.", "Ringside"),
   ]
 
