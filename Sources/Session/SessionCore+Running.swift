@@ -90,7 +90,7 @@ extension SessionCore {
     var isFresh = true
     while true {
       guard var plan = control.plan else { return run(RunGoal(), &isFresh) ?? .step }
-      let needsPosition = plan.passesInterrupts || !plan.interest.isEmpty
+      let needsPosition = plan.passesInterrupts || plan.wantsExits
       let position = needsPosition ? position() : .unknown
       var goal = RunGoal()
       let directive = plan.next(at: position)
