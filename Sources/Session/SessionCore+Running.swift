@@ -212,15 +212,8 @@ extension SessionCore {
     return false
   }
 
-  func typeToConsole(_ bytes: [UInt8]) {
-    for byte in bytes { control.events.emit(Event(.input, a: UInt32(byte), b: 0)) }
-    machine.platform.consoleInput(bytes)
-  }
-
-  func pressKeys(_ codes: [UInt8]) {
-    for code in codes { control.events.emit(Event(.input, a: UInt32(code), b: 1)) }
-    machine.platform.keyboardInput(codes)
-  }
+  func typeToConsole(_ bytes: [UInt8]) { machine.platform.consoleInput(bytes) }
+  func pressKeys(_ codes: [UInt8]) { machine.platform.keyboardInput(codes) }
 
   /// A halt of a watched guest takes its time, at most until somebody wants something.
   func idle(_ nanoseconds: UInt64) {
