@@ -48,6 +48,7 @@ extension SessionCore {
     }
     sourceDepth += 1
     defer { sourceDepth -= 1 }
+    let pausesBefore = pauseCount
     var lines: [String] = []
     var values: [JSONValue] = []
     for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -59,6 +60,10 @@ extension SessionCore {
       if result.failed {
         lines.append("\(path):\(index + 1): stopped here")
         return CommandResult(lines, json: .array(values), failed: true)
+      }
+      if pauseCount != pausesBefore {
+        lines.append("\(path):\(index + 1): paused here; the rest was not carried out")
+        return CommandResult(lines, json: .array(values))
       }
     }
     return CommandResult(lines, json: .array(values))

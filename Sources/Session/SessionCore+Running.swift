@@ -166,7 +166,11 @@ extension SessionCore {
       quits = true
       return .pause
     }
-    var stop: StopReason? = attention.contains(.pause) ? .pause : nil
+    var stop: StopReason?
+    if attention.contains(.pause) {
+      pauseCount += 1
+      stop = .pause
+    }
     if attention.contains(.input) {
       for input in exchange.takeInputs() {
         if takeInput(input) { stop = .pause }
