@@ -63,6 +63,12 @@ let package = Package(
       .executableTarget(
         name: "bench", dependencies: ["Session", "Engines", "Machine", "VMCore", "X86"], swiftSettings: strict),
       .testTarget(name: "BenchTests", dependencies: ["bench"], swiftSettings: strict),
+      .executableTarget(
+        name: "hostile",
+        dependencies: [
+          "Session", "Machine", "VMCore", "X86", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ], swiftSettings: strict),
+      .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
       .target(name: "TerminalHarness", path: "Tests/TerminalHarness", swiftSettings: strict),
       .testTarget(name: "RingsideTests", dependencies: ["ringside", "TerminalHarness"], swiftSettings: strict),
