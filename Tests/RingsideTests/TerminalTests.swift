@@ -162,20 +162,31 @@ struct HeadlessSignalTests {
 enum BootSector {
   /// Reads keys by INT 16h and shows them by INT 10h until Enter; then ends with status 33.
   case echo
+  /// Masks every interrupt and halts with interrupts on, while the timer ticks.
+  case waitInVain
 
-  private var code: [UInt8] {
-    [
-      0x30, 0xE4,  // xor ah, ah
-      0xCD, 0x16,  // int 16h
-      0x3C, 0x0D,  // cmp al, 0Dh
-      0x74, 0x06,  // je done
-      0xB4, 0x0E,  // mov ah, 0Eh
-      0xCD, 0x10,  // int 10h
-      0xEB, 0xF2,  // jmp to the start
-      0xB0, 0x10,  // done: mov al, 10h
-      0xE6, 0xF4,  // out 0F4h, al
-    ]
-  }
+  private var code: [UInt8] { self == .echo ? Self.echoCode : Self.waitCode }
+
+  private static let waitCode: [UInt8] = [
+    0xB0, 0xFF,  // mov al, 0FFh
+    0xE6, 0x21,  // out 21h, al
+    0xE6, 0xA1,  // out 0A1h, al
+    0xFB,  // sti
+    0xF4,  // hlt
+    0xEB, 0xFD,  // jmp to the hlt
+  ]
+
+  private static let echoCode: [UInt8] = [
+    0x30, 0xE4,  // xor ah, ah
+    0xCD, 0x16,  // int 16h
+    0x3C, 0x0D,  // cmp al, 0Dh
+    0x74, 0x06,  // je done
+    0xB4, 0x0E,  // mov ah, 0Eh
+    0xCD, 0x10,  // int 10h
+    0xEB, 0xF2,  // jmp to the start
+    0xB0, 0x10,  // done: mov al, 10h
+    0xE6, 0xF4,  // out 0F4h, al
+  ]
 
   /// Writes the image to a file of its own; gives its path.
   func write() throws -> String {
@@ -183,6 +194,17 @@ enum BootSector {
     let path = FileManager.default.temporaryDirectory.appendingPathComponent("ringside-\(UUID().uuidString).img").path
     try Data(image).write(to: URL(fileURLWithPath: path))
     return path
+  }
+}
+
+@Suite("A guest that waits")
+struct WaitingTests {
+  @Test func `for masked timers ends when no input can come`() throws {
+    let image = try BootSector.waitInVain.write()
+    defer { unlink(image) }
+    let result = Shell.run("--headless --limit 1000 \(image)")
+    #expect(result.status == 0)
+    #expect(result.errors.contains("nothing is left that could bring one"))
   }
 }
 
