@@ -48,7 +48,9 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
-    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], testData: ["Goldens"])
+    + room(
+      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalHarness"],
+      testData: ["Goldens"])
     + [
       .executableTarget(
         name: "ringside",
@@ -64,8 +66,16 @@ let package = Package(
         dependencies: ["Console", "Session", "TerminalUI", "TerminalDriver", "Engines", "Machine", "VMCore", "X86"],
         swiftSettings: strict),
       .testTarget(name: "BenchTests", dependencies: ["bench"], swiftSettings: strict),
+      .executableTarget(
+        name: "hostile",
+        dependencies: [
+          "Session", "Machine", "VMCore", "X86", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ], swiftSettings: strict),
+      .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
-      .testTarget(name: "RingsideTests", dependencies: ["ringside", "TerminalDriver"], swiftSettings: strict),
+      .target(name: "TerminalHarness", path: "Tests/TerminalHarness", swiftSettings: strict),
+      .testTarget(
+        name: "RingsideTests", dependencies: ["ringside", "TerminalDriver", "TerminalHarness"], swiftSettings: strict),
     ],
   swiftLanguageModes: [.v6]
 )

@@ -45,14 +45,13 @@ package enum HostFile {
     return fclose(file) == 0 && written == count
   }
 
-  /// Makes a folder and those above it; whether it is there now.
-  package static func makeFolder(_ path: String) -> Bool {
-    var made = path.hasPrefix("/") ? "" : "."
-    for part in path.split(separator: "/") {
-      made += "/\(part)"
-      if !isFolder(made), mkdir(made, 0o755) != 0 { return false }
+  /// Makes the folders that lead to a file, for the person alone, as far as they are missing.
+  package static func makeFolder(for path: String) {
+    var folder = ""
+    for part in path.split(separator: "/").dropLast() {
+      folder += "/\(part)"
+      mkdir(folder, 0o700)
     }
-    return isFolder(path)
   }
 
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }

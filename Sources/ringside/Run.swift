@@ -135,5 +135,10 @@ struct Run: ParsableCommand {
     return result
   }
 
-  private static var historyPath: String? { UserFolders(environment: environment).history }
+  /// In the person's state folder, where there is a home for it.
+  private static var historyPath: String? {
+    let isAsked = environment["XDG_STATE_HOME"]?.hasPrefix("/") == true
+    guard isAsked || environment["HOME"].map({ HostFile.isFolder($0) }) == true else { return nil }
+    return UserFolders(environment: environment).history
+  }
 }

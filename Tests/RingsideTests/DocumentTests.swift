@@ -39,7 +39,7 @@ import Testing
   @Test("the tutorial's keys show what it says", arguments: 0..<blocks("keys").count)
   func keys(_ index: Int) throws {
     let (guest, lines) = Self.blocks("keys")[index]
-    let program = try TerminalTests.start([guest], width: 120, height: 40)
+    let program = try DrivenTerminalTests.start([guest], width: 120, height: 40)
     #expect(program.waitFor("F1 help"))
     for line in lines {
       let parts = line.components(separatedBy: "  ").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }

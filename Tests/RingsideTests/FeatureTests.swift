@@ -38,7 +38,7 @@ import Testing
 
   @Test("can be shown", arguments: rows)
   func row(_ row: Row) throws {
-    let program = try TerminalTests.start([row.guest], width: 160, height: 50)
+    let program = try DrivenTerminalTests.start([row.guest], width: 160, height: 50)
     #expect(program.waitFor("F1 help"))
     for (keys, text) in row.steps {
       program.type(DocumentTests.bytes(keys))

@@ -1,164 +1,226 @@
+import Foundation
 import Glibc
-import TerminalDriver
+import TerminalHarness
 import Testing
 
-/// The built program on a real pseudo-terminal, driven and read as a person does.
-@Suite("On a terminal", .serialized) struct TerminalTests {
-  static func start(
-    _ arguments: [String] = ["long-kernel"], term: String = "xterm-256color", width: Int = 80, height: Int = 24,
-    more: [String: String] = [:]
-  ) throws -> DrivenProgram {
-    var environment = ["TERM": term, "LANG": "C.UTF-8", "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"]
-    environment.merge(more) { $1 }
-    return try #require(DrivenProgram([Shell.path] + arguments, environment: environment, width: width, height: height))
-  }
+/// The built program on a terminal: what a person sees, and what the terminal is like afterwards.
+@Suite("The program on a terminal", .serialized)
+struct TerminalTests {
+  /// A program with a console open on a guest.
+  private struct Visit {
+    let terminal: PseudoTerminal
+    let program: RunningProgram
+    let settingsBefore: [UInt8]
 
-  static let kinds = ["xterm-256color", "tmux-256color", "screen-256color", "linux", "vt100", "xterm"]
-
-  @Test("opens, steps, explains, resizes and gives the terminal back", arguments: kinds)
-  func whole(_ term: String) throws {
-    let program = try Self.start(term: term)
-    #expect(program.waitFor("F1 help"), "\(program.screen.text)")
-    program.type("s")
-    #expect(program.waitFor("Stepped to"))
-    program.type("?")
-    #expect(program.waitFor("Explain (arrows"))
-    program.type("\u{1B}")
-    #expect(program.wait(milliseconds: 3000) { !$0.text.contains("Explain (arrows") })
-    program.type("3z")
-    #expect(program.waitFor("3 Memory"))
-    program.resize(width: 120, height: 40)
-    #expect(program.wait(milliseconds: 3000) { $0.rows.last?.contains("F1 help") == true && $0.rows[1].contains("Memory") })
-    program.type("q")
-    #expect(program.waitForEnd() == 0)
-    #expect(program.isCooked)
-    #expect(!program.screen.isAlternate)
-  }
-
-  @Test("a terminal that cannot place its cursor is refused with the remedy", arguments: ["dumb", "", "no-such-terminal"])
-  func refused(_ term: String) throws {
-    let program = try Self.start(term: term)
-    #expect(program.waitForEnd() == 2)
-    let line = String(decoding: program.output, as: UTF8.self)
-    #expect(line.contains("TERM=xterm-256color") && line.split(whereSeparator: \.isNewline).count == 1, "\(line)")
-  }
-
-  @Test func `without Unicode there is nothing but ASCII, without colour no colour`() throws {
-    let program = try Self.start(more: ["LANG": "C", "NO_COLOR": "1"])
-    #expect(program.waitFor("F1 help"))
-    program.type("sz")
-    #expect(program.waitFor("Stepped to"))
-    #expect(program.output.allSatisfy { $0 < 0x80 })
-    let text = String(decoding: program.output, as: UTF8.self)
-    let styles = text.split(separator: "\u{1B}[").compactMap { part -> Substring? in
-      let codes = part.prefix { $0.isNumber || $0 == ";" }
-      return part.dropFirst(codes.count).first == "m" ? codes : nil
+    init(_ arguments: [String], variables: [String] = []) throws {
+      terminal = try #require(PseudoTerminal(width: 100, height: 30))
+      settingsBefore = terminal.settings
+      program = try #require(
+        RunningProgram(
+          Shell.path, arguments, input: terminal.path, output: terminal.path, errors: terminal.path,
+          environment: ["TERM=xterm-256color", "LANG=C.UTF-8", "HOME=/nonexistent"] + variables))
     }
-    #expect(!styles.isEmpty && styles.allSatisfy { $0.split(separator: ";").allSatisfy { (Int($0) ?? 99) < 10 } }, "\(styles)")
-  }
 
-  @Test func `a function key, a click, a drag, a wheel and a paste arrive`() throws {
-    let program = try Self.start(width: 120, height: 40)
-    #expect(program.waitFor("F1 help"))
-    program.type("\u{1B}OQ?")
-    #expect(program.waitFor("general-purpose register"))
-    program.type("\u{1B}")
-    program.type("\u{1B}[<0;70;12M\u{1B}[<0;70;12m")
-    program.type("\u{1B}[<65;70;5M")
-    program.type(":\u{1B}[200~info engine\u{1B}[201~")
-    #expect(program.waitFor(":info engine"))
-    program.type("\r")
-    #expect(program.waitFor("engine interpreter"))
-  }
+    /// Types keys, has everything drawn anew, and waits until the screen shows `text`.
+    func type(_ keys: String, andSee text: String) -> Bool {
+      terminal.type(keys)
+      usleep(300_000)
+      let before = terminal.output.utf8.count
+      terminal.type("\u{0C}")
+      return terminal.waits(for: text, after: before)
+    }
 
-  @Test func `y reaches the clipboard by OSC 52`() throws {
-    let program = try Self.start()
-    #expect(program.waitFor("F1 help"))
-    program.type("y")
-    #expect(program.waitFor("copied: "))
-    #expect(program.screen.clipboard.count == 1)
-  }
-
-  @Test func `^Z gives the terminal back, fg takes it again`() throws {
-    let program = try Self.start()
-    #expect(program.waitFor("F1 help"))
-    program.type("\u{1A}")
-    #expect(program.wait(milliseconds: 3000) { !$0.isAlternate })
-    #expect(program.isCooked)
-    program.signal(SIGCONT)
-    #expect(program.wait(milliseconds: 3000) { $0.isAlternate && $0.text.contains("F1 help") })
-    program.type("s")
-    #expect(program.waitFor("Stepped to"))
-  }
-
-  @Test func `while the guest runs flat out RUNNING is seen, keys are answered and none is swallowed`() throws {
-    let program = try Self.start(["long-kernel"])
-    #expect(program.waitFor("F1 help"))
-    program.type(":run\r")
-    #expect(program.waitFor("RUNNING") || program.waitFor("ENDED") || program.waitFor("IDLE"))
-    program.type(":stepp\r")
-    #expect(program.waitFor("did you mean 'step'?") || program.waitFor("running"))
-    program.type("Q")
-    #expect(program.waitFor("this key does nothing here"))
-  }
-
-  @Test func `settings, own themes, layouts and the history are found in the XDG folders`() throws {
-    let home = "/tmp/ringside-home-\(getpid())"
-    _ = system("mkdir -p \(home)/.config/ringside/themes && cp \(Self.root)/Themes/light.toml \(home)/.config/ringside/themes/mine.toml")
-    defer { _ = system("rm -rf \(home)") }
-    let settings = "theme = 'mine'\nlayout = 'monitor'\nstartup = ['echo good morning']\nmousee = true\n[aliases]\nwhereami = 'print rip'\n[keys]\nstep = ['S']\n"
-    _ = system("printf \"\(settings.replacing("\n", with: "\\n"))\" > \(home)/.config/ringside/config.toml")
-    let program = try Self.start(width: 120, height: 40, more: ["HOME": home])
-    #expect(program.waitFor("good morning"), "\(program.screen.text)")
-    #expect(program.waitFor("mousee: no such setting; did you mean 'mouse'?"))
-    program.type("S")
-    #expect(program.waitFor("Stepped to"))
-    program.type(":whereami\r:layout save own\r:theme\r")
-    #expect(program.waitFor("theme light; there are"))
-    #expect(program.screen.text.contains("mine"))
-    program.type("q")
-    #expect(program.waitForEnd() == 0)
-    #expect(system("grep -qx whereami \(home)/.local/state/ringside/history") == 0)
-    #expect(system("grep -qx step \(home)/.local/state/ringside/history") != 0, "a key is no line of the history")
-    #expect(system("test -s \(home)/.config/ringside/layouts/own.toml") == 0)
-    let again = try Self.start(["--layout", "own"], more: ["HOME": home])
-    #expect(again.waitFor("F1 help"))
-    again.type(":\u{1B}[A\u{1B}[A\u{1B}[A")
-    #expect(again.waitFor(":whereami"))
-  }
-
-  @Test("what is wrong on the command line is one line before the terminal is taken", arguments: [
-    (["--theme", "nope", "hello-real"], "no theme 'nope'"), (["--layout", "nope", "hello-real"], "no layout 'nope'"),
-    (["--theme", "/etc/hostname", "hello-real"], "/etc/hostname"),
-  ])
-  func mistakes(_ arguments: [String], _ expected: String) throws {
-    let program = try Self.start(arguments)
-    #expect(program.waitForEnd() == 2)
-    let text = String(decoding: program.output, as: UTF8.self)
-    #expect(text.contains(expected) && !text.contains("\u{1B}[?1049h"), "\(text)")
-  }
-
-  @Test("random bytes do no harm and the terminal comes back", arguments: [1, 2, 3] as [UInt64])
-  func random(_ seed: UInt64) throws {
-    let program = try Self.start(["timer-keyboard"])
-    #expect(program.waitFor("F1 help"))
-    var state = seed &* 0x9E37_79B9_7F4A_7C15
-    for _ in 0..<60 {
-      let bytes = (0..<40).map { _ -> UInt8 in
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        let byte = UInt8(truncatingIfNeeded: state >> 24)
-        return byte == UInt8(ascii: "q") || byte == 0x1A || byte == UInt8(ascii: ":") ? 0x1B : byte
+    func expectRestored(_ comment: Comment) {
+      let output = terminal.output
+      func last(_ sequence: String) -> String.Index? { output.range(of: sequence, options: .backwards)?.lowerBound }
+      #expect(terminal.settings == settingsBefore, comment)
+      for (on, off) in [("\u{1B}[?1049h", "\u{1B}[?1049l"), ("\u{1B}[?25l", "\u{1B}[?25h")] {
+        guard let taken = last(on), let given = last(off) else {
+          Issue.record("\(comment): \(on.dropFirst()) without \(off.dropFirst())")
+          continue
+        }
+        #expect(taken < given, comment)
       }
-      program.send(bytes)
-      program.take(milliseconds: 5)
     }
-    program.signal(SIGTERM)
-    let status = program.waitForEnd()
-    #expect(status == 128 + SIGTERM || status == 0)
-    #expect(program.isCooked && !program.screen.isAlternate)
   }
 
-  static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+  @Test func `opens a guest, steps, and quits without a trace`() throws {
+    let visit = try Visit(["long-kernel"])
+    #expect(visit.terminal.waits(for: "stopped before its first instruction"))
+    #expect(visit.type("s", andSee: "Stepped to"))
+    visit.terminal.type("q")
+    #expect(visit.program.end() == .status(0))
+    visit.expectRestored("q")
+  }
+
+  @Test("ends as a signal asks, stopped or running", arguments: [SIGTERM, SIGHUP, SIGINT, SIGQUIT], [false, true])
+  func signals(_ signal: Int32, isRunning: Bool) throws {
+    let visit = try Visit(["bench", "--append", "intloop:1000000000"])
+    #expect(visit.terminal.waits(for: "stopped before its first instruction"))
+    if isRunning { #expect(visit.type("c", andSee: "RUNNING")) }
+    visit.program.signal(signal)
+    #expect(visit.program.end() == .status(128 + signal))
+    visit.expectRestored("signal \(signal)")
+  }
+
+  @Test("a crash gives the terminal back", arguments: [SIGSEGV, SIGILL, SIGABRT])
+  func crash(_ signal: Int32) throws {
+    let visit = try Visit(["long-kernel"])
+    #expect(visit.terminal.waits(for: "stopped before its first instruction"))
+    visit.program.signal(signal)
+    #expect(visit.program.end() == .signal(signal))
+    visit.expectRestored("signal \(signal)")
+  }
+
+  @Test func `commands are remembered from one session to the next, in the state folder`() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ringside-\(getpid())-state").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let first = try Visit(["long-kernel"], variables: ["XDG_STATE_HOME=\(folder)"])
+    #expect(first.terminal.waits(for: "stopped before its first instruction"))
+    #expect(first.type(":print 6*7\r", andSee: "42 = 0x2a"))
+    first.terminal.type("q")
+    #expect(first.program.end() == .status(0))
+    let kept = try String(contentsOfFile: "\(folder)/ringside/history", encoding: .utf8)
+    #expect(kept == "print 6*7\n")
+
+    let second = try Visit(["long-kernel"], variables: ["XDG_STATE_HOME=\(folder)"])
+    #expect(second.terminal.waits(for: "stopped before its first instruction"))
+    let before = second.terminal.output.utf8.count
+    second.terminal.type(":\u{1B}OA")
+    #expect(second.terminal.waits(for: "print 6*7", after: before))
+    second.terminal.type("\u{1B}")
+    usleep(300_000)
+    second.terminal.type("q")
+    #expect(second.program.end() == .status(0))
+  }
+
+  @Test func `typing to a guest with a BIOS reaches its keyboard`() throws {
+    let image = try BootSector.echo.write()
+    defer { unlink(image) }
+    let visit = try Visit([image])
+    #expect(visit.terminal.waits(for: "stopped before its first instruction"))
+    visit.terminal.type("c8\r")
+    usleep(300_000)
+    visit.terminal.type("hello\r")
+    #expect(visit.terminal.waits(for: "status 33"))
+    #expect(visit.type("\u{1D}", andSee: "hello"))
+    visit.terminal.type("q")
+    #expect(visit.program.end() == .status(0))
+  }
+}
+
+/// Signals to a program without a terminal.
+@Suite("The program without a terminal")
+struct HeadlessSignalTests {
+  private static let endless = ["--headless", "bench", "--append", "intloop:1000000000"]
+
+  private func run(_ arguments: [String], signal: Int32, after microseconds: UInt32 = 700_000) throws -> RunningProgram.End {
+    let program = try #require(
+      RunningProgram(
+        Shell.path, arguments, input: "/dev/null", output: "/dev/null", errors: "/dev/null", environment: ["HOME=/nonexistent"]))
+    usleep(microseconds)
+    program.signal(signal)
+    return program.end()
+  }
+
+  @Test("ends in order, with every event written", arguments: [SIGTERM, SIGINT, SIGHUP])
+  func events(_ signal: Int32) throws {
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("ringside-\(getpid())-\(signal).jsonl").path
+    defer { unlink(path) }
+    #expect(try run(Self.endless + ["--events", path], signal: signal) == .status(128 + signal))
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    #expect(text.hasSuffix("}\n"))
+    let lines = text.split(separator: "\n")
+    #expect(lines.count > 10)
+    for (index, line) in lines.enumerated() {
+      let event = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+      guard event["seq"] as? Int == index else {
+        Issue.record("line \(index) is event \(event["seq"] ?? "?")")
+        break
+      }
+    }
+    #expect(lines.last?.contains("\"kind\":\"stop\"") ?? false)
+  }
+
+  @Test("ends the commands that are left", arguments: [SIGTERM, SIGINT])
+  func commands(_ signal: Int32) throws {
+    #expect(try run(Self.endless + ["-c", "c", "-c", "c", "-c", "c"], signal: signal) == .status(128 + signal))
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("ringside-\(getpid())-\(signal).commands").path
+    try "c\nc\nc\n".write(toFile: file, atomically: true, encoding: .utf8)
+    defer { unlink(file) }
+    #expect(try run(Self.endless + ["--commands", file], signal: signal) == .status(128 + signal))
+  }
+
+  @Test func `ends a guest that waits for input`() throws {
+    let image = try BootSector.echo.write()
+    defer { unlink(image) }
+    #expect(try run(["--headless", image], signal: SIGTERM) == .status(128 + SIGTERM))
+  }
+}
+
+/// Boot sectors made here.
+enum BootSector {
+  /// Reads keys by INT 16h and shows them by INT 10h until Enter; then ends with status 33.
+  case echo
+  /// Masks every interrupt and halts with interrupts on, while the timer ticks.
+  case waitInVain
+
+  private var code: [UInt8] { self == .echo ? Self.echoCode : Self.waitCode }
+
+  private static let waitCode: [UInt8] = [
+    0xB0, 0xFF,  // mov al, 0FFh
+    0xE6, 0x21,  // out 21h, al
+    0xE6, 0xA1,  // out 0A1h, al
+    0xFB,  // sti
+    0xF4,  // hlt
+    0xEB, 0xFD,  // jmp to the hlt
+  ]
+
+  private static let echoCode: [UInt8] = [
+    0x30, 0xE4,  // xor ah, ah
+    0xCD, 0x16,  // int 16h
+    0x3C, 0x0D,  // cmp al, 0Dh
+    0x74, 0x06,  // je done
+    0xB4, 0x0E,  // mov ah, 0Eh
+    0xCD, 0x10,  // int 10h
+    0xEB, 0xF2,  // jmp to the start
+    0xB0, 0x10,  // done: mov al, 10h
+    0xE6, 0xF4,  // out 0F4h, al
+  ]
+
+  /// Writes the image to a file of its own; gives its path.
+  func write() throws -> String {
+    let image = code + [UInt8](repeating: 0, count: 510 - code.count) + [0x55, 0xAA]
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("ringside-\(UUID().uuidString).img").path
+    try Data(image).write(to: URL(fileURLWithPath: path))
+    return path
+  }
+}
+
+@Suite("A guest that waits")
+struct WaitingTests {
+  @Test func `for masked timers ends when no input can come`() throws {
+    let image = try BootSector.waitInVain.write()
+    defer { unlink(image) }
+    let result = Shell.run("--headless --limit 1000 \(image)")
+    #expect(result.status == 0)
+    #expect(result.errors.contains("nothing is left that could bring one"))
+  }
+}
+
+@Suite("Input from a pipe")
+struct PipedInputTests {
+  private static let texts = ["abc", "Hello, World!", String(repeating: "0123456789 The quick brown fox. ", count: 40)]
+
+  @Test(arguments: texts)
+  func `arrives at a guest that reads its keyboard by INT 16h, whole and in order`(text: String) throws {
+    let image = try BootSector.echo.write()
+    defer { unlink(image) }
+    let file = image + ".input"
+    try "\(text)\n".write(toFile: file, atomically: true, encoding: .utf8)
+    defer { unlink(file) }
+    let result = Shell.run("--headless \(image)", input: "<\(file)")
+    #expect(result.output == text)
+    #expect(result.status == 33)
+  }
 }

@@ -30,7 +30,8 @@ package struct LayoutLibrary: Sendable {
     guard isGood else { throw SettingsError("'\(name)': a layout's name is letters, digits, - and _") }
     guard let directory else { throw SettingsError("no folder to keep layouts in: HOME is not set") }
     let path = "\(directory)/\(name).toml"
-    guard HostFile.makeFolder(directory), HostFile.write(LayoutFile.text(layout, name: name), to: path) else {
+    HostFile.makeFolder(for: path)
+    guard HostFile.write(LayoutFile.text(layout, name: name), to: path) else {
       throw SettingsError("\(path): cannot be written")
     }
     return path

@@ -7,7 +7,7 @@ package struct UserFolders: Sendable {
   package init(environment: [String: String]) {
     func folder(_ variable: String, _ fallback: String) -> String? {
       if let given = environment[variable], given.hasPrefix("/") { return "\(given)/ringside" }
-      return environment["HOME"].flatMap { $0.isEmpty ? nil : "\($0)/\(fallback)/ringside" }
+      return environment["HOME"].flatMap { !$0.hasPrefix("/") ? nil : "\($0)/\(fallback)/ringside" }
     }
     configuration = folder("XDG_CONFIG_HOME", ".config")
     state = folder("XDG_STATE_HOME", ".local/state")

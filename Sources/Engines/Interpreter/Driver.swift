@@ -4,13 +4,19 @@ import X86
 /// `run`: carries out the monitor's entry, drives the loop, and turns what stops it into exits.
 extension InterpreterVCPU {
   /// The loop returns at least this often to look for `kick()`.
-  private static var slice: Int64 { 1 << 16 }
+  private static var slice: Int64 { 1 << 14 }
 
   /// Exceptions delivered one after the other without an instruction retiring (handlers that fault at
   /// their first instruction) count as instructions after so many: time goes on and every limit is reached.
   private static var barrenLimit: Int { 16 }
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
+    let exit = runToExit(entry, limit: limit)
+    c.unloadMXCSR()
+    return exit
+  }
+
+  private func runToExit(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
     engine.cache.bury()
@@ -288,6 +294,7 @@ extension InterpreterVCPU {
     let length = c.pointee.stopLength
     if case .unknownInstruction = pending.qualification {
       pending.qualification = .unknownInstruction(bytes: bytesAtRIP(), length: length)
+      c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
     if pending.reason == .tripleFault { c.pointee.activity = .shutdown }
