@@ -10,6 +10,8 @@ struct Pace {
   var lastExits: UInt64 = 0
   var mips = 0.0
   var exitsPerSecond = 0.0
+  /// The last speed measured; stays when the guest stops.
+  var measuredMIPS = 0.0
   /// Nanoseconds between two publications of a running guest.
   static let interval: UInt64 = 33_000_000
 
@@ -18,6 +20,7 @@ struct Pace {
     let elapsed = Double(now &- lastPublication)
     if lastPublication != 0, elapsed > 0 {
       mips = Double(count &- lastCount) * 1000 / elapsed
+      if count &- lastCount > 100_000 { measuredMIPS = mips }
       exitsPerSecond = Double(exits &- lastExits) * 1e9 / elapsed
     }
     lastPublication = now
@@ -26,7 +29,11 @@ struct Pace {
   }
 
   /// The guest stops or starts: there is nothing to measure from.
-  mutating func rest() { self = Pace() }
+  mutating func rest() {
+    let speed = measuredMIPS
+    self = Pace()
+    measuredMIPS = speed
+  }
 }
 
 extension SessionCore {

@@ -30,6 +30,10 @@ package final class RunControl {
   /// Host time per exit is measured into `costs`.
   var measuresCost = false
   var costs = ExitCosts()
+  /// The registers before and after each exit are kept in `exitStates`. Each answer is then carried out by an
+  /// entry of its own, which changes nothing but when the vCPU returns.
+  var recordsStates = false
+  var exitStates = ExitStateRing()
 
   /// True when something from outside waits: a run ends then.
   var needsAttention: () -> Bool = { false }
@@ -101,7 +105,8 @@ package final class RunControl {
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
     switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
-    case .enter: break
+    case .enter:
+      if recordsStates, lanes[current].action != .resume { return enter(vcpu, limit: 0, pending: false, goal) }
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
@@ -125,6 +130,7 @@ package final class RunControl {
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
     retired &+= vcpu.instructionCount &- before
+    if recordsStates, entry.action != .resume { exitStates.finish(vcpu) }
     if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
     return dealWith(exit, vcpu, goal)
   }
@@ -160,8 +166,7 @@ package final class RunControl {
     case .debug: return debugExit(exit, vcpu, goal)
     default: break
     }
-    events.emit(Event(exit: exit))
-    costs.exitCount &+= 1
+    record(exit, vcpu)
     if interest.contains(exit.reason), !wasJudged(exit), let stop = examine(exit, vcpu) {
       lanes[current].pendingExit = exit
       return .stopped(stop)
@@ -200,9 +205,15 @@ package final class RunControl {
     return nil
   }
 
-  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+  @inline(__always)
+  private func record(_ exit: VMExit, _ vcpu: any VCPU) {
     events.emit(Event(exit: exit))
+    if recordsStates { exitStates.begin(costs.exitCount, vcpu) }
     costs.exitCount &+= 1
+  }
+
+  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    record(exit, vcpu)
     return interest.contains(.interruptWindow) ? examine(exit, vcpu).map { .stopped($0) } : nil
   }
 
@@ -289,6 +300,7 @@ package final class RunControl {
     let before = vcpu.instructionCount
     _ = vcpu.run(VMEntry(.emulate), limit: 0)
     retired &+= vcpu.instructionCount &- before
+    if recordsStates { exitStates.finish(vcpu) }
     lanes[current].activity = .halted
   }
 }
