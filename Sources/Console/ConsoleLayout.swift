@@ -32,7 +32,16 @@ package enum ConsoleLayout: String, CaseIterable, Sendable {
 
   /// The pane with tabs: everything that has no place of its own can be brought up here.
   private func tabs(_ first: [PaneID], weight: Int) -> LayoutLeaf<PaneID> {
-    LayoutLeaf(first, minimum: Size(width: 78, height: 7), weight: weight, adopts: true)
+    let rest: [PaneID] = [
+      .anatomy, .events, .tables, .interrupts, .devices, .capabilities, .paging, .stack, .screen, .messages,
+    ]
+    let first = first + rest.filter { !first.contains($0) && !hasOwnPlace($0) }
+    return LayoutLeaf(first, minimum: Size(width: 78, height: 7), weight: weight, adopts: true)
+  }
+
+  /// Panes the standard layout shows apart where there is room.
+  private func hasOwnPlace(_ pane: PaneID) -> Bool {
+    self == .standard && [.tables, .interrupts, .devices, .capabilities, .paging, .stack].contains(pane)
   }
 
   private func side(_ pane: PaneID, width: Int, height: Int, weight: Int, priority: Int) -> LayoutNode<PaneID> {
@@ -45,10 +54,14 @@ package enum ConsoleLayout: String, CaseIterable, Sendable {
     case .standard:
       [
         .columns([
-          .leaf(code), .leaf(registers(maximum: 32)), side(.devices, width: 46, height: 7, weight: 6, priority: 40),
+          .leaf(code), .leaf(registers(maximum: 32)),
+          .leaf(
+            LayoutLeaf(
+              [.stack, .tables, .paging, .interrupts, .devices, .capabilities], minimum: Size(width: 60, height: 7),
+              weight: 6, priority: 40)),
         ]),
         .columns([
-          .leaf(tabs([.exits, .screen, .messages], weight: 4)),
+          .leaf(tabs([.exits], weight: 4)),
           side(.reasons, width: 38, height: 7, weight: 2, priority: 90),
         ]),
         .columns([
@@ -64,7 +77,7 @@ package enum ConsoleLayout: String, CaseIterable, Sendable {
       [
         .columns([.leaf(code), .leaf(registers(maximum: 20))]),
         .columns([
-          .leaf(tabs([.exits, .memory, .breakpoints, .screen, .messages, .console, .devices], weight: 8)),
+          .leaf(tabs([.exits, .memory, .breakpoints, .console], weight: 8)),
           side(.reasons, width: 44, height: 7, weight: 3, priority: 90),
         ]),
         side(.hypercalls, width: 78, height: 7, weight: 4, priority: 80),
@@ -74,7 +87,7 @@ package enum ConsoleLayout: String, CaseIterable, Sendable {
         .columns([.leaf(code), .leaf(registers(maximum: 14))]),
         .columns([
           .leaf(
-            tabs([.console, .screen, .exits, .hypercalls, .memory, .breakpoints, .messages, .devices], weight: 10)),
+            tabs([.console, .exits, .hypercalls, .memory, .breakpoints], weight: 10)),
           side(.reasons, width: 38, height: 7, weight: 2, priority: 50),
         ]),
       ]

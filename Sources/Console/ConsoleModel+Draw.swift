@@ -76,12 +76,24 @@ extension ConsoleModel {
   private func tabs(_ panes: [PaneID], width: Int) -> [Tab] {
     var x = 1
     var tabs: [Tab] = []
-    for pane in panes.sorted(by: { $0.rawValue < $1.rawValue }) {
+    for pane in representatives(panes) {
       let text = "\(pane.digit.map(String.init) ?? "")\(pane.tabName)"
       tabs.append(Tab(pane: pane, text: text, x: x))
       x += text.utf8.count + 2
     }
     return tabs
+  }
+
+  /// Of the panes that share a digit, the one brought up last: the others are behind the digit.
+  private func representatives(_ panes: [PaneID]) -> [PaneID] {
+    let order = panes.sorted { $0.rawValue < $1.rawValue }
+    var seen: Set<Int> = []
+    return order.compactMap { pane in
+      guard let digit = pane.digit else { return pane }
+      guard seen.insert(digit).inserted else { return nil }
+      let group = order.filter { $0.digit == digit }
+      return fronts.last { group.contains($0) } ?? group.first
+    }
   }
 
   private func drawTitle(_ members: [PaneID], front: PaneID, _ canvas: Canvas) {
@@ -153,7 +165,7 @@ extension ConsoleModel {
       return
     }
     let lines = message.text.split(separator: "\n")
-    let more = lines.count > 1 ? "  (7: all \(lines.count) lines)" : ""
+    let more = lines.count > 1 ? "  (0: all \(lines.count) lines)" : ""
     let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
     canvas.fitted((lines.first.map(String.init) ?? "") + more, x: 1, y: 0, role)
   }

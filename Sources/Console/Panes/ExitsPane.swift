@@ -8,7 +8,7 @@ package final class ExitsPane: ListPane {
   package init() { super.init(.exits, followsEnd: true) }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
-    isLookingBack ? "Exits (looking back; End follows)" : "Exits"
+    isLookingBack ? "Exits (looking back; End follows, Enter: anatomy)" : "Exits (Enter: anatomy)"
   }
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.exits.map(\.sequence) }
@@ -95,9 +95,7 @@ package final class ExitsPane: ListPane {
 
   package override func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse {
     guard key.code == .enter, let index else { return .ignored }
-    let record = snapshot.exits[index]
-    select(record.sequence)
-    return .show(record.exit.rip, in: .code)
+    return .openExit(snapshot.exits[index].sequence)
   }
 
   /// The reason of the row keys act on, for "to the next exit of this reason".
