@@ -7,6 +7,11 @@ package struct ExitStates: Equatable, Sendable {
   /// With the monitor's answer carried out, before the guest's next instruction; nil while the guest stands at
   /// the exit, and for an exit whose instruction started again.
   package var after: RegisterCapture?
+
+  package init(before: RegisterCapture, after: RegisterCapture?) {
+    self.before = before
+    self.after = after
+  }
 }
 
 /// The states of the newest exits, by their ordinal. Writing one costs a few dozen nanoseconds and no
