@@ -23,12 +23,19 @@ extension ReportTone {
 }
 
 extension Canvas {
+  /// Draws one word of a row, with a mark at the edge where more than blanks is cut; gives the column after it.
+  package func word(_ text: String, x: Int, y: Int, _ role: StyleRole) -> Int {
+    let blanks = text.reversed().prefix { $0 == " " }.count
+    let columns = CharacterWidth.of(text)
+    if x + columns - blanks > width { fitted(text, x: x, y: y, role) } else { self.text(text, x: x, y: y, role) }
+    return x + columns
+  }
+
   /// Draws a report's row, its end marked where it does not fit.
   package func draw(_ row: ReportRow, x start: Int, y: Int) {
     var x = start
     for word in row.words where x < width {
-      fitted(word.text, x: x, y: y, word.tone.role)
-      x += CharacterWidth.of(word.text)
+      x = self.word(word.text, x: x, y: y, word.tone.role)
     }
   }
 }

@@ -54,6 +54,7 @@ extension SessionCore {
   private func runAndSettle(_ plan: StepPlan?) {
     phase = .running
     control.plan = plan
+    control.statesToFinish = Self.statesToFinish
     if isServing {
       pace.rest()
       publish()
@@ -65,6 +66,10 @@ extension SessionCore {
     control.plan = nil
     settle(reason)
   }
+
+  /// Exits whose registers are taken twice, after each start and each publication: what a person can look at,
+  /// and little enough to cost a running guest nothing that counts.
+  private static let statesToFinish = 1024
 
   /// A breakpoint whose action goes on. With a step under way every breakpoint ends it.
   private func continuesByItself(_ reason: StopReason) -> Bool {
@@ -189,6 +194,7 @@ extension SessionCore {
     takeSlack()
     states = control.vcpus.map(\.state)
     pace.measure(now: now, count: control.retired, exits: stream.exitCount)
+    control.statesToFinish = Self.statesToFinish
     publish()
   }
 

@@ -165,6 +165,7 @@ enum Fixture {
       events.append(exit)
       guard let answer = record.answer else { continue }
       var did = Event(record.exit.reason == .hlt ? .interruptLine : .output, a: record.exit.reason == .hlt ? 0 : 0x4B, b: 1)
+      if record.exit.reason == .cpuid { did = Event(.timer, a: 0, b: 10_000) }
       did.sequence = record.event + 1
       did.time = record.time
       var entry = Event(.entry, rip: record.exit.rip, a: answer == .skip ? 3 : answer == .emulate ? 1 : 2)

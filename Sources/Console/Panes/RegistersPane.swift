@@ -49,8 +49,7 @@ package final class RegistersPane: Pane {
     for (y, row) in rows.dropFirst(first).prefix(canvas.height).enumerated() {
       var x = 1
       for (text, role) in row.words where x < canvas.width {
-        canvas.fitted(text, x: x, y: y, role)
-        x += CharacterWidth.of(text)
+        x = canvas.word(text, x: x, y: y, role)
       }
     }
   }

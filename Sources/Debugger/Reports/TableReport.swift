@@ -22,10 +22,10 @@ package struct TableReport {
   package var gdt: [ReportRow] {
     let head = place("GDT", state.gdtr.base, UInt64(state.gdtr.limit))
     if state.cr0 & CR0.pe == 0 {
-      return [head, ReportRow("real mode does not use it; this is what LGDT loaded", .dim)]
+      return [head, ReportRow("real mode does not use it; this is where GDTR points", .dim), columns]
         + segments(state.gdtr.base, UInt64(state.gdtr.limit), bits: 0)
     }
-    return [head] + segments(state.gdtr.base, UInt64(state.gdtr.limit), bits: 0)
+    return [head, columns] + segments(state.gdtr.base, UInt64(state.gdtr.limit), bits: 0)
   }
 
   /// The local descriptor table LDTR holds.
@@ -35,15 +35,16 @@ package struct TableReport {
       return [ReportRow("LDTR \(Hex.padded(UInt64(ldtr.selector), 4)): there is no LDT", .dim)]
     }
     let head = place("LDT", ldtr.base, UInt64(ldtr.limit), selector: ldtr.selector)
-    return [head] + segments(ldtr.base, UInt64(min(ldtr.limit, 0xFFFF)), bits: 4)
+    return [head, columns] + segments(ldtr.base, UInt64(min(ldtr.limit, 0xFFFF)), bits: 4)
   }
+
+  private var columns: ReportRow { ReportRow("sel   type                     base      limit     DPL P", .dim) }
 
   private func place(_ name: String, _ base: UInt64, _ limit: UInt64, selector: UInt16? = nil) -> ReportRow {
     var row = ReportRow(target: .linear(base))
     row.add("\(name) ", .heading)
     if let selector { row.add("\(Hex.padded(UInt64(selector), 4)) ", .value) }
     row.add("at \(Hex.padded(base, longMode ? 16 : 8)) limit \(Hex.text(limit))", .value)
-    row.add("  sel  type                 base             limit    DPL P", .dim)
     return row
   }
 
@@ -188,7 +189,7 @@ package struct TableReport {
       guard let from = emptyFrom else { return }
       emptyFrom = nil
       let range = end - from == 1 ? Hex.padded(from, 2) : "\(Hex.padded(from, 2))-\(Hex.padded(end - 1, 2))"
-      rows.append(ReportRow("\(range)  empty: #NP or #GP if it comes", .dim))
+      rows.append(ReportRow("\(range)  empty: #GP if it comes", .dim))
     }
     let count = min((limit + 1) / size, 256)
     for vector in 0..<count {

@@ -181,19 +181,27 @@ package struct ExitAnatomy {
     }
     var rows = [row]
     var did = ReportRow("  answered       ")
-    did.add(record.answer.map(Self.answer) ?? "nothing: this exit wants no answer", record.answer == nil ? .dim : .value)
+    did.add(record.answer.map(answer) ?? "nothing: this exit wants no answer", record.answer == nil ? .dim : .value)
     rows.append(did)
     return rows + doings
   }
 
   /// The answer in words.
-  static func answer(_ action: VMEntry.Action) -> String {
+  private func answer(_ action: VMEntry.Action) -> String {
     switch action {
     case .resume: return "resume: the instruction starts again, or there was none"
     case .emulate: return "emulate: the engine carries the instruction out as the manual says"
-    case .complete(let value): return "complete: done; what was read is \(Hex.text(value))"
+    case .complete(let value): return isWrite ? "complete: the write is done" : "complete: what was read is \(Hex.text(value))"
     case .skip: return "skip: the monitor did all of it"
     case .fault(let vector, _): return "fault: the instruction raises \(ExitDescription.vectorName(vector)) instead"
+    }
+  }
+
+  private var isWrite: Bool {
+    switch exit.qualification {
+    case .io(_, _, let write, _, _, _), .mmio(_, _, _, let write, _), .msr(_, let write, _): write
+    case .cr(_, let access, _, _), .dr(_, let access, _, _): access != .read
+    default: false
     }
   }
 
@@ -221,15 +229,23 @@ package struct ExitAnatomy {
       return [row]
     }
     guard let after = states.after else {
-      row.add(isOpen ? "before the instruction" : "the instruction started again: nothing changed", .dim)
+      row.add(isOpen ? "before the instruction" : "before; after is \(whyNoAfter)", .dim)
       return [row] + Self.registers(states.before)
     }
     let changes = Self.changes(states.before, after)
     row.add("before", width: 18, .dim)
     row.add("after", .dim)
-    let rows = [row] + changes + memoryRows(states.before)
-    let isPlain = !changes.contains { $0.words.first?.text.hasPrefix("  r") == true && !$0.text.hasPrefix("  rip") && !$0.text.hasPrefix("  rflags") }
-    return isPlain ? rows + [ReportRow("  no general-purpose register changed", .dim)] : rows
+    let isPlain = GPR.allCases.allSatisfy { states.before[$0] == after[$0] }
+    let note = isPlain ? [ReportRow("  no general-purpose register changed", .dim)] : []
+    return [row] + changes + memoryRows(states.before) + note
+  }
+
+  private var whyNoAfter: String {
+    switch record.answer {
+    case .resume: "the same: the instruction starts again, or there was none"
+    case nil: "unknown: nothing answered this exit"
+    default: "unknown: the guest ran on at full speed (step or use e to have it recorded)"
+    }
   }
 
   private static func registers(_ capture: RegisterCapture) -> [ReportRow] {
@@ -270,6 +286,15 @@ package struct ExitAnatomy {
     return rows
   }
 
+  /// What an exit changed in a few words: `rip+2 rax rbx`; `?` where that is not known.
+  package static func change(_ record: ExitRecord) -> String {
+    guard let states = record.states, let after = states.after else { return "?" }
+    let distance = Int64(bitPattern: after.rip &- states.before.rip)
+    let registers = GPR.allCases.filter { states.before[$0] != after[$0] }.map(\.name)
+    let flags = states.before.rflags != after.rflags ? ["flags"] : []
+    return (["rip\(distance >= 0 ? "+" : "")\(distance)"] + registers + flags).joined(separator: " ")
+  }
+
   /// Memory the instruction writes by its encoding: where, not what stood there before.
   private func memoryRows(_ before: RegisterCapture) -> [ReportRow] {
     guard let code, snapshot.vcpus.indices.contains(Int(exit.vcpu)) else { return [] }
@@ -297,7 +322,7 @@ package struct ExitAnatomy {
       return [row]
     }
     guard let after = record.states?.after else {
-      row.add("unknown", .dim)
+      row.add(whyNoAfter, .dim)
       return [row] + injected
     }
     row.target = .code(after.rip)

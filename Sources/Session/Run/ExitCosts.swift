@@ -57,17 +57,17 @@ package struct ExitCosts: Sendable {
 /// How often costs fell into which size class: sixteen classes to each power of two, so that a percentile is
 /// right within 1/16.
 package struct CostHistogram: Equatable, Sendable {
-  static let classes = 48 * 16
+  package static let classes = 48 * 16
   private var counts: [UInt32]
 
-  init(_ counts: [UInt32]) {
+  package init(_ counts: [UInt32]) {
     precondition(counts.count == Self.classes, "a histogram has all its classes")
     self.counts = counts
   }
 
   /// The class of a cost: below 16 the cost itself, then power of two and the next four bits.
   @inline(__always)
-  static func index(_ cost: UInt64) -> Int {
+  package static func index(_ cost: UInt64) -> Int {
     guard cost >= 16 else { return Int(cost) }
     let exponent = 63 - cost.leadingZeroBitCount
     let mantissa = Int(truncatingIfNeeded: cost >> UInt64(exponent - 4)) & 15

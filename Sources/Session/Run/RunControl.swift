@@ -30,9 +30,12 @@ package final class RunControl {
   /// Host time per exit is measured into `costs`.
   var measuresCost = false
   var costs = ExitCosts()
-  /// The registers before and after each exit are kept in `exitStates`. Each answer is then carried out by an
-  /// entry of its own, which changes nothing but when the vCPU returns.
+  /// The registers at each exit are kept in `exitStates`.
   var recordsStates = false
+  /// Exits after which the registers are taken once more, before the guest goes on: their answer is carried
+  /// out by an entry of its own, which changes nothing but when the vCPU returns, and costs as much as an entry.
+  /// With a step under way all are.
+  var statesToFinish = 0
   var exitStates = ExitStateRing()
 
   /// True when something from outside waits: a run ends then.
@@ -106,7 +109,7 @@ package final class RunControl {
     var pending = platform.interruptPending(vcpu: current)
     switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
     case .enter:
-      if recordsStates, lanes[current].action != .resume { return enter(vcpu, limit: 0, pending: false, goal) }
+      if lanes[current].action != .resume, finishesApart { return enter(vcpu, limit: 0, pending: false, goal) }
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
@@ -130,7 +133,10 @@ package final class RunControl {
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
     retired &+= vcpu.instructionCount &- before
-    if recordsStates, entry.action != .resume { exitStates.finish(vcpu) }
+    if entry.action != .resume, recordsStates, limit == 0 {
+      statesToFinish = max(statesToFinish - 1, 0)
+      exitStates.finish(vcpu)
+    }
     if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
     return dealWith(exit, vcpu, goal)
   }
@@ -146,6 +152,9 @@ package final class RunControl {
     }
     return limit
   }
+
+  /// The answer to the last exit is to be carried out alone.
+  private var finishesApart: Bool { recordsStates && (stepPlan != nil || statesToFinish > 0) }
 
   @inline(__always)
   private func bringPlatform(to now: UInt64) {

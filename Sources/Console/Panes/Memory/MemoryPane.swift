@@ -300,7 +300,7 @@ package final class MemoryPane: Pane {
     show(target)
   }
 
-  /// Finds bytes, text or a value (see `MemoryNeedle`) within 16 MiB of the cursor.
+  /// Finds bytes, text or a value (see `MemoryNeedle`) within 4 MiB of the cursor.
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool {
     guard let needle = MemoryNeedle(text) else { return false }
     let from = cursor ?? start(snapshot)

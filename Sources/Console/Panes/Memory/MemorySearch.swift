@@ -67,8 +67,8 @@ struct MemoryNeedle: Equatable {
     return last ? starts.last(where: matches) : starts.first(where: matches)
   }
 
-  /// Bytes searched before giving up, in each direction.
-  static let reach = 16 << 20
+  /// Bytes searched before giving up, in each direction: more would keep the person waiting.
+  static let reach = 4 << 20
   private static let chunk = 1 << 16
 
   /// The address nearest to `from`, itself not counted.

@@ -47,10 +47,25 @@ enum MemorySpace: Int, CaseIterable {
     switch self {
     case .linear: return snapshot.view.read(GVA(address), count: count)
     case .physical: return snapshot.memory.readBytes(GPA(address), count: count)
-    case .host:
-      return (0..<UInt64(count)).map { index in
-        physical(address &+ index, snapshot).flatMap { snapshot.memory.readBytes($0, count: 1).first ?? nil }
+    case .host: return readHost(address, count: count, snapshot)
+    }
+  }
+
+  private func readHost(_ address: UInt64, count: Int, _ snapshot: SessionSnapshot) -> [UInt8?] {
+    var result: [UInt8?] = []
+    result.reserveCapacity(count)
+    while result.count < count {
+      let at = address &+ UInt64(result.count)
+      let slot = snapshot.memory.slots.first { at >= UInt64($0.host) && at - UInt64($0.host) < $0.size }
+      let page = Int(4096 - (at & 4095))
+      let left = slot.map { Int(clamping: $0.size - (at - UInt64($0.host))) } ?? page
+      let piece = min(count - result.count, left)
+      if let slot {
+        result += snapshot.memory.readBytes(GPA(slot.base.value + (at - UInt64(slot.host))), count: piece)
+      } else {
+        result += [UInt8?](repeating: nil, count: piece)
       }
     }
+    return result
   }
 }
