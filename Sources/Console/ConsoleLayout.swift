@@ -121,8 +121,12 @@ extension ConsoleLayout.Place {
       first, weight: weight, priority: nil, minimum: (78, 7), floor: (20, 4), floorPriority: 100, adopts: true)
   }
 
+  static func side(_ panes: [PaneID], width: Int, height: Int, weight: Int, priority: Int) -> Self {
+    Self(panes, weight: weight, priority: priority, minimum: (width, height))
+  }
+
   static func side(_ pane: PaneID, width: Int, height: Int, weight: Int, priority: Int) -> Self {
-    Self([pane], weight: weight, priority: priority, minimum: (width, height))
+    side([pane], width: width, height: height, weight: weight, priority: priority)
   }
 
   /// A place in a layout of one's own, by the pane in front.
@@ -132,9 +136,7 @@ extension ConsoleLayout.Place {
     case .registers?: return registers(rows: 100_000)
     default:
       if isHome { return tabs(panes, weight: 4) }
-      var place = side(panes.first ?? .exits, width: 38, height: 7, weight: 3, priority: 60)
-      place.panes = panes
-      return place
+      return side(panes, width: 38, height: 7, weight: 3, priority: 60)
     }
   }
 }
@@ -145,10 +147,11 @@ extension ConsoleLayout {
     name: "standard",
     rows: [
       Row(places: [
-        .code, .registers(rows: 32), .side(.devices, width: 46, height: 7, weight: 6, priority: 40),
+        .code, .registers(rows: 32),
+        .side([.stack, .tables, .paging, .interrupts, .devices, .capabilities], width: 60, height: 7, weight: 6, priority: 40),
       ]),
       Row(places: [
-        .tabs([.exits, .screen, .messages], weight: 4),
+        .tabs([.exits], weight: 4),
         .side(.reasons, width: 38, height: 7, weight: 2, priority: 90),
       ]),
       Row(places: [
@@ -167,7 +170,7 @@ extension ConsoleLayout {
     rows: [
       Row(places: [.code, .registers(rows: 20)]),
       Row(places: [
-        .tabs([.exits, .memory, .breakpoints, .screen, .messages, .console, .devices], weight: 8),
+        .tabs([.exits, .memory, .breakpoints, .console], weight: 8),
         .side(.reasons, width: 44, height: 7, weight: 3, priority: 90),
       ]),
       Row(places: [.side(.hypercalls, width: 78, height: 7, weight: 4, priority: 80)]),
@@ -179,7 +182,7 @@ extension ConsoleLayout {
     rows: [
       Row(places: [.code, .registers(rows: 14)]),
       Row(places: [
-        .tabs([.console, .screen, .exits, .hypercalls, .memory, .breakpoints, .messages, .devices], weight: 10),
+        .tabs([.console, .exits, .hypercalls, .memory, .breakpoints], weight: 10),
         .side(.reasons, width: 38, height: 7, weight: 2, priority: 50),
       ]),
     ])

@@ -93,7 +93,7 @@ extension ConsoleModel {
   /// The tabs of a title row; where not all fit, those that let the front one be seen.
   private func tabs(_ panes: [PaneID], front: PaneID, width: Int) -> [Tab] {
     func name(_ pane: PaneID) -> String { "\(pane.digit.map(String.init) ?? "")\(pane.tabName)" }
-    var shown = panes.sorted { $0.rawValue < $1.rawValue }[...]
+    var shown = representatives(panes)[...]
     func end() -> Int {
       shown.prefix { $0 != front }.reduce(1) { $0 + name($1).utf8.count + 2 } + name(front).utf8.count + 1
     }
@@ -102,6 +102,18 @@ extension ConsoleModel {
     return shown.map { pane in
       defer { x += name(pane).utf8.count + 2 }
       return Tab(pane: pane, text: name(pane), x: x)
+    }
+  }
+
+  /// Of the panes that share a digit, the one brought up last: the others are behind the digit.
+  private func representatives(_ panes: [PaneID]) -> [PaneID] {
+    let order = panes.sorted { $0.rawValue < $1.rawValue }
+    var seen: Set<Int> = []
+    return order.compactMap { pane in
+      guard let digit = pane.digit else { return pane }
+      guard seen.insert(digit).inserted else { return nil }
+      let group = order.filter { $0.digit == digit }
+      return fronts.last { group.contains($0) } ?? group.first
     }
   }
 
@@ -181,7 +193,7 @@ extension ConsoleModel {
       return
     }
     let lines = message.text.split(separator: "\n")
-    let more = lines.count > 1 ? "  (7: all \(lines.count) lines)" : ""
+    let more = lines.count > 1 ? "  (0: all \(lines.count) lines)" : ""
     let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
     canvas.fitted((lines.first.map(String.init) ?? "") + more, x: 1, y: 0, role)
   }

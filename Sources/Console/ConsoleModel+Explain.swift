@@ -40,7 +40,7 @@ extension ConsoleModel {
 
   /// Where pointing begins: in the selected row, else at the top of the focused pane.
   private var firstWord: ScreenWord? {
-    let all = words(in: contentRegion(of: focus))
+    let all = words(in: contentRegion(of: focus), of: focus)
     return all.first { frame?[$0.region.x, $0.region.y].surface == .selection } ?? all.first
   }
 
@@ -78,19 +78,33 @@ extension ConsoleModel {
     var context: [String]
   }
 
-  /// Every word of a region that has an explanation, in reading order.
-  func words(in region: Region) -> [ScreenWord] {
+  /// What a pane is about, where its rows do not say it.
+  private static func subjects(of pane: PaneID) -> [String] {
+    switch pane {
+    case .anatomy: ["qualification"]
+    case .events: ["event"]
+    case .tables: ["descriptor", "segment", "pte"]
+    case .paging: ["pte"]
+    case .interrupts: ["lapic", "ioapic", "pic", "pit", "rtc"]
+    case .capabilities: ["capability"]
+    default: []
+    }
+  }
+
+  /// Every word of a pane's region that has an explanation, in reading order.
+  func words(in region: Region, of pane: PaneID) -> [ScreenWord] {
+    let subjects = Self.subjects(of: pane)
     guard let frame else { return [] }
     var found: [ScreenWord] = []
     var heads: [String] = []
     for y in region.y..<max(region.endY, region.y) {
       let row = Self.split(frame, region, y)
       for (index, word) in row.enumerated() {
-        let context = row[..<index].reversed().prefix(8).map(\.text) + heads.suffix(40).reversed()
+        let context = row[..<index].reversed().prefix(8).map(\.text) + heads.suffix(40).reversed() + subjects
         let joined = row[index...].prefix(2).map(\.text).joined()
         let entry =
-          ExplainCatalogue.entry(word: word.text, context: context)
-          ?? (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
+          (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
+          ?? ExplainCatalogue.entry(word: word.text, context: context)
         if let entry { found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context)) }
       }
       heads += row.prefix(2).map(\.text)
@@ -131,7 +145,7 @@ extension ConsoleModel {
   }
 
   private func neighbour(of probe: Region, towards code: KeyCode) -> ScreenWord? {
-    let all = words(in: contentRegion(of: focus))
+    let all = words(in: contentRegion(of: focus), of: focus)
     switch code {
     case .left: return all.last { ($0.region.y, $0.region.x) < (probe.y, probe.x) }
     case .right: return all.first { ($0.region.y, $0.region.x) > (probe.y, probe.x) }
@@ -144,7 +158,9 @@ extension ConsoleModel {
   }
 
   /// The word at a place of the screen, if it has an explanation.
-  func word(x: Int, y: Int, in region: Region) -> ScreenWord? { words(in: region).first { $0.region.contains(x: x, y: y) } }
+  func word(x: Int, y: Int, in region: Region, of pane: PaneID) -> ScreenWord? {
+    words(in: region, of: pane).first { $0.region.contains(x: x, y: y) }
+  }
 
   // MARK: copying
 

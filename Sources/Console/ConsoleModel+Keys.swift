@@ -146,6 +146,10 @@ extension ConsoleModel {
   // MARK: panes
 
   private func handleInPanes(_ key: Key) -> Request {
+    if let pane = focusedPane, pane.takesText {
+      carryOut(pane.handle(key, snapshot))
+      return .none
+    }
     if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }) {
       takeDigit(digit)
       return .none
@@ -183,11 +187,21 @@ extension ConsoleModel {
     let isFirst = pendingCount == nil
     let count = (pendingCount ?? 0) * 10 + digit
     pendingCount = min(count, 1_000_000)
-    if isFirst, let pane = PaneID(rawValue: digit) {
+    let group = PaneID.group(digit)
+    // A digit pressed again: 5, 55, 555.
+    let isRepeated = String(count).allSatisfy { $0 == Character("\(digit)") }
+    if isFirst || isRepeated, let pane = nextOfGroup(group, again: !isFirst) {
       bringUp(pane)
     } else if let before = viewBeforeCount {
       (focus, fronts, zoomed) = before
     }
+  }
+
+  /// The pane of a digit's group that was in front last; the one behind it where the digit is pressed again.
+  private func nextOfGroup(_ group: [PaneID], again: Bool) -> PaneID? {
+    let front = visiblePanes.first { group.contains($0) && $0 == focus } ?? fronts.last { group.contains($0) }
+    guard let front, let index = group.firstIndex(of: front) else { return group.first }
+    return again || front == focus ? group[(index + 1) % group.count] : front
   }
 
   private func carryOut(_ response: PaneResponse) {
@@ -199,7 +213,22 @@ extension ConsoleModel {
     case .say(let text): say(text)
     case .show(let address, let pane):
       if pane == .code { code.go(to: address, snapshot) } else { memory.go(toLinear: address) }
+      showPlace(pane)
+    case .showPhysical(let address):
+      memory.go(toPhysical: address)
+      showPlace(.memory)
+    case .openExit(let ordinal):
+      exits.select(ordinal)
+      bringUp(.anatomy)
+    case .walk(let address):
+      paging.show(address)
+      bringUp(.paging)
     }
+  }
+
+  /// Brings up a pane that was told to show something, without taking the keys where it is visible anyway.
+  private func showPlace(_ pane: PaneID) {
+    if !visiblePanes.contains(pane) { bringUp(pane) }
   }
 
   private func act(_ action: ConsoleAction, count: Int) -> Request {
@@ -263,7 +292,7 @@ extension ConsoleModel {
 
   private func showExit(_ move: () -> Void) {
     move()
-    bringUp(.exits, takesFocus: false)
+    if !visiblePanes.contains(.anatomy) { bringUp(.exits, takesFocus: false) }
     guard exits.isLookingBack, let index = exits.currentIndex(exits.identities(snapshot)) else { return }
     say("looking back at #\(snapshot.exits[index].sequence): registers and memory stay those of now")
   }

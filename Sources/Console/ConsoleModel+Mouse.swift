@@ -51,7 +51,7 @@ extension ConsoleModel {
   }
 
   private func explain(_ mouse: MouseEvent, _ pane: PaneID, _ content: Region) {
-    guard mode == .panes, let word = word(x: mouse.x, y: mouse.y, in: content) else { return }
+    guard mode == .panes, let word = word(x: mouse.x, y: mouse.y, in: content, of: pane) else { return }
     focus = pane
     point(at: word)
   }

@@ -52,6 +52,7 @@ package final class ConsoleModel {
   let exits = ExitsPane()
   let reasons = ReasonsPane()
   let memory = MemoryPane()
+  let paging: PagingPane
   let panes: [PaneID: any Pane]
   /// Panes brought to the front of their tabs, the newest last.
   var fronts: [PaneID] = []
@@ -91,9 +92,12 @@ package final class ConsoleModel {
     snapshot = session.snapshot
     commandLine = LineEditor(history: session.history)
     messagesSeen = snapshot.messages.last?.number ?? 0
+    paging = PagingPane(code: code, memory: memory)
     let all: [any Pane] = [
-      code, RegistersPane(), SecondRegistersPane(), exits, reasons, memory, HypercallsPane(), BreakpointsPane(), DevicesPane(), ScreenPane(),
-      MessagesPane(), GuestConsolePane(),
+      code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
+      HypercallsPane(),
+      BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
+      CapabilitiesPane(), ScreenPane(), MessagesPane(), GuestConsolePane(),
     ]
     panes = Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0) })
     for pane in all { pane.stopped(snapshot) }

@@ -91,14 +91,19 @@ package enum KeyTable {
 
   /// Keys with a meaning in some panes only.
   package static let paneKeys: [(String, String)] = [
-    ("1 to 9, 0", "the panes by the number in their title"),
+    ("0 to 9", "the panes; again for the next of a digit: 1 exits, anatomy, events; 5 tables, interrupts, devices, capabilities; 8 console, VGA"),
     ("10e", "a number before a key repeats it"),
     ("arrows PgUp PgDn", "move; Home and End go to the ends, End follows again"),
-    ("Enter", "open: follow a branch or pointer, show an exit's code, type to the guest"),
+    ("Enter", "open: an exit's anatomy, follow a branch, pointer or table entry, type to the guest"),
     ("Ctrl-]", "stop typing to the guest"),
-    ("m", "memory: linear (GVA) or physical (GPA) addresses"),
-    ("d", "memory: width of numbers; registers: hexadecimal or decimal"),
-    ("o", "reasons: sort by count, cost or name"),
+    ("m", "memory: GVA, GPA or HVA; registers, statistics, events, interrupts: next view"),
+    ("d", "memory: width of numbers; registers: number format; stack: how many words"),
+    ("hex digits", "memory: change the byte under the cursor; u takes the last change back"),
+    ("M '", "memory: set a mark, go to the next mark"),
+    ("r W", "memory: follow the last read, the last write"),
+    ("g l d t m w x", "system tables: GDT, LDT, IDT, TSS, map, walk, MSRs"),
+    ("o", "statistics: sort by count, cost or name"),
+    ("=", "events: only those with the text searched for"),
     ("Del", "breakpoints: delete; Enter switches one on and off"),
     ("mouse", "click focuses, selects and explains a flag; right click explains any word; wheel scrolls; drag a border"),
   ]

@@ -86,6 +86,7 @@ struct Run: ParsableCommand {
     configuration.reboots = reboot
     configuration.limit = limit?.value
     configuration.measuresCost = !isBatch
+    configuration.recordsStates = !isBatch || !c.isEmpty || commands != nil
     configuration.historyPath = isBatch ? nil : Self.historyPath
     throw ExitCode(try isBatch ? runBatch(configuration) : runConsole(configuration))
   }

@@ -131,7 +131,7 @@ struct ConsoleModelTests {
     desk.type("3g7d00\n")
     #expect(desk.screen.contains("Ringside says he"))
     desk.type("m")
-    #expect(desk.screen.contains("GPA (m: GVA)"))
+    #expect(desk.screen.contains("GPA (m: HVA)"))
     desk.type("g7000\n/says\n")
     #expect(desk.screen.contains("at 7d09h"))
     desk.type("/55 aa\n")
