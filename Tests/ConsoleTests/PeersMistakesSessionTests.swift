@@ -170,11 +170,13 @@ struct ExplainedScreenTests {
     desk.press(Key(.function(2)), Key("z"))
     let screen = desk.screen
     let numbers = Set("0123456789abcdef:*=")
+    let known = Set((RFLAGS.bits + CR0.bits + CR4.bits + EFER.bits).map(\.name))
     var context: [String] = []
     for row in screen.split(separator: "\n").dropFirst(2).dropLast(4) {
       for word in row.split(separator: " ").map(String.init) where !word.allSatisfy(numbers.contains) || word == "af" || word == "de" {
         defer { context.insert(word, at: 0) }
-        guard word.contains(where: \.isLetter) else { continue }
+        let isName = word.contains(where: \.isUppercase) || known.contains(word)
+        guard word.contains(where: \.isLetter), isName else { continue }
         let isValue = word.hasPrefix("b=") || word.hasPrefix("l=") || word.contains(":")
         #expect(isValue || ExplainCatalogue.entry(word: word, context: Array(context.prefix(60))) != nil, "\(word)")
       }

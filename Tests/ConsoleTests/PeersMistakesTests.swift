@@ -112,7 +112,7 @@ import X86
     for height in stride(from: 24, through: 90, by: 3) {
       for layout in ConsoleLayout.builtIn {
         let screen = Desk(try Fixture.realMode(), width: width, height: height, layout: layout).screen
-        #expect(screen.contains("=>7c16"), "\(width)x\(height) \(layout.name)")
+        #expect(screen.split(separator: "\n").contains { $0.contains("=>") && $0.contains("7c16  ") }, "\(width)x\(height) \(layout.name)")
         #expect(screen.contains("VM exit #1842"), "\(width)x\(height) \(layout.name)")
         #expect(screen.contains("RAX"), "\(width)x\(height) \(layout.name)")
       }

@@ -49,7 +49,7 @@ import Testing
       }
       program.type(Self.bytes(parts[0]))
       // An Escape is one when nothing follows for a moment.
-      if parts[0] == "Esc" { program.take(milliseconds: 80) }
+      if parts[0] == "Esc" { usleep(100_000) }
       #expect(program.waitFor(parts[1]), "\(line)\n\(program.screen.text)")
     }
   }

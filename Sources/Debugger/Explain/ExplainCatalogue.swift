@@ -83,8 +83,9 @@ package enum ExplainCatalogue {
     let lower = word.lowercased()
     let bare = String(lower.drop { !$0.isLetter && !$0.isNumber && $0 != "#" })
     let cut = String(bare.prefix { $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." || $0 == "/" || $0 == "#" || $0 == "(" || $0 == ")" })
+    let closed = cut.hasSuffix(")") && !cut.contains("(") ? String(cut.dropLast()) : cut
     let letters = String(cut.reversed().drop { $0.isNumber }.reversed())
-    var forms = [lower, bare, cut]
+    var forms = [lower, bare, cut, closed]
     if letters.count >= 2 { forms.append(letters) }
     return forms.filter { !$0.isEmpty }
   }

@@ -24,6 +24,7 @@ enum ExplainDevices {
     row("pit", "counter0", [], "8254 counter 0: IRQ 0", "Counts 1.193182 MHz down from its reload (0 means 65536). Mode 2 pulses, mode 3 is a square wave, mode 0 fires once; the output is IRQ 0, the system tick.", timer),
     row("pit", "counter1", [], "8254 counter 1", "Refreshed memory on the first PCs; today it only counts.", timer),
     row("pit", "counter2", [], "8254 counter 2: speaker", "Gated by port 61h bit 0, its output is port 61h bit 5: how systems measure their TSC without interrupts.", timer),
+    row("pit", "outrises", [], "8254: time to the next edge", "When OUT goes up next, in virtual time: for counter 0 that is the next IRQ 0.", timer),
     row("pit", "port61h", [], "Port 61h", "Bit 0 gate of counter 2, bit 1 speaker, bit 4 toggles with refresh, bit 5 output of counter 2.", "IBM PC/AT reference"),
   ]
 
@@ -31,6 +32,8 @@ enum ExplainDevices {
   private static let clock: [ExplainEntry] = [
     row("rtc", "time", [], "MC146818: date and time", "Virtual time since the fixed start date, so that runs repeat. BCD or binary by register B.", rtcSheet),
     row("rtc", "index", [], "CMOS index, port 70h", "Which of 128 bytes port 71h reads or writes; bit 7 once masked NMIs.", rtcSheet),
+    row("rtc", "periodic", [], "RTC: periodic interrupt", "The rate register A asks for, 2 Hz to 8 kHz; IRQ 8 comes at it while register B bit 6 is set and C is read.", rtcSheet),
+    row("rtc", "nextevent", ["next"], "RTC: next event", "The next update, alarm or periodic tick, in virtual time.", rtcSheet),
     row("rtc", "a", [], "RTC register A", "Bits 3:0 rate of the periodic interrupt, 6:4 divider, 7 update in progress: do not read the time while set.", rtcSheet),
     row("rtc", "b", [], "RTC register B", "Bit 1 24-hour, 2 binary, 4 update, 5 alarm and 6 periodic interrupt enable, 7 halts updates.", rtcSheet),
     row("rtc", "c", [], "RTC register C", "Which interrupt came: bits 4 update, 5 alarm, 6 periodic, 7 any. Reading clears it; a guest that never reads it gets IRQ 8 once.", rtcSheet),

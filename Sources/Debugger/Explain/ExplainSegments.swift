@@ -64,6 +64,7 @@ enum ExplainSegments {
     kind("trapgate", ["trapgate"], "Trap gate", "As an interrupt gate, but IF stays as it was.", "SDM 3A 6.11"),
     kind("reserved", [], "Reserved descriptor type", "This type number means nothing here; using the descriptor raises #GP.", "SDM 3A table 3-2"),
     kind("ivt", ["ivt"], "Real-mode vector", "Four bytes at vector times 4: offset, then segment. No rights, no checks: an interrupt pushes FLAGS, CS, IP and jumps.", "SDM 3A 20.1.4"),
+    kind("short", ["16r", "16x", "16w", "16o", "32r", "32x", "32w", "32o", "64r", "64x", "unusable"], "Segment type, in short", "Default size and rights: r readable code, x execute-only code, w writable data, o read-only data. 'unusable': a null selector was loaded.", "SDM 3A 3.4.5.1"),
     kind("ist", ["ist"], "Interrupt stack table", "In long mode a gate can name one of seven stacks of the TSS; 0 keeps the ring's own. Double faults and NMIs get one of their own.", "SDM 3A 6.14.5"),
     kind("null", [], "Null descriptor", "Entry 0 of the GDT is never used: a null selector stands for 'no segment'.", "SDM 3A 3.4.2"),
   ]
