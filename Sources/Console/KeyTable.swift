@@ -6,7 +6,7 @@ package enum ConsoleAction: Equatable, Sendable {
   case run, runWithoutDrawing, pause, toggleBreakpoint, listBreakpoints, watch
   case exitBack(Int), exitForward(Int), firstExit, lastExit
   case find, findNext, findPrevious, goTo, toInstructionPointer
-  case focusNext, focusPrevious, zoom, nextLayout, focusRegisters
+  case focusNext, focusPrevious, zoom, nextLayout, focusRegisters, neighbour
   case explain, help, command, redraw, suspend, quit, leave
 }
 
@@ -59,6 +59,7 @@ package enum KeyTable {
     bind([Key(.tab)], "Tab", .focusNext, "next pane", line: ("pane", 14)),
     bind([Key(.backTab)], "Shift-Tab", .focusPrevious, "pane before"),
     bind([Key(.function(2))], "F2", .focusRegisters, "the registers"),
+    bind([Key("`")], "`", .neighbour, "the next pane with the digit of this one"),
     bind([Key("z")], "z", .zoom, "the focused pane alone, and back", line: ("zoom", 16)),
     bind([Key("L")], "L", .nextLayout, "next layout", line: ("layout", 17)),
     bind([Key("?")], "?", .explain, "explain what is under the cursor", line: ("explain", 18)),
@@ -85,7 +86,7 @@ package enum KeyTable {
 
   /// Keys with a meaning in some panes only.
   package static let paneKeys: [(String, String)] = [
-    ("0 to 9", "the panes; again for the next of a digit: 1 exits, anatomy, events; 5 tables, interrupts, devices, capabilities; 8 console, VGA"),
+    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events; 5 tables, interrupts, devices, capabilities; 8 console, VGA"),
     ("10e", "a number before a key repeats it"),
     ("arrows PgUp PgDn", "move; Home and End go to the ends, End follows again"),
     ("Enter", "open: an exit's anatomy, follow a branch, pointer or table entry, type to the guest"),
