@@ -188,20 +188,27 @@ extension ConsoleModel {
     let count = (pendingCount ?? 0) * 10 + digit
     pendingCount = min(count, 1_000_000)
     let group = PaneID.group(digit)
-    // A digit pressed again: 5, 55, 555.
-    let isRepeated = String(count).allSatisfy { $0 == Character("\(digit)") }
-    if isFirst || isRepeated, let pane = nextOfGroup(group, again: !isFirst) {
+    if isFirst, let pane = nextOfGroup(group) {
       bringUp(pane)
     } else if let before = viewBeforeCount {
       (focus, fronts, zoomed) = before
     }
   }
 
-  /// The pane of a digit's group that was in front last; the one behind it where the digit is pressed again.
-  private func nextOfGroup(_ group: [PaneID], again: Bool) -> PaneID? {
-    let front = visiblePanes.first { group.contains($0) && $0 == focus } ?? fronts.last { group.contains($0) }
+  /// The pane of a digit's group that was in front last; the one behind it where that has the keys already.
+  private func nextOfGroup(_ group: [PaneID]) -> PaneID? {
+    let front = group.contains(focus) ? focus : fronts.last { group.contains($0) }
     guard let front, let index = group.firstIndex(of: front) else { return group.first }
-    return again || front == focus ? group[(index + 1) % group.count] : front
+    return front == focus ? group[(index + 1) % group.count] : front
+  }
+
+  /// The next pane with the digit of the focused one.
+  private func showNeighbour() {
+    guard let digit = focus.digit, PaneID.group(digit).count > 1 else {
+      say("no other pane shares this one's digit")
+      return
+    }
+    if let next = nextOfGroup(PaneID.group(digit)) { bringUp(next) }
   }
 
   private func carryOut(_ response: PaneResponse) {
@@ -275,6 +282,7 @@ extension ConsoleModel {
     case .nextLayout: nextLayout()
     case .focusRegisters: bringUp(.registers)
     case .nextVCPU: nextVCPU()
+    case .neighbour: showNeighbour()
     case .explain: explain()
     case .copy: return copy()
     case .help:

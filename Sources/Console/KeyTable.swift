@@ -6,7 +6,7 @@ package enum ConsoleAction: Equatable, Sendable {
   case run, runWithoutDrawing, animate, pause, toggleBreakpoint, listBreakpoints, watch
   case exitBack(Int), exitForward(Int), firstExit, lastExit
   case find, findNext, findPrevious, goTo, toInstructionPointer
-  case focusNext, focusPrevious, zoom, nextLayout, focusRegisters, nextVCPU
+  case focusNext, focusPrevious, zoom, nextLayout, focusRegisters, nextVCPU, neighbour
   case explain, copy, help, command, redraw, suspend, quit, leave
 
   /// Lets the guest run in another way than an animation does.
@@ -74,6 +74,7 @@ package enum KeyTable {
     bind("focus-back", [Key(.backTab)], .focusPrevious, "pane before"),
     bind("registers", [Key(.function(2))], .focusRegisters, "the registers"),
     bind("next-vcpu", [Key("v")], .nextVCPU, "the next vCPU becomes the current one"),
+    bind("neighbour", [Key("`")], .neighbour, "the next pane with the digit of this one"),
     bind("zoom", [Key("z")], .zoom, "the focused pane alone, and back", line: ("zoom", 16)),
     bind("next-layout", [Key("L")], .nextLayout, "next layout", line: ("layout", 17)),
     bind("explain", [Key("?")], .explain, "explain what is under the cursor (then arrows point at anything)", line: ("explain", 18)),
@@ -91,7 +92,7 @@ package enum KeyTable {
 
   /// Keys with a meaning in some panes only.
   package static let paneKeys: [(String, String)] = [
-    ("0 to 9", "the panes; again for the next of a digit: 1 exits, anatomy, events; 5 tables, interrupts, devices, capabilities; 8 console, VGA"),
+    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events; 5 tables, interrupts, devices, capabilities; 8 console, VGA"),
     ("10e", "a number before a key repeats it"),
     ("arrows PgUp PgDn", "move; Home and End go to the ends, End follows again"),
     ("Enter", "open: an exit's anatomy, follow a branch, pointer or table entry, type to the guest"),

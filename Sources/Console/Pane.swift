@@ -2,7 +2,7 @@ import Debugger
 import Session
 import TerminalUI
 
-/// The panes. Those that share a digit are reached by pressing it again.
+/// The panes. Those that share a digit are reached one from the other by a key.
 package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case exits = 1
   case hypercalls = 2
@@ -29,10 +29,10 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case command = 32
   case help = 33
 
-  /// The digit that brings it up, alone or by being pressed again.
+  /// The digit that brings it or a neighbour of it up.
   package var digit: Int? { (0...9).first { Self.group($0).contains(self) } }
 
-  /// The panes of a digit; pressing it again goes to the next of them.
+  /// The panes of a digit, in the order the neighbour key goes through them.
   package static func group(_ digit: Int) -> [PaneID] {
     switch digit {
     case 0: [.messages]

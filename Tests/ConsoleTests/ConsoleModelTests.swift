@@ -108,10 +108,10 @@ struct ConsoleModelTests {
     let desk = Desk(try Fixture.realMode())
     desk.type(":info regs\n")
     desk.session.publish { $0.messages.append(ConsoleMessage(.answer, "rax 1", number: 4)) }
-    #expect(!desk.screen.contains("[7Log]"))
+    #expect(!desk.screen.contains("[0Log]"))
     desk.type(":info regs\n")
     desk.session.publish { $0.messages.append(ConsoleMessage(.answer, "rax 1\nrbx 2", number: 5)) }
-    #expect(desk.screen.contains("[7Log]"))
+    #expect(desk.screen.contains("[0Log]"))
   }
 
   @Test func `the theme and the layout change while it runs`() throws {

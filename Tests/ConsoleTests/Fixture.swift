@@ -388,10 +388,10 @@ final class Desk {
 
   /// Brings a pane up by its digit, pressed as often as it takes.
   func show(_ pane: PaneID) {
-    press(Key(.tab), Key(.backTab))
     if pane == .registers { press(Key(.function(2))) }
     guard let digit = pane.digit, let place = PaneID.group(digit).firstIndex(of: pane) else { return }
-    for _ in 0...place { type("\(digit)") }
+    type("\(digit)" + String(repeating: "`", count: place))
+    press(Key(.tab), Key(.backTab))
   }
 
   func draw() {

@@ -72,7 +72,7 @@ struct MemoryPaneTests {
     #expect(desk.screen.contains("HVA"))
     desk.type("m")
     #expect(desk.screen.contains("Memory HVA"))
-    #expect(desk.screen.contains("Ringside says hello"))
+    #expect(desk.screen.contains("Ringside says he"))
     #expect(desk.screen.contains("GPA 7d00h"))
     desk.type("m")
     #expect(desk.screen.contains("Memory GVA"))

@@ -20,8 +20,7 @@ package final class AnatomyPane: ReportPane {
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
     guard let ordinal = ordinal(snapshot) else { return "Anatomy of an exit" }
-    let age = exits.isLookingBack ? "" : ", the newest"
-    return "Anatomy of exit #\(ordinal)\(age) ([ ] before and after, s goes on, Esc: list)"
+    return "#\(ordinal) anatomy\(exits.isLookingBack ? "" : ", the newest") ([ ] other exits, s goes on, Esc: list)"
   }
 
   package override func makeRows(_ snapshot: SessionSnapshot, width: Int) -> [ReportRow] {

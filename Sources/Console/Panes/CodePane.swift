@@ -124,7 +124,7 @@ package final class CodePane: Pane {
       }
       address = gutter + 4
       if spare >= JumpArrows.width {
-        arrows = gutter + 4
+        arrows = gutter + 2
         address += JumpArrows.width
       }
       label = address
@@ -149,7 +149,7 @@ package final class CodePane: Pane {
     if let breakpoint = snapshot.executionBreakpoint(at: line.linear.value) {
       canvas.put(canvas.glyphs.bullet, x: columns.gutter + 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
     }
-    if isCurrent { canvas.text("=>", x: columns.gutter + 2, y: y, .changed) }
+    if isCurrent { canvas.text("=>", x: columns.address - 2, y: y, .changed) }
     canvas.text(Format.hex(line.address, columns.digits), x: columns.address, y: y, .address)
     if let x = columns.bytes, !line.isUnreadable {
       canvas.fitted(line.bytesText, x: x, y: y, .bytes, limit: columns.byteWidth)

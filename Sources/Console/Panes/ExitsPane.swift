@@ -8,7 +8,7 @@ package final class ExitsPane: ListPane {
   package init() { super.init(.exits, followsEnd: true) }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
-    isLookingBack ? "Exits (looking back; End follows, Enter: anatomy)" : "Exits (Enter: anatomy)"
+    isLookingBack ? "looking back at exits (End follows, Enter: anatomy)" : "Exits (Enter: anatomy)"
   }
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.exits.map(\.sequence) }

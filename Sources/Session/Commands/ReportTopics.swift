@@ -38,21 +38,28 @@ enum ReportTopics {
       return result(report.reasons() + report.addresses(20) + report.symbols(20))
     },
     .init(names: ["x87"], help: "x87 registers as numbers, control and status by name") {
-      core, _ throws(CommandError) in result(RegisterReport(core.currentState).x87)
+      core, _ throws(CommandError) in result(registers(core).x87)
     },
     .init(names: ["xmm"], help: "SSE registers: [bytes|words|dwords|qwords|signed|floats|doubles]") {
       core, scanner throws(CommandError) in try vectors(core, &scanner)
     },
     .init(names: ["msrs"], help: "model-specific registers with their meaning") { core, _ throws(CommandError) in
-      result(RegisterReport(core.currentState).msrs)
+      result(registers(core).msrs)
     },
     .init(names: ["dr"], help: "debug registers with their conditions") { core, _ throws(CommandError) in
-      result(RegisterReport(core.currentState).debug)
+      result(registers(core).debug)
     },
     .init(names: ["host"], help: "engine, technique, traits, speed, and what this host lacks") {
       core, _ throws(CommandError) in result(CapabilityReport(core.snapshot()).rows)
     },
   ]
+
+  /// What changed since the stop before is marked, as in the pane.
+  private static func registers(_ core: SessionCore) -> RegisterReport {
+    let current = core.control.current
+    let before = core.previousStates.indices.contains(current) ? core.previousStates[current] : nil
+    return RegisterReport(core.currentState, before: before)
+  }
 
   private static func result(_ rows: [ReportRow]) -> CommandResult { CommandResult(rows.lines) }
 
@@ -102,6 +109,6 @@ enum ReportTopics {
       throw scanner.fail(
         word, "expected one of \(names.joined(separator: ", "))", nearest: NearestName.find(word, in: names))
     }
-    return result(RegisterReport(core.currentState).sse(format))
+    return result(registers(core).sse(format))
   }
 }
