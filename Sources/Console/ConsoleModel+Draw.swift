@@ -126,7 +126,7 @@ extension ConsoleModel {
         let role: StyleRole = tab.pane != front ? .tab : hasKeys ? .titleFocused : .tabActive
         let text = tab.pane == front ? "[\(tab.text)]" : " \(tab.text) "
         canvas.text(text, x: tab.x - 1, y: 0, role)
-        x = tab.x + tab.text.utf8.count + 2
+        x = tab.x + tab.text.utf8.count + 1
       }
     }
     let title = titleText(front)

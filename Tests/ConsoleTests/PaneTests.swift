@@ -12,6 +12,7 @@ struct PaneTests {
     desk.type("1")
     desk.press(Key(.enter))
     #expect(desk.model.focus == .anatomy)
+    desk.type("z")
     #expect(desk.screen.contains("#1842 anatomy"))
     #expect(desk.screen.contains("not asked yet"))
     desk.type("[[")
