@@ -28,7 +28,7 @@ extension ConsoleModel {
   /// The row the keys act on, in the lists of exits and reasons.
   private var rowSubject: ExplainSubject? {
     switch focus {
-    case .exits:
+    case .exits, .anatomy:
       guard let index = exits.currentIndex(exits.identities(snapshot)) else { return nil }
       let record = snapshot.exits[index]
       return ExplainSubject(

@@ -275,7 +275,9 @@ extension ConsoleModel {
     case .findNext: search(lastSearch ?? "", backward: false)
     case .findPrevious: search(lastSearch ?? "", backward: true)
     case .goTo: ask(.goTo)
-    case .toInstructionPointer: code.returnToInstructionPointer(snapshot)
+    case .toInstructionPointer:
+      if !visiblePanes.contains(.code) { bringUp(.code) }
+      code.returnToInstructionPointer(snapshot)
     case .focusNext: moveFocus(1)
     case .focusPrevious: moveFocus(-1)
     case .zoom: zoomed = zoomed == nil ? focus : nil

@@ -87,7 +87,8 @@ package enum ExplainCatalogue {
     let letters = String(cut.reversed().drop { $0.isNumber }.reversed())
     var forms = [lower, bare, cut, closed]
     if letters.count >= 2 { forms.append(letters) }
-    return forms.filter { !$0.isEmpty }
+    // A bare number names nothing.
+    return forms.filter { $0.contains(where: \.isLetter) }
   }
 
   /// The nearest name to a misspelt one.
