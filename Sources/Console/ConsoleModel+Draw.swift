@@ -121,12 +121,15 @@ extension ConsoleModel {
     let hasKeys = front == focus
     canvas.horizontalLine(y: 0)
     var x = 1
+    var gap = " "
     if members.count > 1 {
       for tab in tabs(members, front: front, width: canvas.width) {
         let role: StyleRole = tab.pane != front ? .tab : hasKeys ? .titleFocused : .tabActive
         let text = tab.pane == front ? "[\(tab.text)]" : " \(tab.text) "
         canvas.text(text, x: tab.x - 1, y: 0, role)
         x = tab.x + tab.text.utf8.count + 1
+        // A tab that is not in front ends in a space of its own.
+        gap = tab.pane == front ? " " : ""
       }
     }
     let title = titleText(front)
@@ -135,7 +138,7 @@ extension ConsoleModel {
     let digit = members.count == 1 ? front.digit.map { "\($0) " } ?? "" : ""
     let role: StyleRole =
       front == .console && mode == .guest ? .guestFocused : members.count == 1 && hasKeys ? .titleFocused : .title
-    canvas.fitted(" \(digit)\(tabTitle) ", x: x, y: 0, role)
+    canvas.fitted("\(gap)\(digit)\(tabTitle) ", x: x, y: 0, role)
   }
 
   private func titleText(_ pane: PaneID) -> String {
