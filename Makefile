@@ -5,7 +5,7 @@ SWIFT_FLAGS = -c release
 GUEST ?=
 HOSTILE ?=
 
-.PHONY: run build build-tests test test-long hostile bench vectors deps
+.PHONY: run build build-tests test test-long hostile bench vectors pictures man deps
 
 # Installs what is missing; says so, and does nothing where all is there.
 deps:
@@ -42,6 +42,14 @@ hostile: build
 bench: build
 	@dpkg -s $(BENCH_PACKAGES) >/dev/null 2>&1 || echo "for the peers: apt-get install $(BENCH_PACKAGES)"
 	.build/release/bench
+
+# Draws anew the screens in the documents, from the program itself.
+pictures: build
+	.build/release/ringside pictures README.md Samples/tutorial.md
+
+# The manual page; man -l .build/ringside.1 shows it.
+man: build
+	.build/release/ringside man >.build/ringside.1
 
 # make vectors DIR=PATH runs a folder of MOO single-instruction tests.
 vectors: build

@@ -49,7 +49,7 @@ let package = Package(
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
     + room(
-      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"], tests: ["TerminalHarness"],
+      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalHarness"],
       testData: ["Goldens"])
     + [
       .executableTarget(
@@ -60,8 +60,11 @@ let package = Package(
         ], swiftSettings: strict),
       .executableTarget(
         name: "vectors", dependencies: ["Engines", "VMCore", "X86", "CZlib"], swiftSettings: strict),
+      .target(name: "TerminalDriver", swiftSettings: strict),
       .executableTarget(
-        name: "bench", dependencies: ["Session", "Engines", "Machine", "VMCore", "X86"], swiftSettings: strict),
+        name: "bench",
+        dependencies: ["Console", "Session", "TerminalUI", "TerminalDriver", "Engines", "Machine", "VMCore", "X86"],
+        swiftSettings: strict),
       .testTarget(name: "BenchTests", dependencies: ["bench"], swiftSettings: strict),
       .executableTarget(
         name: "hostile",
@@ -71,7 +74,8 @@ let package = Package(
       .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
       .target(name: "TerminalHarness", path: "Tests/TerminalHarness", swiftSettings: strict),
-      .testTarget(name: "RingsideTests", dependencies: ["ringside", "TerminalHarness"], swiftSettings: strict),
+      .testTarget(
+        name: "RingsideTests", dependencies: ["ringside", "TerminalDriver", "TerminalHarness"], swiftSettings: strict),
     ],
   swiftLanguageModes: [.v6]
 )

@@ -26,6 +26,19 @@ extension SessionSnapshot {
     }
   }
 
+  /// The exit by which a hypercall was made: the call's event stands between the exit's and its answer. Nil where
+  /// it is no longer kept.
+  package func exit(of hypercall: HypercallRecord) -> ExitRecord? {
+    var low = 0
+    var high = exits.count
+    while low < high {
+      let middle = (low + high) / 2
+      if exits[middle].event < hypercall.sequence { low = middle + 1 } else { high = middle }
+    }
+    guard low > 0, let end = exits[low - 1].answerEvent, end > hypercall.sequence else { return nil }
+    return exits[low - 1]
+  }
+
   /// The breakpoint on execution at a linear address.
   package func executionBreakpoint(at linear: UInt64) -> BreakpointSummary? {
     breakpoints.first { $0.executionAddress == linear }

@@ -33,6 +33,8 @@ package class ListPane: Pane {
   /// Keys beyond moving; `index` is the selected row, or the newest.
   package func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
 
+  package func stopped(_ snapshot: SessionSnapshot) {}
+
   /// The row keys act on: the selected one, else the one being followed.
   package func currentIndex(_ identities: [UInt64]) -> Int? {
     if let selected, let index = identities.firstIndex(of: selected) { return index }

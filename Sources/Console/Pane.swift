@@ -1,26 +1,47 @@
+import Debugger
 import Session
 import TerminalUI
 
-/// The panes, numbered by their key where they have one.
+/// The panes. Those that share a digit are reached one from the other by a key.
 package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case exits = 1
   case hypercalls = 2
   case memory = 3
   case breakpoints = 4
-  case devices = 5
-  case screen = 6
-  case messages = 7
+  case tables = 5
+  case paging = 6
+  case stack = 7
   case console = 8
   case reasons = 9
+  case messages = 10
+  case anatomy = 11
+  case events = 12
+  case interrupts = 13
+  case devices = 14
+  case capabilities = 15
+  case screen = 16
   case code = 20
   case registers = 21
+  /// Another vCPU's, where there is more than one.
+  case secondRegisters = 22
   case status = 30
   case stop = 31
   case command = 32
   case help = 33
 
-  /// The digit that brings it up.
-  package var digit: Int? { rawValue < 10 ? rawValue : nil }
+  /// The digit that brings it or a neighbour of it up.
+  package var digit: Int? { (0...9).first { Self.group($0).contains(self) } }
+
+  /// The panes of a digit, in the order the neighbour key goes through them.
+  package static func group(_ digit: Int) -> [PaneID] {
+    switch digit {
+    case 0: [.messages]
+    case 1: [.exits, .anatomy, .events]
+    case 5: [.tables, .interrupts, .devices, .capabilities]
+    case 8: [.console, .screen]
+    default: PaneID(rawValue: digit).map { [$0] } ?? []
+    }
+  }
 
   /// Its name on a tab.
   package var tabName: String {
@@ -29,13 +50,21 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .hypercalls: "Hyp"
     case .memory: "Mem"
     case .breakpoints: "Brk"
-    case .devices: "Dev"
-    case .screen: "Vga"
-    case .messages: "Log"
+    case .tables: "Sys"
+    case .paging: "Page"
+    case .stack: "Stack"
     case .console: "Tty"
     case .reasons: "Stat"
+    case .messages: "Log"
+    case .anatomy: "Anat"
+    case .events: "Ev"
+    case .interrupts: "Irq"
+    case .devices: "Dev"
+    case .capabilities: "Cap"
+    case .screen: "Vga"
     case .code: "Code"
     case .registers: "Registers"
+    case .secondRegisters: "vCPU+"
     case .status, .stop, .command, .help: ""
     }
   }
@@ -57,6 +86,12 @@ package enum PaneResponse: Equatable, Sendable {
   case say(String)
   /// Show this address in the code or memory pane.
   case show(UInt64, in: PaneID)
+  /// Show this guest-physical address in the memory pane.
+  case showPhysical(UInt64)
+  /// Show the anatomy of the exit with this ordinal.
+  case openExit(UInt64)
+  /// Show the page walk of this linear address.
+  case walk(UInt64)
 }
 
 /// One pane: a snapshot and a place to draw in, keys to answers. It holds only what belongs to the view
@@ -70,6 +105,8 @@ package protocol Pane: AnyObject {
   func title(_ snapshot: SessionSnapshot) -> String
   func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool)
   func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse
+  /// It wants every key, digits too: something is being edited.
+  var takesText: Bool { get }
   /// Moves by rows, negative upwards (mouse wheel).
   func scroll(_ rows: Int, _ snapshot: SessionSnapshot)
   /// Moves to the next place that contains `text`, without regard to case; false if there is none.
@@ -80,13 +117,17 @@ package protocol Pane: AnyObject {
   func click(x: Int, y: Int, _ snapshot: SessionSnapshot)
   /// The session stopped somewhere new.
   func stopped(_ snapshot: SessionSnapshot)
+  /// What is under the pane's cursor or selection, for `?`; nil lets the console take the word on the screen.
+  func subject(_ snapshot: SessionSnapshot) -> ExplainSubject?
 }
 
 extension Pane {
+  package var takesText: Bool { false }
   package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
   package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) {}
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool { false }
   package func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String? { "this pane has nowhere to go to" }
   package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {}
   package func stopped(_ snapshot: SessionSnapshot) {}
+  package func subject(_ snapshot: SessionSnapshot) -> ExplainSubject? { nil }
 }

@@ -35,6 +35,8 @@ package struct SessionConfiguration: Sendable {
   package var eventsPath: String?
   /// Whether host time is measured per exit (a console shows it; batch output leaves it out).
   package var measuresCost = false
+  /// Whether the registers around each exit are kept for its anatomy.
+  package var recordsStates = false
   /// Where the command history is kept between sessions; nil keeps none.
   package var historyPath: String?
   package init() {}

@@ -7,11 +7,15 @@ extension SessionCore {
     let text = line.allSatisfy { $0 == " " } ? lastCommand : line
     guard !text.isEmpty else { return .silent }
     lastCommand = text
-    if isTyped {
-      history.add(text)
-      say(.command, text)
-    }
-    return execute(text)
+    guard isTyped else { return execute(text) }
+    history.add(text)
+    return performKey(text)
+  }
+
+  /// The command a key stands for: among the messages, not in the history.
+  func performKey(_ line: String) -> CommandResult {
+    say(.command, line)
+    return execute(line)
   }
 
   /// Finds the command and carries it out.

@@ -10,6 +10,8 @@ struct Pace {
   var lastExits: UInt64 = 0
   var mips = 0.0
   var exitsPerSecond = 0.0
+  /// The last speed measured; stays when the guest stops.
+  var measuredMIPS = 0.0
   /// Nanoseconds between two publications of a running guest.
   static let interval: UInt64 = 33_000_000
 
@@ -18,6 +20,7 @@ struct Pace {
     let elapsed = Double(now &- lastPublication)
     if lastPublication != 0, elapsed > 0 {
       mips = Double(count &- lastCount) * 1000 / elapsed
+      if count &- lastCount > 100_000 { measuredMIPS = mips }
       exitsPerSecond = Double(exits &- lastExits) * 1e9 / elapsed
     }
     lastPublication = now
@@ -26,7 +29,11 @@ struct Pace {
   }
 
   /// The guest stops or starts: there is nothing to measure from.
-  mutating func rest() { self = Pace() }
+  mutating func rest() {
+    let speed = measuredMIPS
+    self = Pace()
+    measuredMIPS = speed
+  }
 }
 
 extension SessionCore {
@@ -47,6 +54,7 @@ extension SessionCore {
   private func runAndSettle(_ plan: StepPlan?) {
     phase = .running
     control.plan = plan
+    control.statesToFinish = Self.statesToFinish
     if isServing {
       pace.rest()
       publish()
@@ -58,6 +66,10 @@ extension SessionCore {
     control.plan = nil
     settle(reason)
   }
+
+  /// Exits whose registers are taken twice, after each start and each publication: what a person can look at,
+  /// and little enough to cost a running guest nothing that counts.
+  private static let statesToFinish = 1024
 
   /// A breakpoint whose action goes on. With a step under way every breakpoint ends it.
   private func continuesByItself(_ reason: StopReason) -> Bool {
@@ -191,13 +203,17 @@ extension SessionCore {
     takeSlack()
     states = control.vcpus.map(\.state)
     pace.measure(now: now, count: control.retired, exits: stream.exitCount)
+    control.statesToFinish = Self.statesToFinish
     publish()
   }
 
   /// Input while the guest runs; true if it is to stop.
   private func takeInput(_ input: SessionInput) -> Bool {
     switch input {
-    case .command(let line): return takeCommandWhileRunning(line)
+    case .command(let line):
+      history.add(line)
+      return takeCommandWhileRunning(line)
+    case .keyCommand(let line): return takeCommandWhileRunning(line)
     case .consoleBytes(let bytes): typeToConsole(bytes)
     case .scanCodes(let codes): pressKeys(codes)
     }
@@ -205,7 +221,6 @@ extension SessionCore {
   }
 
   private func takeCommandWhileRunning(_ line: String) -> Bool {
-    history.add(line)
     say(.command, line)
     guard let (descriptor, _) = try? CommandTable.parse(line) else {
       show(execute(line))
@@ -289,6 +304,7 @@ extension SessionCore {
       for input in inputs where !quits {
         switch input {
         case .command(let line): show(perform(line, isTyped: true))
+        case .keyCommand(let line): show(performKey(line))
         case .consoleBytes(let bytes): typeToConsole(bytes)
         case .scanCodes(let codes): pressKeys(codes)
         }

@@ -1,4 +1,5 @@
 import Debugger
+import Engines
 import VMCore
 import X86
 
@@ -41,6 +42,13 @@ extension SessionCore {
     snapshot.messages = messages.newest(messages.capacity)
     snapshot.droppedEvents = stream.droppedFromHistory
     snapshot.eventCount = stream.eventCount
+    snapshot.events = stream.newest.newest(isRunning ? Self.rowsWhileRunning : EventStream.keptEvents)
+    snapshot.exitAddresses = stream.byAddress.top(isRunning ? Self.rowsWhileRunning : .max).map {
+      AddressCount(address: $0.address, count: $0.count)
+    }
+    snapshot.otherExitAddresses = stream.byAddress.others
+    snapshot.measuredMIPS = pace.measuredMIPS
+    snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
     return snapshot
   }
 
@@ -54,7 +62,8 @@ extension SessionCore {
       guard let exit = kept.event.vmExit else { return nil }
       return ExitRecord(
         sequence: kept.ordinal, time: kept.event.time, exit: exit, handler: machine.words.handlerName(for: exit),
-        cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept))
+        cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
+        answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal])
     }
   }
 

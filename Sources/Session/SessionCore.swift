@@ -61,6 +61,7 @@ final class SessionCore {
     let words = machine.words
     control.limit = configuration.limit ?? .max
     control.measuresCost = configuration.measuresCost
+    control.recordsStates = configuration.recordsStates
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
     let exchange = exchange
     control.needsAttention = { exchange.needsAttention }

@@ -50,6 +50,35 @@ package struct ExitRecord: Equatable, Sendable {
   package var cost: UInt64
   /// The qualification in words: `out 3f8h (COM1 THR) <- 4b 'K'`.
   package var detail: String
+  /// Sequence number of its event in the stream.
+  package var event: UInt64 = 0
+  /// What the monitor answered; nil while the guest stands at the exit, and for exits that want no answer.
+  package var answer: VMEntry.Action?
+  /// Sequence number of the answer's event: what stands between the two is what the handler did.
+  package var answerEvent: UInt64?
+  /// The registers around it; nil where they were not recorded.
+  package var states: ExitStates?
+}
+
+/// How many exits came from an address.
+package struct AddressCount: Equatable, Sendable {
+  /// RIP: the offset in CS.
+  package var address: UInt64
+  package var count: UInt64
+  package init(address: UInt64, count: UInt64) {
+    self.address = address
+    self.count = count
+  }
+}
+
+/// An engine this program knows, and why it cannot be had here (nil where it can).
+package struct EngineChoice: Equatable, Sendable {
+  package var name: String
+  package var unavailable: String?
+  package init(name: String, unavailable: String?) {
+    self.name = name
+    self.unavailable = unavailable
+  }
 }
 
 package struct ReasonStatistics: Equatable, Sendable {
@@ -60,6 +89,11 @@ package struct ReasonStatistics: Equatable, Sendable {
   /// Host ns.
   package var averageCost: Double
   package var maximumCost: UInt64
+  package var minimumCost: UInt64 = 0
+  /// The cost that 99 of 100 do not exceed, within 1/16.
+  package var p99Cost: UInt64 = 0
+  /// Element n counts the costs in 2^n ..< 2^(n+1) ns; empty where nothing was measured.
+  package var histogram: [UInt64] = []
 }
 
 package struct HypercallRecord: Equatable, Sendable {
@@ -143,4 +177,13 @@ package struct SessionSnapshot: Sendable {
   package var symbols: SymbolTable
   /// The guest's memory: exact when stopped, possibly torn while the guest runs.
   package var memory: GuestMemory
+  /// The newest events, oldest first, at most 4,096.
+  package var events: [Event] = []
+  /// Where exits come from, the most frequent first.
+  package var exitAddresses: [AddressCount] = []
+  /// Exits at addresses beyond the table of `exitAddresses`.
+  package var otherExitAddresses: UInt64 = 0
+  /// Millions of instructions a second when the guest last ran for long enough to tell; 0 before.
+  package var measuredMIPS = 0.0
+  package var engines: [EngineChoice] = []
 }

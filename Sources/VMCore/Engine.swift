@@ -79,6 +79,8 @@ package protocol VCPU: AnyObject {
   /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
   func gpr(_ register: GPR) -> UInt64
   func setGPR(_ register: GPR, _ value: UInt64)
+  /// The registers an instruction works on, without the cost of `state`: what an exit's anatomy compares.
+  func capture(into capture: inout RegisterCapture)
   /// What CPUID returns on this vCPU before the platform adds to it.
   func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult
 

@@ -47,10 +47,44 @@ package protocol Platform: AnyObject {
 }
 
 package struct DeviceInspection: Sendable {
+  /// What the device is for, so that a console can show those that belong together in one place.
+  package enum Role: Sendable { case interruptController, timer, other }
   package var device: String
   package var rows: [(name: String, value: String)]
-  package init(device: String, rows: [(name: String, value: String)]) {
+  package var role: Role
+  /// Registers with a bit for each line or vector, bit by bit.
+  package var bitmaps: [InspectionBitmap]
+
+  package init(
+    device: String, rows: [(name: String, value: String)], role: Role = .other, bitmaps: [InspectionBitmap] = []
+  ) {
     self.device = device
     self.rows = rows
+    self.role = role
+    self.bitmaps = bitmaps
+  }
+}
+
+/// A register of an interrupt controller with a bit for each line or vector.
+package struct InspectionBitmap: Equatable, Sendable {
+  /// "IRR".
+  package var name: String
+  package var bits: VectorSet
+  /// 8, 16, 24 or 256.
+  package var count: Int
+  /// What each bit stands for, from bit 0 on; empty where the bits are vectors.
+  package var lines: [String]
+
+  package init(_ name: String, bits: VectorSet, count: Int = 256, lines: [String] = []) {
+    self.name = name
+    self.bits = bits
+    self.count = count
+    self.lines = lines
+  }
+
+  package init(_ name: String, word: UInt64, count: Int, lines: [String] = []) {
+    var set = VectorSet()
+    set.words.0 = word
+    self.init(name, bits: set, count: count, lines: lines)
   }
 }

@@ -86,6 +86,7 @@ struct Run: ParsableCommand {
     configuration.reboots = reboot
     configuration.limit = limit?.value
     configuration.measuresCost = !isBatch
+    configuration.recordsStates = !isBatch || !c.isEmpty || commands != nil
     configuration.historyPath = isBatch ? nil : Self.historyPath
     throw ExitCode(try isBatch ? runBatch(configuration) : runConsole(configuration))
   }
@@ -114,26 +115,31 @@ struct Run: ParsableCommand {
     if let events { try session.record(to: events) }
     session.start()
     let folders = SampleLibrary.dataFolders.map { "\($0)/Themes" }
+    let (settings, complaints) = SettingsFile.load(path: UserFolders(environment: Self.environment).settings)
     let status = Console.run(
-      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: Self.environment)
+      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: Self.environment,
+      settings: settings, complaints: complaints)
     session.stop()
     _ = session.finishRecording()
     return status
   }
 
-  private static var environment: [String: String] {
+  /// What the console goes by.
+  static var environment: [String: String] {
     var result: [String: String] = [:]
-    for name in ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "ESCDELAY"] {
+    let names = [
+      "TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME",
+    ]
+    for name in names {
       if let value = getenv(name) { result[name] = String(cString: value) }
     }
     return result
   }
 
-  /// In the person's state folder (XDG Base Directory Specification); relative paths there count for nothing.
+  /// In the person's state folder, where there is a home for it.
   private static var historyPath: String? {
-    let state = getenv("XDG_STATE_HOME").map { String(cString: $0) } ?? ""
-    if state.hasPrefix("/") { return "\(state)/ringside/history" }
-    let home = getenv("HOME").map { String(cString: $0) } ?? ""
-    return home.hasPrefix("/") && HostFile.isFolder(home) ? "\(home)/.local/state/ringside/history" : nil
+    let isAsked = environment["XDG_STATE_HOME"]?.hasPrefix("/") == true
+    guard isAsked || environment["HOME"].map({ HostFile.isFolder($0) }) == true else { return nil }
+    return UserFolders(environment: environment).history
   }
 }

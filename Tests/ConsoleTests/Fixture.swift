@@ -90,9 +90,17 @@ enum Fixture {
     snapshot.guestConsole = ["Booting", "AAAAAAAAAA", "K"]
     snapshot.screen = TextScreen(
       (0..<2000).map { UInt16($0 < 12 ? 0x1F00 + UInt16(Array("Hello, \u{1}VGA!".utf8)[$0]) : 0x0720) }, cursor: 12)
-    snapshot.devices = [
-      DeviceInspection(device: "Serial16550 COM1", rows: [("IER", "00"), ("LSR", "60 THR empty")]),
-      DeviceInspection(device: "PIC8259A master", rows: [("IMR", "fb"), ("IRR", "01 timer")]),
+    snapshot.devices = devices()
+    snapshot.events = events(snapshot.exits)
+    snapshot.exitAddresses = [
+      AddressCount(address: 0x7C16, count: 10_760), AddressCount(address: 0x7C17, count: 1_670),
+      AddressCount(address: 0x7C19, count: 1_650), AddressCount(address: 0x7C21, count: 40),
+    ]
+    snapshot.otherExitAddresses = 4_433
+    snapshot.measuredMIPS = 123.4
+    snapshot.engines = [
+      EngineChoice(name: "interpreter", unavailable: nil),
+      EngineChoice(name: "kvm", unavailable: "there is no /dev/kvm on this host"),
     ]
     snapshot.messages = [
       ConsoleMessage(.notice, "boot.img: a 512-byte boot sector at 7c00h", number: 1),
@@ -118,8 +126,87 @@ enum Fixture {
       record.time = 16_000_000 + UInt64(index) * 800
       record.handler = kind.4
       record.cost = kind.5
+      record.event = 39_800 + UInt64(index) * 3
+      // The guest stands at the newest; the oldest were not recorded.
+      if index < 39 {
+        record.answer = kind.0 == .io ? .complete(0) : kind.0 == .cpuid ? .skip : .emulate
+        record.answerEvent = record.event + 2
+      }
+      if index >= 10 { record.states = states(kind.0, kind.3, isOpen: index == 39) }
       return record
     }
+  }
+
+  private static func states(_ reason: ExitReason, _ rip: UInt64, isOpen: Bool) -> ExitStates {
+    var before = RegisterCapture()
+    before.rip = rip
+    before.rflags = 0x46
+    before[.rax] = 0x4B
+    before[.rcx] = 9
+    before[.rdx] = 0x3F8
+    before[.rsp] = 0x7BFE
+    var after = before
+    after.rip = rip + (reason == .cpuid ? 2 : 1)
+    if reason == .cpuid {
+      after[.rax] = 0x506E3
+      after[.rbx] = 0x10800
+      after[.rdx] = 0x78B_FBFF
+    }
+    return ExitStates(before: before, after: isOpen ? nil : after)
+  }
+
+  /// For each exit: itself, what the handler did, the answer.
+  private static func events(_ exits: [ExitRecord]) -> [Event] {
+    var events: [Event] = []
+    for record in exits {
+      var exit = Event(exit: record.exit)
+      exit.sequence = record.event
+      exit.time = record.time
+      events.append(exit)
+      guard let answer = record.answer else { continue }
+      var did = Event(record.exit.reason == .hlt ? .interruptLine : .output, a: record.exit.reason == .hlt ? 0 : 0x4B, b: 1)
+      if record.exit.reason == .cpuid { did = Event(.timer, a: 0, b: 10_000) }
+      did.sequence = record.event + 1
+      did.time = record.time
+      var entry = Event(.entry, rip: record.exit.rip, a: answer == .skip ? 3 : answer == .emulate ? 1 : 2)
+      entry.sequence = record.event + 2
+      entry.time = record.time
+      events += [did, entry]
+    }
+    return events
+  }
+
+  private static func devices() -> [DeviceInspection] {
+    let names = [
+      "timer", "keyboard", "cascade", "COM2", "COM1", "LPT2", "floppy", "LPT1", "RTC", "", "", "", "mouse", "FPU", "IDE 0",
+      "IDE 1",
+    ]
+    var requested = VectorSet()
+    requested[0x20] = true
+    requested[0x31] = true
+    var serving = VectorSet()
+    serving[0x80] = true
+    return [
+      DeviceInspection(device: "Serial16550 COM1", rows: [("IER", "00"), ("LSR", "60 THR empty")]),
+      DeviceInspection(
+        device: "PIC 8259A", rows: [("PIC1 base", "08"), ("PIC2 base", "70"), ("INTR", "1")], role: .interruptController,
+        bitmaps: [
+          InspectionBitmap("line", word: 1, count: 16, lines: names), InspectionBitmap("IRR", word: 1, count: 16),
+          InspectionBitmap("ISR", word: 2, count: 16), InspectionBitmap("IMR", word: 0xFFF8, count: 16),
+          InspectionBitmap("ELCR", word: 0, count: 16),
+        ]),
+      DeviceInspection(
+        device: "local APIC 0",
+        rows: [("mode", "xAPIC at fee00000"), ("TPR", "00"), ("LVT timer", "20031  vector 31 fixed open")],
+        role: .interruptController,
+        bitmaps: [
+          InspectionBitmap("IRR", bits: requested), InspectionBitmap("ISR", bits: serving),
+          InspectionBitmap("TMR", bits: VectorSet()),
+        ]),
+      DeviceInspection(
+        device: "PIT 8254", rows: [("counter 0 (IRQ 0)", "mode 2 reload 2e9b count 1f00 out 1 gate 1"), ("  OUT rises", "in 6652 ns")],
+        role: .timer),
+    ]
   }
 
   private static func statistics(
@@ -128,6 +215,14 @@ enum Fixture {
     var row = ReasonStatistics(reason, count: count, share: share)
     row.averageCost = average
     row.maximumCost = most
+    row.minimumCost = UInt64(average / 2)
+    row.p99Cost = most * 9 / 10
+    var histogram = [UInt64](repeating: 0, count: 48)
+    let middle = 63 - UInt64(average).leadingZeroBitCount
+    histogram[middle] = count / 2
+    histogram[middle + 1] = count / 3
+    histogram[63 - most.leadingZeroBitCount] += max(count / 100, 1)
+    row.histogram = histogram
     return row
   }
 
@@ -161,8 +256,95 @@ enum Fixture {
     return snapshot
   }
 
+  /// A long-mode guest with page tables, GDT, IDT, TSS and frames on its stack, stopped in `inner`, which
+  /// `outer` called.
+  static func longMode() throws -> SessionSnapshot {
+    let memory = try GuestMemory(ramSize: 4 << 20)
+    func quad(_ address: UInt64, _ value: UInt64) { memory.store(GPA(address), value) }
+    // 4-level tables: 0 to 2 MiB in 4 KiB pages, then one 2 MiB page; the page at 3000h is not present.
+    quad(0x10000, 0x11003)
+    quad(0x11000, 0x12003)
+    quad(0x12000, 0x13003)
+    quad(0x12008, 0x20_0083)
+    for page in UInt64(0)..<512 where page != 3 { quad(0x13000 + page * 8, page << 12 | (page < 16 ? 0x67 : 0x03)) }
+    quad(0x13000 + 5 * 8, 0x5000 | 0x8000_0000_0000_0061)
+    // GDT: null, 64-bit code, data, 32-bit code, a hole, a TSS, a reserved type.
+    let gdt: [UInt64] = [
+      0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_9B00_0000_FFFF, 0, 0x0000_8B00_8000_0067, 0,
+      0x0000_8500_0000_0000,
+    ]
+    for (index, entry) in gdt.enumerated() { quad(0x6000 + UInt64(index) * 8, entry) }
+    func gate(_ vector: UInt64, _ offset: UInt64, selector: UInt64 = 8, type: UInt64 = 0x8E, ist: UInt64 = 0) {
+      let high = (offset >> 16 & 0xFFFF) << 48
+      quad(0x7000 + vector * 16, offset & 0xFFFF | selector << 16 | ist << 32 | type << 40 | high)
+      quad(0x7008 + vector * 16, offset >> 32)
+    }
+    gate(3, 0x10_0020, type: 0xEF)
+    gate(8, 0x10_0040, ist: 1)
+    gate(14, 0x10_0020)
+    gate(32, 0x10_0020, selector: 0x10)
+    gate(33, 0x10_0020, type: 0x0E)
+    for index in UInt64(0)..<13 { memory.store(GPA(0x8004 + index * 8), 0x9000 + index * 0x100) }
+    // outer: push rbp; mov rbp, rsp; call inner. inner: push rbp; mov rbp, rsp; mov rax, [rbp+16]; jz; leave; ret.
+    memory.write(
+      GPA(0x10_0000),
+      [0x55, 0x48, 0x89, 0xE5, 0xE8, 0x17, 0, 0, 0, 0x5D, 0xC3] + [UInt8](repeating: 0x90, count: 21)
+        + [0x55, 0x48, 0x89, 0xE5, 0x48, 0x8B, 0x45, 0x10, 0x74, 0x02, 0xEB, 0xFC, 0xC9, 0xC3])
+    quad(0x9FD0, 0x9FE0)
+    quad(0x9FD8, 0x10_0009)
+    quad(0x9FE0, 0x9FF0)
+    quad(0x9FE8, 0x1234_5678)
+    var state = VCPUState()
+    state.cr0 = CR0.pe | CR0.pg | CR0.wp | CR0.et
+    state.cr3 = 0x10000
+    state.cr4 = CR4.pae | CR4.osfxsr
+    state.efer = EFER.lme | EFER.lma | EFER.nxe | EFER.sce
+    state.lstar = 0x10_0020
+    state.star = 0x001B_0008 << 32
+    state[.cs] = SegmentState(selector: 8, base: 0, limit: 0xFFFF_FFFF, access: 0xA09B)
+    for name in [SegmentName.ss, .ds, .es] {
+      state[name] = SegmentState(selector: 0x10, base: 0, limit: 0xFFFF_FFFF, access: 0xC093)
+    }
+    state[.tr] = SegmentState(selector: 0x28, base: 0x8000, limit: 0x67, access: 0x8B)
+    state[.ldtr] = SegmentState(selector: 0, base: 0, limit: 0, access: 0x1_0000)
+    state.gdtr = TableRegister(base: 0x6000, limit: 0x3F)
+    state.idtr = TableRegister(base: 0x7000, limit: 0x22F)
+    state.rip = 0x10_0024
+    state[.rsp] = 0x9FD0
+    state[.rbp] = 0x9FD0
+    state.rflags = 0x246
+    state.dr[0] = 0x10_0020
+    state.dr7 = 0x402
+    state.fpu.significand[0] = 0xC90F_DAA2_2168_C235
+    state.fpu.signExponent[0] = 0x4000
+    state.fpu.tag = 0xFFFC
+    state.fpu.xmm[0] = 0x4000_0000_3F80_0000
+    state.fpu.xmm[1] = 0x4080_0000_4040_0000
+    let table = SymbolTable([
+      Symbol(name: "outer", address: 0x10_0000, size: 11), Symbol(name: "inner", address: 0x10_0020, size: 14),
+    ])
+    var snapshot = SessionSnapshot(memory: memory, vcpus: [state], symbols: table)
+    snapshot.phase = .paused
+    snapshot.stop = .step
+    snapshot.stopSentence = "Stepped to 100024 <inner+4>."
+    snapshot.guestName = "long.elf"
+    snapshot.capabilities = [.instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints]
+    return snapshot
+  }
+
   static func model(_ session: FakeSession, layout: ConsoleLayout = .standard) -> ConsoleModel {
     ConsoleModel(session: session, theme: .plain, themes: ThemeLibrary(directories: [themes]), layout: layout)
+  }
+
+  /// Two vCPUs, the second in ring 3.
+  static func twoVCPUs() throws -> SessionSnapshot {
+    var snapshot = try realMode()
+    var other = snapshot.vcpus[0]
+    other[.rax] = 0x2222
+    other.rip = 0x7C1C
+    snapshot.vcpus.append(other)
+    snapshot.previous.append(other)
+    return snapshot
   }
 
   static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
@@ -202,6 +384,14 @@ final class Desk {
   var screen: String {
     draw()
     return terminal.text
+  }
+
+  /// Brings a pane up by its digit, pressed as often as it takes.
+  func show(_ pane: PaneID) {
+    if pane == .registers { press(Key(.function(2))) }
+    guard let digit = pane.digit, let place = PaneID.group(digit).firstIndex(of: pane) else { return }
+    type("\(digit)" + String(repeating: "`", count: place))
+    press(Key(.tab), Key(.backTab))
   }
 
   func draw() {

@@ -2,7 +2,10 @@ import Foundation
 import Testing
 
 /// Compares text with a recorded file; `RECORD_GOLDENS=1` records instead.
-func expectGolden(_ text: String, _ name: String, sourceLocation: SourceLocation = #_sourceLocation) {
+///
+/// Host addresses differ from run to run and are masked.
+func expectGolden(_ screen: String, _ name: String, sourceLocation: SourceLocation = #_sourceLocation) {
+  let text = screen.replacing(/HVA [0-9a-f]{12}/, with: "HVA ------------")
   let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Goldens")
   let file = folder.appendingPathComponent(name + ".txt")
   if ProcessInfo.processInfo.environment["RECORD_GOLDENS"] == "1" {

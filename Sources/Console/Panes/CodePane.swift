@@ -26,8 +26,20 @@ package final class CodePane: Pane {
 
   package func title(_ snapshot: SessionSnapshot) -> String {
     let place = snapshot.symbols.name(of: snapshot.vcpu.linearRIP.value).map { "  \($0)" } ?? ""
-    return "Code\(place)"
+    guard !snapshot.isLive else { return "Code\(place)" }
+    let next = outlook(snapshot)
+    return "Code\(place)" + (next.isEmpty ? "" : "  \(next)")
   }
+
+  /// What the next instruction will touch, and whether it jumps.
+  private func outlook(_ snapshot: SessionSnapshot) -> String {
+    if let known, known.generation == snapshot.generation { return known.text }
+    let instruction = snapshot.listing.instruction(at: snapshot.vcpu.rip)
+    let text = BranchOutlook.outlook(instruction, snapshot.vcpu, snapshot.memory, symbols: snapshot.symbols)
+    known = (snapshot.generation, text)
+    return text
+  }
+  private var known: (generation: UInt64, text: String)?
 
   package func stopped(_ snapshot: SessionSnapshot) {
     cursor = nil
@@ -43,7 +55,8 @@ package final class CodePane: Pane {
 
   /// An anchor that puts `address` a third of the way down.
   private func place(_ address: UInt64, _ snapshot: SessionSnapshot) -> UInt64 {
-    snapshot.listing.backward(from: address, count: max(rows / 3, 1)).first?.address ?? address
+    guard rows > 2 else { return address }
+    return snapshot.listing.backward(from: address, count: max(rows / 3, 1)).first?.address ?? address
   }
 
   package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
@@ -54,7 +67,8 @@ package final class CodePane: Pane {
     var y = 0
     let isHigh = shown.contains { $0.address > 0xFFFF_FFFF }
     let digits = isHigh ? 16 : min(shown.first?.addressText.utf8.count ?? 4, 8)
-    let columns = Columns(width: canvas.width, addressDigits: digits)
+    let columns = Columns(width: canvas.width, addressDigits: digits, hasHeat: !snapshot.exitAddresses.isEmpty)
+    drawArrows(snapshot, on: canvas, columns)
     for line in shown {
       for label in line.labels where y < canvas.height - 1 || line.address != cursorAddress(snapshot) {
         guard y < canvas.height else { return }
@@ -67,21 +81,56 @@ package final class CodePane: Pane {
     }
   }
 
-  /// The bytes column goes first when the pane gets narrow.
+  /// Row of each visible line, as `render` places them.
+  private func visibleRows(_ snapshot: SessionSnapshot, height: Int) -> [UInt64: Int] {
+    var rows: [UInt64: Int] = [:]
+    var y = 0
+    for line in shown {
+      for _ in line.labels where y < height - 1 || line.address != cursorAddress(snapshot) { y += 1 }
+      guard y < height else { break }
+      rows[line.address] = y
+      y += 1
+    }
+    return rows
+  }
+
+  private func drawArrows(_ snapshot: SessionSnapshot, on canvas: Canvas, _ columns: Columns) {
+    guard let x = columns.arrows else { return }
+    let rows = visibleRows(snapshot, height: canvas.height)
+    JumpArrows(shown, rows: rows).draw(on: canvas, x: x, current: rows[snapshot.vcpu.rip])
+  }
+
+  /// Arrows, then the share of exits, then the bytes give way when the pane gets narrow.
   private struct Columns {
-    var address = 4
-    var label = 4
+    /// Where the gutter begins: behind the share of exits.
+    var gutter = 0
+    var arrows: Int?
+    var address: Int
+    var label: Int
     var digits: Int
     var bytes: Int?
     var byteWidth = 0
     var text: Int
-    init(width: Int, addressDigits: Int) {
+    init(width: Int, addressDigits: Int, hasHeat: Bool) {
       digits = addressDigits
-      text = address + addressDigits + 2
-      let spare = width - text - 24
+      var spare = width - (4 + addressDigits + 2) - 24
       if spare >= 13 {
-        bytes = text
         byteWidth = spare >= 25 ? 20 : 12
+        spare -= byteWidth + 1
+      }
+      if hasHeat, spare >= 5 {
+        gutter = 5
+        spare -= 5
+      }
+      address = gutter + 4
+      if spare >= JumpArrows.width {
+        arrows = gutter + 2
+        address += JumpArrows.width
+      }
+      label = address
+      text = address + addressDigits + 2
+      if byteWidth > 0 {
+        bytes = text
         text += byteWidth + 1
       }
     }
@@ -93,13 +142,14 @@ package final class CodePane: Pane {
     let isCurrent = line.address == snapshot.vcpu.rip
     switch line.instruction.sensitivity {
     case .none: break
-    case .sensitiveUnprivileged: canvas.text("S", x: 0, y: y, .sensitive)
-    case .privileged, .ioSensitive: canvas.text("P", x: 0, y: y, .privileged)
+    case .sensitiveUnprivileged: canvas.text("S", x: columns.gutter, y: y, .sensitive)
+    case .privileged, .ioSensitive: canvas.text("P", x: columns.gutter, y: y, .privileged)
     }
+    if columns.gutter > 0 { drawHeat(line, snapshot, canvas, y) }
     if let breakpoint = snapshot.executionBreakpoint(at: line.linear.value) {
-      canvas.put(canvas.glyphs.bullet, x: 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
+      canvas.put(canvas.glyphs.bullet, x: columns.gutter + 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
     }
-    if isCurrent { canvas.text("=>", x: 2, y: y, .changed) }
+    if isCurrent { canvas.text("=>", x: columns.address - 2, y: y, .changed) }
     canvas.text(Format.hex(line.address, columns.digits), x: columns.address, y: y, .address)
     if let x = columns.bytes, !line.isUnreadable {
       canvas.fitted(line.bytesText, x: x, y: y, .bytes, limit: columns.byteWidth)
@@ -112,6 +162,23 @@ package final class CodePane: Pane {
     if isCurrent { canvas.lay(.currentLine, row: y) }
     if focused && line.address == cursorAddress(snapshot) && cursor != nil { canvas.lay(.selection, row: y) }
   }
+
+  /// Share of all exits that came from here.
+  private func drawHeat(_ line: CodeLine, _ snapshot: SessionSnapshot, _ canvas: Canvas, _ y: Int) {
+    guard snapshot.exitCount > 0, let count = heat(snapshot)[line.address] else { return }
+    let percent = Double(count) * 100 / Double(snapshot.exitCount)
+    let text = percent < 0.5 ? "<1%" : percent >= 99.5 ? "100%" : Format.fixed(percent, 0) + "%"
+    canvas.text(Format.right(text, 4), x: 0, y: y, percent >= 10 ? .changed : .exitReason)
+  }
+
+  private func heat(_ snapshot: SessionSnapshot) -> [UInt64: UInt64] {
+    if let counts, counts.generation == snapshot.generation { return counts.table }
+    let pairs = snapshot.exitAddresses.map { ($0.address, $0.count) }
+    let table = Dictionary(pairs, uniquingKeysWith: { $0 + $1 })
+    counts = (snapshot.generation, table)
+    return table
+  }
+  private var counts: (generation: UInt64, table: [UInt64: UInt64])?
 
   /// The instruction, and behind it the exit it makes: `out dx, al  !IO`.
   private func drawInstruction(_ line: CodeLine, _ canvas: Canvas, _ y: Int, _ columns: Columns) {

@@ -8,7 +8,7 @@ package final class ExitsPane: ListPane {
   package init() { super.init(.exits, followsEnd: true) }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
-    isLookingBack ? "Exits (looking back; End follows)" : "Exits"
+    isLookingBack ? "looking back at exits (End follows, Enter: anatomy)" : "Exits (Enter: anatomy)"
   }
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.exits.map(\.sequence) }
@@ -19,12 +19,15 @@ package final class ExitsPane: ListPane {
     var place: Int
     var symbol: Int
     var handler: Int
+    /// What the exit changed, behind the cost.
+    var change: Int
     init(width: Int, _ snapshot: SessionSnapshot) {
       symbol = width >= 110 ? 18 : 0
+      change = width >= 130 ? 22 : 0
       handler = width >= 70 ? 11 : 0
       let isHigh = snapshot.exits.suffix(64).contains { $0.exit.rip > 0xFFFF_FFFF }
       place = 5 + (isHigh ? 16 : snapshot.vcpu.mode.codeBits == 16 ? 4 : 8)
-      detail = max(width - 8 - 8 - 12 - place - 7 - handler - symbol, 8)
+      detail = max(width - 8 - 8 - 12 - place - 7 - handler - symbol - change, 8)
     }
   }
 
@@ -34,7 +37,7 @@ package final class ExitsPane: ListPane {
     text += Format.left("detail", columns.detail) + Format.left("rip", columns.place)
     if columns.symbol > 0 { text += Format.left("symbol", columns.symbol) }
     if columns.handler > 0 { text += Format.left("handler", columns.handler) }
-    return text + "cost"
+    return text + (columns.change > 0 ? "cost   changed" : "cost")
   }
 
   package override func drawRow(
@@ -61,6 +64,7 @@ package final class ExitsPane: ListPane {
       x += columns.handler
     }
     canvas.text(record.cost == 0 ? "-" : Format.duration(record.cost), x: x, y: y, .dim)
+    if columns.change > 0 { canvas.fitted(ExitAnatomy.change(record), x: x + 7, y: y, .dim, limit: columns.change - 1) }
   }
 
   private static func place(_ record: ExitRecord) -> String { "rip " + Format.hex(record.exit.rip, 4) }
@@ -95,9 +99,7 @@ package final class ExitsPane: ListPane {
 
   package override func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse {
     guard key.code == .enter, let index else { return .ignored }
-    let record = snapshot.exits[index]
-    select(record.sequence)
-    return .show(record.exit.rip, in: .code)
+    return .openExit(snapshot.exits[index].sequence)
   }
 
   /// The reason of the row keys act on, for "to the next exit of this reason".

@@ -12,7 +12,7 @@ package final class HypercallsPane: ListPane {
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.hypercalls.map(\.sequence) }
 
   package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
-    "   seq  " + Format.left("time", 9) + Format.left("rip", 18) + "call"
+    "   seq  " + Format.left("time", 9) + Format.left("rip", 18) + Format.left("cost", 8) + "call"
   }
 
   package override func drawRow(
@@ -23,7 +23,9 @@ package final class HypercallsPane: ListPane {
     canvas.text(Format.duration(record.time), x: 8, y: y, .dim, limit: 8)
     canvas.text(Format.hex(record.rip, 4), x: 17, y: y, .address, limit: 17)
     let failed = record.result >> 63 == 1
-    canvas.fitted(record.text, x: 35, y: y, failed ? .error : .hypercall)
+    let cost = snapshot.exit(of: record)?.cost ?? 0
+    canvas.text(cost == 0 ? "-" : Format.duration(cost), x: 35, y: y, .dim, limit: 7)
+    canvas.fitted(record.text, x: 43, y: y, failed ? .error : .hypercall)
   }
 
   package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String { snapshot.hypercalls[index].text }
@@ -34,6 +36,7 @@ package final class HypercallsPane: ListPane {
 
   package override func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse {
     guard key.code == .enter, let index else { return .ignored }
-    return .show(snapshot.hypercalls[index].rip, in: .code)
+    let record = snapshot.hypercalls[index]
+    return snapshot.exit(of: record).map { .openExit($0.sequence) } ?? .show(record.rip, in: .code)
   }
 }

@@ -1,72 +1,137 @@
+import Debugger
 import Session
 import TerminalUI
 import VMCore
 
-/// Exit reasons with counts, share and cost.
-package final class ReasonsPane: ListPane {
-  private enum Order: String, CaseIterable { case count, cost, name }
-  private var order = Order.count
+/// Exits in numbers: by reason with share, cost and histogram, by guest address, by symbol.
+package final class ReasonsPane: ReportPane {
+  private enum View: Int, CaseIterable {
+    case reason, address, symbol
+    var name: String { self == .reason ? "reason" : self == .address ? "RIP" : "symbol" }
+  }
+  private var by = View.reason
+  private var order = StatisticsReport.Order.count
 
   package init() { super.init(.reasons, followsEnd: false) }
 
+  package override var view: Int { by.rawValue * 8 + (StatisticsReport.Order.allCases.firstIndex(of: order) ?? 0) }
+
   package override func title(_ snapshot: SessionSnapshot) -> String {
-    "Exit reasons by \(order.rawValue) (o sorts), \(Format.grouped(snapshot.exitCount)) in all"
+    let sorting = by == .reason ? ", o: \(order.rawValue)" : ""
+    return "Exits by \(by.name) (m: next\(sorting)), \(Format.grouped(snapshot.exitCount)) in all"
   }
 
-  private func sorted(_ snapshot: SessionSnapshot) -> [ReasonStatistics] {
-    snapshot.reasons.sorted { a, b in
-      switch order {
-      case .count: (b.count, a.reason.rawValue) < (a.count, b.reason.rawValue)
-      case .cost:
-        (b.averageCost * Double(b.count), a.reason.rawValue) < (a.averageCost * Double(a.count), b.reason.rawValue)
-      case .name: a.reason.label < b.reason.label
-      }
+  package override func makeRows(_ snapshot: SessionSnapshot, width: Int) -> [ReportRow] {
+    let report = StatisticsReport(snapshot)
+    switch by {
+    case .reason: return Array(report.reasons(order).dropFirst())
+    case .address: return Array(report.addresses().dropFirst())
+    case .symbol: return Array(report.symbols().dropFirst())
     }
   }
 
-  package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] {
-    sorted(snapshot).map { UInt64($0.reason.rawValue) }
+  private func sorted(_ snapshot: SessionSnapshot) -> [ReasonStatistics] { StatisticsReport(snapshot).sorted(order) }
+
+  /// Which columns there is room for; the histogram goes first, then p99 and minimum.
+  private struct Columns {
+    var costs: Bool
+    var extremes: Bool
+    var histogram: Bool
+    init(width: Int, exponents: Int) {
+      costs = width >= 50
+      extremes = width >= 68
+      histogram = exponents > 0 && width >= 70 + exponents
+    }
+  }
+
+  private func columns(_ width: Int, _ snapshot: SessionSnapshot) -> Columns {
+    Columns(width: width, exponents: StatisticsReport(snapshot).exponents.count)
   }
 
   package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
-    let cost = width >= 44 ? Format.right("avg", 9) + Format.right("max", 9) : ""
-    return " " + Format.left("reason", 12) + Format.right("count", 9) + Format.right("share", 8) + cost
+    switch by {
+    case .address: return " rip                       count  share  symbol"
+    case .symbol: return " symbol                                      count  share"
+    case .reason: break
+    }
+    let columns = columns(width, snapshot)
+    var text = " " + Format.left("reason", 12) + Format.right("count", 9) + Format.right("share", 8)
+    if columns.extremes { text += Format.right("min", 9) }
+    if columns.costs { text += Format.right("avg", 9) }
+    if columns.extremes { text += Format.right("p99", 9) }
+    if columns.costs { text += Format.right("max", 9) }
+    let exponents = StatisticsReport(snapshot).exponents
+    if columns.histogram {
+      text += "  " + Format.duration(1 << UInt64(exponents.lowerBound)) + " and twice that, ..."
+    }
+    return text
   }
 
   package override func drawRow(
     _ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas, y: Int, surface: StyleRole
   ) {
-    let row = sorted(snapshot)[index]
-    canvas.text(row.reason.label, x: 1, y: y, .exitReason)
+    guard by == .reason else {
+      super.drawRow(index, snapshot, canvas, y: y, surface: surface)
+      return
+    }
+    let sorted = sorted(snapshot)
+    guard sorted.indices.contains(index) else { return }
+    let row = sorted[index]
+    let columns = columns(canvas.width, snapshot)
+    canvas.text(row.reason.label, x: 1, y: y, .exitReason, limit: 12)
     let count = row.count < 10_000_000 ? Format.grouped(row.count) : Format.short(Double(row.count))
     canvas.text(Format.right(count, 9), x: 13, y: y, .value)
     canvas.text(Format.right(Format.fixed(row.share * 100, 1) + "%", 8), x: 22, y: y, .value)
     var x = 30
-    if canvas.width >= 44 {
-      let average = row.averageCost.isFinite && row.averageCost >= 0 ? UInt64(min(row.averageCost, 1e15)) : 0
-      canvas.text(Format.right(average == 0 ? "-" : Format.duration(average), 9), x: x, y: y, .dim)
-      let most = row.maximumCost == 0 ? "-" : Format.duration(row.maximumCost)
-      canvas.text(Format.right(most, 9), x: x + 9, y: y, .dim)
-      x += 18
+    func cost(_ nanoseconds: UInt64) {
+      let text = row.maximumCost == 0 ? "-" : Format.duration(nanoseconds)
+      canvas.text(Format.right(text, 9), x: x, y: y, .dim)
+      x += 9
     }
-    canvas.bar(row.share, x: x + 1, y: y, columns: canvas.width - x - 2)
+    let average = row.averageCost.isFinite && row.averageCost >= 0 ? UInt64(min(row.averageCost, 1e15)) : 0
+    if columns.extremes { cost(row.minimumCost) }
+    if columns.costs { cost(average) }
+    if columns.extremes { cost(row.p99Cost) }
+    if columns.costs { cost(row.maximumCost) }
+    if columns.histogram { x = histogram(row, StatisticsReport(snapshot).exponents, canvas, x: x + 2, y: y) }
+    canvas.bar(row.share, x: x + 1, y: y, columns: min(canvas.width - x - 2, 50))
   }
 
-  package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String {
-    sorted(snapshot)[index].reason.label
+  /// A column for each power of two, as high as its count; gives the column after.
+  private func histogram(_ row: ReasonStatistics, _ exponents: Range<Int>, _ canvas: Canvas, x: Int, y: Int) -> Int {
+    let text = StatisticsReport.histogram(row.histogram, exponents)
+    for (offset, character) in text.unicodeScalars.enumerated() {
+      var scalar = character.value
+      if canvas.glyphs == .unicode, let step = Int(String(character)) {
+        // Lower one eighth block to full block.
+        scalar = 0x2580 + UInt32(min(step, 8))
+      }
+      canvas.put(scalar, x: x + offset, y: y, character == "." ? .dim : .bar)
+    }
+    return x + exponents.count
   }
 
-  package override func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse {
-    if key.typed == "o" {
-      let all = Order.allCases
+  package override func handleKey(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse {
+    guard key.modifiers.isEmpty else { return .ignored }
+    switch key.code {
+    case .character("o"):
+      let all = StatisticsReport.Order.allCases
       order = all[((all.firstIndex(of: order) ?? 0) + 1) % all.count]
-      return .handled
+    case .character("m"), .right: show(View.allCases[(by.rawValue + 1) % View.allCases.count])
+    case .left: show(View.allCases[(by.rawValue + View.allCases.count - 1) % View.allCases.count])
+    default: return .ignored
     }
-    return .ignored
+    return .handled
+  }
+
+  private func show(_ view: View) {
+    by = view
+    select(nil)
   }
 
   package func currentReason(_ snapshot: SessionSnapshot) -> ExitReason? {
+    guard by == .reason else { return nil }
     let rows = sorted(snapshot)
-    return currentIndex(rows.map { UInt64($0.reason.rawValue) }).map { rows[$0].reason }
+    return currentIndex(identities(snapshot)).flatMap { rows.indices.contains($0) ? rows[$0].reason : nil }
   }
 }

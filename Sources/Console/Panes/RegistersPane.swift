@@ -1,3 +1,4 @@
+import Debugger
 import Session
 import TerminalUI
 import VMCore
@@ -5,14 +6,32 @@ import X86
 
 /// The current vCPU's registers; what differs from the last stop is marked by colour and `*`.
 package final class RegistersPane: Pane {
+  /// What is shown: the general registers with flags, segments and control registers, or one of the others.
+  private enum View: Int, CaseIterable {
+    case general, msr, x87, sse, debug
+    var name: String {
+      switch self {
+      case .general: "registers"
+      case .msr: "MSRs"
+      case .x87: "x87"
+      case .sse: "SSE"
+      case .debug: "debug registers"
+      }
+    }
+  }
   package let id = PaneID.registers
+  private var view = View.general
   private var decimal = false
+  private var format = VectorFormat.dwords
   private var first = 0
   private var rowCount = 0
 
   package init() {}
 
-  package func title(_ snapshot: SessionSnapshot) -> String { "vCPU\(snapshot.currentVCPU) registers (* changed)" }
+  package func title(_ snapshot: SessionSnapshot) -> String {
+    let form = view == .sse ? ", d: \(format.rawValue)" : ""
+    return "vCPU\(snapshot.currentVCPU) \(view.name) (* changed\(form), m: more)"
+  }
 
   /// A row is a list of words with their roles; all rows are built, the visible ones drawn.
   private struct Row {
@@ -29,11 +48,30 @@ package final class RegistersPane: Pane {
     first = min(max(first, 0), max(rows.count - canvas.height, 0))
     for (y, row) in rows.dropFirst(first).prefix(canvas.height).enumerated() {
       var x = 1
-      for (text, role) in row.words { x = canvas.text(text, x: x, y: y, role) }
+      for (text, role) in row.words where x < canvas.width {
+        x = canvas.word(text, x: x, y: y, role)
+      }
     }
   }
 
   private func rows(_ snapshot: SessionSnapshot, width: Int) -> [Row] {
+    let report = RegisterReport(snapshot.vcpu, before: snapshot.before)
+    switch view {
+    case .general: return general(snapshot, width: width) + report.flagsInWords.map(Self.row)
+    case .msr: return report.msrs.map(Self.row)
+    case .x87: return report.x87.map(Self.row)
+    case .sse: return report.sse(format).map(Self.row)
+    case .debug: return report.debug.map(Self.row)
+    }
+  }
+
+  private static func row(_ report: ReportRow) -> Row {
+    var row = Row()
+    for word in report.words { row.add(word.text, word.tone.role) }
+    return row
+  }
+
+  private func general(_ snapshot: SessionSnapshot, width: Int) -> [Row] {
     let now = snapshot.vcpu
     let before = snapshot.before
     var rows: [Row] = []
@@ -189,10 +227,26 @@ package final class RegistersPane: Pane {
     case .pageDown: first += 8
     case .home: first = 0
     case .end: first = rowCount
-    case .character("d"): decimal.toggle()
+    case .character("d"): nextFormat()
+    case .character("m"), .right: show(View.allCases[(view.rawValue + 1) % View.allCases.count])
+    case .left: show(View.allCases[(view.rawValue + View.allCases.count - 1) % View.allCases.count])
     default: return .ignored
     }
     return .handled
+  }
+
+  private func show(_ next: View) {
+    view = next
+    first = 0
+  }
+
+  private func nextFormat() {
+    guard view == .sse else {
+      decimal.toggle()
+      return
+    }
+    let all = VectorFormat.allCases
+    format = all[((all.firstIndex(of: format) ?? 0) + 1) % all.count]
   }
 
   package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) { first += rows }

@@ -8,6 +8,16 @@ extension InterpreterVCPU {
     set { write(newValue) }
   }
 
+  package func capture(into capture: inout RegisterCapture) {
+    for i in 0..<16 { capture.gpr[i] = c[slot: i] }
+    capture.rip = c.pointee.rip
+    capture.rflags = c.materializeFlags()
+    let cs = c.pointee.segments[Int(SegmentName.cs.rawValue)]
+    capture.csBase = cs.base
+    capture.csSelector = cs.selector
+    capture.mode = c.mode
+  }
+
   private func read() -> VCPUState {
     var s = VCPUState()
     for i in 0..<16 { s.gpr[i] = c[slot: i] }

@@ -141,12 +141,37 @@ package final class IOAPIC: Device {
 
   package var inspection: DeviceInspection {
     var rows: [(name: String, value: String)] = [("id", "\(id)"), ("pins up", hex(UInt64(levels), digits: 6))]
-    for (pin, entry) in entries.enumerated() where entry & Self.masked == 0 {
-      let trigger = entry & Self.levelTriggered != 0 ? "level" : "edge"
-      let mode = InterruptMessage.Mode(rawValue: UInt8(entry >> 8 & 7)).map { "\($0)" } ?? "reserved"
-      let to = "\(entry & Self.logical != 0 ? "logical" : "APIC") \(hex(entry >> 56))"
-      rows.append(("pin \(pin)", "vector \(hex(entry & 0xFF)) \(mode) \(trigger) to \(to)"))
+    var closed: UInt64 = 0
+    var waiting: UInt64 = 0
+    for (pin, entry) in entries.enumerated() {
+      if entry & Self.masked != 0 { closed |= 1 << UInt64(pin) }
+      if entry & Self.remoteIRR != 0 { waiting |= 1 << UInt64(pin) }
+      // An entry still as reset left it says nothing.
+      if entry != Self.masked { rows.append(("pin \(pin)", Self.text(entry))) }
     }
-    return DeviceInspection(device: "IOAPIC", rows: rows)
+    return DeviceInspection(
+      device: "IOAPIC", rows: rows, role: .interruptController,
+      bitmaps: [
+        InspectionBitmap("pin", word: UInt64(levels), count: Self.pins, lines: Self.pinNames),
+        InspectionBitmap("masked", word: closed, count: Self.pins),
+        InspectionBitmap("remote IRR", word: waiting, count: Self.pins),
+      ])
   }
+
+  /// A redirection entry in words (data sheet, 3.2.4).
+  private static func text(_ entry: UInt64) -> String {
+    let mode = InterruptMessage.Mode(rawValue: UInt8(entry >> 8 & 7)).map { "\($0)" } ?? "reserved"
+    var words = ["vector \(hex(entry & 0xFF))", mode, entry & levelTriggered != 0 ? "level" : "edge"]
+    if entry & activeLow != 0 { words.append("active-low") }
+    words.append("to \(entry & logical != 0 ? "logical" : "APIC") \(hex(entry >> 56))")
+    if entry & remoteIRR != 0 { words.append("waits for EOI") }
+    words.append(entry & masked != 0 ? "masked" : "open")
+    return words.joined(separator: " ")
+  }
+
+  /// What the PC wires to the pins.
+  private static let pinNames = [
+    "PIC", "keyboard", "timer", "COM2", "COM1", "LPT2", "floppy", "LPT1", "RTC", "", "", "", "mouse", "FPU", "IDE 0",
+    "IDE 1", "", "", "", "", "", "", "", "",
+  ]
 }

@@ -250,8 +250,25 @@ package final class LocalAPIC: TimedDevice {
       ("PPR", hex(UInt64(processorPriority))), ("IRR", irr.text), ("ISR", isr.text), ("TMR", tmr.text),
       ("ICR", hex(icr, digits: 16)), ("ESR", hex(UInt64(latchedErrors))),
     ]
-    for (name, value) in entries { rows.append(("LVT \(name)", hex(UInt64(value), digits: 5))) }
-    rows.append(("timer", "\(timerMode) initial \(timer.initialCount) current \(count) divide by \(timer.divisor)"))
-    return DeviceInspection(device: "local APIC \(index)", rows: rows)
+    for (name, value) in entries { rows.append(("LVT \(name)", hex(UInt64(value), digits: 5) + "  " + lvtText(value))) }
+    let due = timer.deadline == Deadline.never ? "never" : "in \(timer.deadline &- min(context.now, timer.deadline)) ns"
+    rows.append(("timer", "\(timerMode) initial \(timer.initialCount) current \(count) divide by \(timer.divisor), due \(due)"))
+    rows.append(("next vector", candidate.map { hex(UInt64($0)) } ?? "none"))
+    return DeviceInspection(
+      device: "local APIC \(index)", rows: rows, role: .interruptController,
+      bitmaps: [
+        InspectionBitmap("IRR", bits: irr), InspectionBitmap("ISR", bits: isr),
+        InspectionBitmap("TMR", bits: tmr),
+      ])
+  }
+
+  /// A local vector table entry in words (SDM 3A figure 11-8).
+  private func lvtText(_ entry: UInt32) -> String {
+    let mode = InterruptMessage.Mode(rawValue: UInt8(entry >> 8 & 7)).map { "\($0)" } ?? "reserved"
+    var words = ["vector \(hex(UInt64(entry & 0xFF)))", mode]
+    if entry & (1 << 15) != 0 { words.append("level") }
+    if entry & (1 << 12) != 0 { words.append("pending") }
+    words.append(entry & Self.masked != 0 ? "masked" : "open")
+    return words.joined(separator: " ")
   }
 }

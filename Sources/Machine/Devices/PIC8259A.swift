@@ -287,6 +287,12 @@ package final class PIC8259A: Device {
     coder.code(&output)
   }
 
+  /// What the PC wires to the sixteen lines.
+  private static let lineNames = [
+    "timer", "keyboard", "cascade", "COM2", "COM1", "LPT2", "floppy", "LPT1", "RTC", "", "", "", "mouse", "FPU", "IDE 0",
+    "IDE 1",
+  ]
+
   package var inspection: DeviceInspection {
     func rows(_ chip: InterruptController8259A, _ name: String) -> [(name: String, value: String)] {
       [
@@ -294,7 +300,16 @@ package final class PIC8259A: Device {
         ("\(name) base", hex(UInt64(chip.vectorBase))), ("\(name) ELCR", bits(chip.elcr)),
       ]
     }
+    func bitmap(_ name: String, _ register: KeyPath<InterruptController8259A, UInt8>) -> InspectionBitmap {
+      let word = UInt64(master[keyPath: register]) | UInt64(slave[keyPath: register]) << 8
+      return InspectionBitmap(name, word: word, count: 16, lines: Self.lineNames)
+    }
     return DeviceInspection(
-      device: "PIC 8259A", rows: rows(master, "PIC1") + rows(slave, "PIC2") + [("INTR", output ? "1" : "0")])
+      device: "PIC 8259A", rows: rows(master, "PIC1") + rows(slave, "PIC2") + [("INTR", output ? "1" : "0")],
+      role: .interruptController,
+      bitmaps: [
+        bitmap("line", \.lines), bitmap("IRR", \.irr), bitmap("ISR", \.isr), bitmap("IMR", \.imr),
+        bitmap("ELCR", \.elcr),
+      ])
   }
 }

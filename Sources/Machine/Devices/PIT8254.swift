@@ -149,9 +149,11 @@ package final class PIT8254: TimedDevice {
       let count = hex(UInt64(counter.currentCount(now)), digits: 4)
       let reload = hex(UInt64(counter.written), digits: 4)
       let out = counter.output(now) ? "1" : "0"
-      rows.append((name, "mode \(counter.mode) reload \(reload) count \(count) out \(out)"))
+      rows.append((name, "mode \(counter.mode) reload \(reload) count \(count) out \(out) gate \(counter.gate ? 1 : 0)"))
+      let next = counter.nextRise(now).map { Self.time($0) &- context.now }
+      rows.append(("  OUT rises", next.map { "in \($0) ns" } ?? "not by itself"))
     }
     rows.append(("port 61h", bits(control)))
-    return DeviceInspection(device: "PIT 8254", rows: rows)
+    return DeviceInspection(device: "PIT 8254", rows: rows, role: .timer)
   }
 }

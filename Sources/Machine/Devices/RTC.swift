@@ -316,6 +316,8 @@ package final class RTC: TimedDevice {
       rows: [
         ("time", "\(day) \(time)"), ("index", hex(UInt64(index))), ("A", bits(cmos[0x0A])), ("B", bits(cmos[0x0B])),
         ("C", bits(cmos[0x0C])),
-      ])
+        ("periodic", periodicClocks == 0 ? "off" : "every \(Self.second * periodicClocks / 32768) ns"),
+        ("next event", deadline == Deadline.never ? "none" : "in \(deadline &- min(context.now, deadline)) ns"),
+      ], role: .timer)
   }
 }

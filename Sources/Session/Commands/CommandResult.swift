@@ -56,7 +56,11 @@ package struct CommandError: Error, Equatable, Sendable {
   /// One or two lines: the fault and the nearest match, then the usage.
   package var lines: [String] {
     var first = typed.isEmpty ? expected : "'\(typed)': \(expected)"
-    if let nearest { first += "; did you mean '\(nearest)'?" }
+    if let nearest {
+      // After a long list nobody sees it.
+      let isLong = expected.count > 60
+      first = isLong ? "'\(typed)': did you mean '\(nearest)'? \(expected)" : "\(first); did you mean '\(nearest)'?"
+    }
     return usage.map { [first, "usage: \($0)"] } ?? [first]
   }
 

@@ -5,10 +5,24 @@ import X86
 struct KeptExit {
   var event: Event
   var ordinal: UInt64
+  /// The event that answered it; nil as long as there is none.
+  var entry: Event?
+
   /// The value that completed a read; nil where the answer was another.
-  var answer: UInt64?
+  var answer: UInt64? { entry.flatMap { $0.a == 2 ? $0.b : nil } }
   /// The vector, where the instruction faulted instead.
-  var fault: UInt64?
+  var fault: UInt64? { entry.flatMap { $0.a == 4 ? $0.b : nil } }
+
+  var action: VMEntry.Action? {
+    guard let entry else { return nil }
+    switch entry.a {
+    case 0: return .resume
+    case 1: return .emulate
+    case 2: return .complete(entry.b)
+    case 3: return .skip
+    default: return .fault(Vector(truncatingIfNeeded: entry.b), errorCode: nil)
+    }
+  }
 }
 
 /// What has been counted and kept of the events so far. One value, so that taking an event in is one access.
@@ -44,8 +58,7 @@ struct EventTallies {
     guard exits.total > 0 else { return }
     let last = exits.total - 1
     guard exits[last].event.vcpu == event.vcpu, exits[last].event.rip == event.rip else { return }
-    if event.a == 2 { exits[last].answer = event.b }
-    if event.a == 4 { exits[last].fault = event.b }
+    exits[last].entry = event
   }
 
   static func index(_ reason: ExitReason) -> Int {
@@ -100,10 +113,12 @@ package final class EventStream {
     let used = ExitReason.allCases.filter { count(of: $0) > 0 }
     return used.map { reason in
       let cost = costs.sum(reason)
+      let histogram = costs.histogram(reason)
       let average = cost.count == 0 ? 0 : Double(cost.total) / Double(cost.count)
       return ReasonStatistics(
         reason: reason, count: count(of: reason), share: Double(count(of: reason)) / total, averageCost: average,
-        maximumCost: cost.maximum)
+        maximumCost: cost.maximum, minimumCost: cost.count == 0 ? 0 : cost.minimum,
+        p99Cost: min(histogram.percentile(0.99), cost.maximum), histogram: histogram.byPowerOfTwo)
     }.sorted { ($1.count, $0.reason.rawValue) < ($0.count, $1.reason.rawValue) }
   }
 }

@@ -6,13 +6,17 @@ package struct ExitCosts: Sendable {
   package struct Sum: Sendable {
     package var count: UInt64 = 0
     package var total: UInt64 = 0
+    package var minimum: UInt64 = .max
     package var maximum: UInt64 = 0
   }
   /// Exits recorded, bookkeeping ones left out.
   package internal(set) var exitCount: UInt64 = 0
-  private var sums = [Sum](repeating: Sum(), count: 64)
+  private var sums = [Sum](repeating: Sum(), count: ExitCosts.reasons)
+  /// Counts by reason and size class, `CostHistogram.classes` a reason.
+  private var classes = [UInt32](repeating: 0, count: ExitCosts.reasons * CostHistogram.classes)
   private var recent = [UInt64](repeating: 0, count: ExitCosts.kept)
   static let kept = 1024
+  private static let reasons = 64
 
   /// Host nanoseconds of the monotonic clock.
   static func now() -> UInt64 {
@@ -30,15 +34,73 @@ package struct ExitCosts: Sendable {
     let index = Self.index(reason)
     sums[index].count &+= 1
     sums[index].total &+= cost
+    sums[index].minimum = min(sums[index].minimum, cost)
     sums[index].maximum = max(sums[index].maximum, cost)
+    classes[index &* CostHistogram.classes &+ CostHistogram.index(cost)] &+= 1
     recent[Int(truncatingIfNeeded: (exitCount &- 1) % UInt64(Self.kept))] = cost
   }
 
   package func sum(_ reason: ExitReason) -> Sum { sums[Self.index(reason)] }
 
+  package func histogram(_ reason: ExitReason) -> CostHistogram {
+    let start = Self.index(reason) * CostHistogram.classes
+    return CostHistogram(Array(classes[start..<start + CostHistogram.classes]))
+  }
+
   /// Cost of the exit with this ordinal (the first has 0); 0 where it was not measured or is too long ago.
   package func cost(ofExit ordinal: UInt64) -> UInt64 {
     guard ordinal < exitCount, exitCount - ordinal <= UInt64(Self.kept) else { return 0 }
     return recent[Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))]
+  }
+}
+
+/// How often costs fell into which size class: sixteen classes to each power of two, so that a percentile is
+/// right within 1/16.
+package struct CostHistogram: Equatable, Sendable {
+  package static let classes = 48 * 16
+  private var counts: [UInt32]
+
+  package init(_ counts: [UInt32]) {
+    precondition(counts.count == Self.classes, "a histogram has all its classes")
+    self.counts = counts
+  }
+
+  /// The class of a cost: below 16 the cost itself, then power of two and the next four bits.
+  @inline(__always)
+  package static func index(_ cost: UInt64) -> Int {
+    guard cost >= 16 else { return Int(cost) }
+    let exponent = 63 - cost.leadingZeroBitCount
+    let mantissa = Int(truncatingIfNeeded: cost >> UInt64(exponent - 4)) & 15
+    return min((exponent - 3) * 16 + mantissa, classes - 1)
+  }
+
+  /// The greatest cost of a class.
+  private static func upper(_ index: Int) -> UInt64 {
+    guard index >= 16 else { return UInt64(index) }
+    let shift = UInt64(index / 16 - 1)
+    return (UInt64(index % 16 + 17) << shift) - 1
+  }
+
+  /// The cost that `share` (0...1) of all do not exceed; 0 without any.
+  package func percentile(_ share: Double) -> UInt64 {
+    let total = counts.reduce(UInt64(0)) { $0 + UInt64($1) }
+    guard total > 0 else { return 0 }
+    let wanted = UInt64((Double(total) * share).rounded(.up))
+    var seen: UInt64 = 0
+    for (index, count) in counts.enumerated() {
+      seen += UInt64(count)
+      if seen >= wanted, count > 0 { return Self.upper(index) }
+    }
+    return Self.upper(Self.classes - 1)
+  }
+
+  /// Counts by power of two: element n counts the costs in 2^n ..< 2^(n+1) ns, the first those of 0 and 1.
+  package var byPowerOfTwo: [UInt64] {
+    var result = [UInt64](repeating: 0, count: 48)
+    for (index, count) in counts.enumerated() where count > 0 {
+      let cost = Self.upper(index)
+      result[cost < 2 ? 0 : min(63 - cost.leadingZeroBitCount, 47)] += UInt64(count)
+    }
+    return result
   }
 }

@@ -30,6 +30,13 @@ package final class RunControl {
   /// Host time per exit is measured into `costs`.
   var measuresCost = false
   var costs = ExitCosts()
+  /// The registers at each exit are kept in `exitStates`.
+  var recordsStates = false
+  /// Exits after which the registers are taken once more, before the guest goes on: their answer is carried
+  /// out by an entry of its own, which changes nothing but when the vCPU returns, and costs as much as an entry.
+  /// With a step under way all are.
+  var statesToFinish = 0
+  var exitStates = ExitStateRing()
 
   /// True when something from outside waits: a run ends then.
   var needsAttention: () -> Bool = { false }
@@ -106,7 +113,8 @@ package final class RunControl {
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
     switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
-    case .enter: break
+    case .enter:
+      if lanes[current].action != .resume, finishesApart { return enter(vcpu, limit: 0, pending: false, goal) }
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
@@ -132,6 +140,10 @@ package final class RunControl {
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
     retired &+= vcpu.instructionCount &- before
+    if entry.action != .resume, recordsStates, limit == 0 {
+      statesToFinish = max(statesToFinish - 1, 0)
+      exitStates.finish(vcpu)
+    }
     if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
     return dealWith(exit, vcpu, goal)
   }
@@ -147,6 +159,9 @@ package final class RunControl {
     }
     return limit
   }
+
+  /// The answer to the last exit is to be carried out alone.
+  private var finishesApart: Bool { recordsStates && (stepPlan != nil || statesToFinish > 0) }
 
   @inline(__always)
   private func bringPlatform(to now: UInt64) {
@@ -167,8 +182,7 @@ package final class RunControl {
     case .debug: return debugExit(exit, vcpu, goal)
     default: break
     }
-    events.emit(Event(exit: exit))
-    costs.exitCount &+= 1
+    record(exit, vcpu)
     if interest.contains(exit.reason), !wasJudged(exit), let stop = examine(exit, vcpu) {
       lanes[current].pendingExit = exit
       return .stopped(stop)
@@ -207,9 +221,15 @@ package final class RunControl {
     return nil
   }
 
-  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+  @inline(__always)
+  private func record(_ exit: VMExit, _ vcpu: any VCPU) {
     events.emit(Event(exit: exit))
+    if recordsStates { exitStates.begin(costs.exitCount, vcpu) }
     costs.exitCount &+= 1
+  }
+
+  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    record(exit, vcpu)
     return interest.contains(.interruptWindow) ? examine(exit, vcpu).map { .stopped($0) } : nil
   }
 
@@ -297,6 +317,7 @@ package final class RunControl {
     let before = vcpu.instructionCount
     _ = vcpu.run(VMEntry(.emulate), limit: 0)
     retired &+= vcpu.instructionCount &- before
+    if recordsStates { exitStates.finish(vcpu) }
     lanes[current].activity = .halted
   }
 }
