@@ -116,6 +116,7 @@ extension SessionCore {
         goal.target = overflow ? .max : target
         goal.vcpu = control.current
         goal.endsAtInterrupts = plan.passesInterrupts
+        goal.endsAtDeliveries = plan.countsDeliveries
       case .runTo(let address, let stack):
         goal.trap = address
         goal.stackAtLeast = stack
@@ -126,11 +127,15 @@ extension SessionCore {
 
   /// One directive; nil when it was carried out.
   private func run(_ goal: RunGoal, _ isFresh: inout Bool, from position: StepPosition = .unknown) -> StopReason? {
+    let start = control.vcpus[goal.vcpu ?? control.current].instructionCount
     while true {
       let outcome = control.run(goal, isFresh: isFresh)
       isFresh = false
       switch outcome {
       case .target, .trap: return nil
+      case .delivered:
+        control.plan?.delivered(after: control.vcpus[goal.vcpu ?? control.current].instructionCount &- start)
+        return nil
       case .interrupted:
         control.plan?.interrupted(at: position)
         return nil

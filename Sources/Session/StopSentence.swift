@@ -115,9 +115,11 @@ extension SessionCore {
   /// The answer of every command that lets the guest run.
   func answerToStop() -> CommandResult {
     let state = currentState
+    let vcpu = control.vcpus[control.current]
+    let code = AddressSpaceView(state: state, memory: machine.memory).readable(
+      state.linearRIP, count: InstructionDecoder.maximumLength, translate: vcpu.translate)
     let answer = StopAnswer(
-      stop: stop, sentence: stop == .step ? nil : stopSentence(), state: state,
-      code: view.readable(state.linearRIP, count: InstructionDecoder.maximumLength), symbols: symbols,
+      stop: stop, sentence: stop == .step ? nil : stopSentence(), state: state, code: code, symbols: symbols,
       actionOutput: actionOutput, vcpu: control.current, instructionCount: control.retired, time: control.time,
       exitCount: stream.exitCount)
     actionOutput = []

@@ -44,6 +44,8 @@ final class Campaign {
 
   func run(_ kind: GuestKind, _ numbers: Range<Int>) {
     var ends: [String: Int] = [:]
+    var instructions: UInt64 = 0
+    var exits: UInt64 = 0
     let pausedBefore = watchdog.pauseCount
     for number in numbers {
       let name = "hostile --seed \(maker.seed) --limit \(maker.limit) --only \(kind) --number \(number)"
@@ -52,6 +54,8 @@ final class Campaign {
       let verdict = HostileCase(maker: maker, kind: kind, number: number).run { watchdog.run($0) }
       watchdog.end()
       ends[verdict.end, default: 0] += 1
+      instructions += verdict.instructions
+      exits += verdict.exits
       for problem in verdict.problems {
         failures += 1
         Output.error("\(problem): \(name)\n")
@@ -61,7 +65,9 @@ final class Campaign {
     total += numbers.count
     let paused = watchdog.pauseCount - pausedBefore
     let summary = ends.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.key) \($0.value)" }
-    Output.line("\(kind): \(numbers.count) guests; \(summary.joined(separator: ", ")); \(paused) paused")
+    Output.line(
+      "\(kind): \(numbers.count) guests, \(instructions) instructions, \(exits) exits; "
+        + "\(summary.joined(separator: ", ")); \(paused) paused")
   }
 }
 

@@ -16,6 +16,9 @@ package struct HostileCase {
   package struct Verdict {
     /// How it ended, in a word: a stop's name, or "refused" by a loader.
     package var end: String
+    /// Instructions retired and VM exits made, to show that the guest got somewhere.
+    package var instructions: UInt64 = 0
+    package var exits: UInt64 = 0
     /// Promises the monitor did not keep.
     package var problems: [String]
   }
@@ -47,6 +50,7 @@ package struct HostileCase {
     if snapshot.stopSentence.isEmpty { problems.append("a stop without a word") }
     if case .error(let text) = snapshot.stop { problems.append("stopped by an error: \(text)") }
     if isWatched { for line in Self.looks where session.perform(line).lines.isEmpty { problems.append("no answer to '\(line)'") } }
-    return Verdict(end: snapshot.stop.name, problems: problems)
+    return Verdict(
+      end: snapshot.stop.name, instructions: snapshot.instructionCount, exits: snapshot.exitCount, problems: problems)
   }
 }

@@ -60,29 +60,3 @@ import X86
     #expect(vcpu.state.fpu.mxcsr == 0x1F84)
   }
 }
-
-/// `kick()` is heard by whatever the guest does.
-@Suite struct KickTests {
-  @Test("a loop of short REP MOVS gives way before a slice of instructions is over")
-  func repeatedMoves() async throws {
-    let bench = try SystemBench()
-    bench.enterProtected()
-    // again: mov ecx, 10000h; mov esi, 100000h; mov edi, 200000h; rep movsb; jmp again
-    let code: [UInt8] = [
-      0xB9, 0x00, 0x00, 0x01, 0x00, 0xBE, 0x00, 0x00, 0x10, 0x00, 0xBF, 0x00, 0x00, 0x20, 0x00, 0xF3, 0xA4, 0xEB, 0xED,
-    ]
-    bench.memory.write(GPA(SystemBench.code), code)
-    var state = bench.vcpu.state
-    state.rip = SystemBench.code
-    bench.vcpu.state = state
-    nonisolated(unsafe) let vcpu = bench.vcpu
-    let kicker = Task.detached {
-      try await Task.sleep(for: .milliseconds(5))
-      vcpu.kick()
-    }
-    // Gigabytes of copying, in less than one slice.
-    let exit = vcpu.run(.resume, limit: 60_000)
-    #expect(exit.reason == .kicked)
-    try await kicker.value
-  }
-}

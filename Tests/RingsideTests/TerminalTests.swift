@@ -18,7 +18,7 @@ struct TerminalTests {
       program = try #require(
         RunningProgram(
           Shell.path, arguments, input: terminal.path, output: terminal.path, errors: terminal.path,
-          environment: ["TERM=xterm-256color", "LANG=C.UTF-8", "HOME=/nonexistent"] + variables))
+          environment: ["TERM=xterm-256color", "LANG=C.UTF-8", "HOME=/dev/null"] + variables))
     }
 
     /// Types keys, has everything drawn anew, and waits until the screen shows `text`.
@@ -117,7 +117,7 @@ struct HeadlessSignalTests {
   private func run(_ arguments: [String], signal: Int32, after microseconds: UInt32 = 700_000) throws -> RunningProgram.End {
     let program = try #require(
       RunningProgram(
-        Shell.path, arguments, input: "/dev/null", output: "/dev/null", errors: "/dev/null", environment: ["HOME=/nonexistent"]))
+        Shell.path, arguments, input: "/dev/null", output: "/dev/null", errors: "/dev/null", environment: ["HOME=/dev/null"]))
     usleep(microseconds)
     program.signal(signal)
     return program.end()

@@ -35,10 +35,11 @@ package struct AddressSpaceView {
   }
 
   /// The bytes from `address` up to the first one that cannot be read, at most `count` (itself at most 16 MiB).
-  package func readable(_ address: GVA, count: Int) -> [UInt8] {
+  /// `translate` stands in for a walk of the tables where somebody has a quicker way.
+  package func readable(_ address: GVA, count: Int, translate: ((GVA) -> GPA?)? = nil) -> [UInt8] {
     let count = min(max(count, 0), 1 << 24)
     return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-      filled = fill(UnsafeMutableRawBufferPointer(buffer), from: address)
+      filled = fill(UnsafeMutableRawBufferPointer(buffer), from: address, translate ?? self.translate)
     }
   }
 
@@ -47,14 +48,16 @@ package struct AddressSpaceView {
     guard size >= 1, size <= 8 else { return nil }
     var value: UInt64 = 0
     let filled = withUnsafeMutableBytes(of: &value) {
-      fill(UnsafeMutableRawBufferPointer(rebasing: $0.prefix(size)), from: address)
+      fill(UnsafeMutableRawBufferPointer(rebasing: $0.prefix(size)), from: address, translate)
     }
     return filled == size ? UInt64(littleEndian: value) : nil
   }
 
   /// Copies bytes into `buffer` until it is full or a page cannot be read; gives the number copied. A page is
   /// there as a whole or not at all.
-  private func fill(_ buffer: UnsafeMutableRawBufferPointer, from address: GVA) -> Int {
+  private func fill(
+    _ buffer: UnsafeMutableRawBufferPointer, from address: GVA, _ translate: (GVA) -> GPA?
+  ) -> Int {
     var done = 0
     while done < buffer.count {
       let at = wrap(address.value &+ UInt64(done))

@@ -19,6 +19,7 @@ extension InterpreterVCPU {
   private func runToExit(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
+    stopsAfterDelivery = entry.stopsAfterDelivery
     engine.cache.bury()
     if let exit = carryOut(entry) { return exit }
     var barren = 0
@@ -72,11 +73,11 @@ extension InterpreterVCPU {
       settle()
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
-      if let exit = deliver(fault) { return exit }
+      if let exit = delivered(fault) { return exit }
     case (_, .fault(let vector, let errorCode)):
       settle()
       let fault = Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0)
-      if let exit = deliver(fault) { return exit }
+      if let exit = delivered(fault) { return exit }
     default:
       settle()
     }
@@ -262,12 +263,17 @@ extension InterpreterVCPU {
     case .fault:
       var fault = c.pointee.fault
       if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
-      return deliver(fault)
+      return delivered(fault)
     case .alone:
       return runAlone(checkBreakpoint: false)
     case .exit:
       return exitOfInstruction()
     }
+  }
+
+  /// Delivers an exception, and exits behind that where somebody steps.
+  private func delivered(_ fault: Fault) -> VMExit? {
+    deliver(fault) ?? (stopsAfterDelivery ? exit(.debug, .debug(.step)) : nil)
   }
 
   /// Delivers an exception through the guest's tables; an exit if the monitor wants to see it first, or

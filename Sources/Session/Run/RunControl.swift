@@ -118,6 +118,7 @@ package final class RunControl {
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
+      if goal.endsAtDeliveries { return enter(vcpu, limit: 0, pending: false, goal) ?? .delivered }
       if goal.endsAtInterrupts {
         return enter(vcpu, limit: 0, pending: false, goal) ?? .interrupted
       }
@@ -133,7 +134,8 @@ package final class RunControl {
   /// Enters with what is pending and deals with the exit. `limit` is further cut to the next timer event.
   @inline(__always)
   func enter(_ vcpu: any VCPU, limit room: UInt64, pending: Bool, _ goal: RunGoal) -> RunOutcome? {
-    let entry = lanes[current].takeEntry(interruptPending: pending)
+    var entry = lanes[current].takeEntry(interruptPending: pending)
+    entry.stopsAfterDelivery = goal.endsAtDeliveries
     let limit = RunLane.limit(cut(room, vcpu), for: entry)
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
@@ -234,6 +236,7 @@ package final class RunControl {
   private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     let number = breakpointTable.check(exit, hypercall: nil) { judge($0, exit, current) }
     if let number { return .stopped(.breakpoint(number)) }
+    if exit.qualification == .debug(.step) { return goal.endsAtDeliveries ? .delivered : nil }
     if case .debug(.execution(let at)) = exit.qualification {
       if at == goal.trap, vcpu.gpr(.rsp) >= goal.stackAtLeast { return .trap }
       overTrap = true
