@@ -18,7 +18,7 @@ struct FuzzTests {
     ]
     let phases: [SessionPhase] = [.created, .running, .paused, .idle, .ended(status: 3)]
     let desk = Desk(snapshots[0])
-    var slowest: UInt64 = 0
+    var slowest: (time: UInt64, what: String) = (0, "")
     for step in 0..<Self.count {
       let event = source.next()
       if event == .resize { desk.terminal.size = source.size() }
@@ -32,9 +32,11 @@ struct FuzzTests {
       _ = desk.model.handle(event)
       _ = desk.model.animate(UInt64(step) * 1_000_000)
       if step % 8 == 0 { desk.draw() }
-      slowest = max(slowest, CPUTime.now() - before)
+      let time = CPUTime.now() - before
+      if time > slowest.time { slowest = (time, "\(event) in \(desk.model.focus), \(desk.model.mode), \(desk.terminal.size), step \(step)") }
     }
-    #expect(slowest < 100_000_000, "\(slowest / 1_000_000) ms")
+    #expect(slowest.time < 100_000_000, "\(slowest.time / 1_000_000) ms: \(slowest.what)")
+    if Self.count > 10_000 { print("slowest: \(slowest.time / 1_000) us: \(slowest.what)") }
     desk.press(GuestConsolePane.leaveKey, Key(.escape), Key(.escape))
     desk.terminal.size = Size(width: 80, height: 24)
     #expect(desk.rows.count >= 24)
@@ -51,7 +53,7 @@ struct FuzzTests {
       session: RealFacade(session), theme: .plain, themes: ThemeLibrary(directories: [Fixture.themes]), layout: .standard)
     let terminal = MemoryTerminal(size: Size(width: 80, height: 24))
     var source = InputSource(seed: 23)
-    var slowest: UInt64 = 0
+    var slowest: (time: UInt64, what: String) = (0, "")
     for step in 0..<(Self.count / 4) {
       let event = source.next()
       if event == .resize { terminal.size = source.size() }
@@ -63,10 +65,12 @@ struct FuzzTests {
         let cursor = model.draw(on: buffer, glyphs: terminal.glyphs)
         _ = terminal.present(buffer, theme: model.theme, cursor: cursor)
       }
-      slowest = max(slowest, CPUTime.now() - before)
+      let time = CPUTime.now() - before
+      if time > slowest.time { slowest = (time, "\(event) in \(model.focus), \(model.mode), \(terminal.size), step \(step)") }
       if step % 50 == 0 { session.pause() }
     }
-    #expect(slowest < 100_000_000, "\(slowest / 1_000_000) ms")
+    #expect(slowest.time < 100_000_000, "\(slowest.time / 1_000_000) ms: \(slowest.what)")
+    if Self.count > 10_000 { print("slowest: \(slowest.time / 1_000) us: \(slowest.what)") }
   }
 }
 

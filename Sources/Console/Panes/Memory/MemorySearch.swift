@@ -68,7 +68,7 @@ struct MemoryNeedle: Equatable {
   }
 
   /// Bytes searched before giving up, in each direction: more would keep the person waiting.
-  static let reach = 4 << 20
+  static let reach = 2 << 20
   private static let chunk = 1 << 16
 
   /// The address nearest to `from`, itself not counted.
