@@ -174,7 +174,7 @@ package struct ExitAnatomy {
   private var handlerRows: [ReportRow] {
     var row = ReportRow("4 handler        ", .heading)
     row.add(record.handler.isEmpty ? "run control itself" : record.handler, record.handler.isEmpty ? .dim : .symbol)
-    if record.cost > 0 { row.add("  \(record.cost) ns", .value) }
+    if record.cost > 0, !isOpen { row.add("  \(record.cost) ns", .value) }
     if isOpen {
       row.add("  not asked yet: the guest stands at the exit; s lets it be handled", .changed)
       return [row]
