@@ -48,7 +48,9 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
-    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"], testData: ["Goldens"])
+    + room(
+      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalHarness"],
+      testData: ["Goldens"])
     + [
       .executableTarget(
         name: "ringside",
@@ -58,11 +60,22 @@ let package = Package(
         ], swiftSettings: strict),
       .executableTarget(
         name: "vectors", dependencies: ["Engines", "VMCore", "X86", "CZlib"], swiftSettings: strict),
+      .target(name: "TerminalDriver", swiftSettings: strict),
       .executableTarget(
-        name: "bench", dependencies: ["Session", "Engines", "Machine", "VMCore", "X86"], swiftSettings: strict),
+        name: "bench",
+        dependencies: ["Console", "Session", "TerminalUI", "TerminalDriver", "Engines", "Machine", "VMCore", "X86"],
+        swiftSettings: strict),
       .testTarget(name: "BenchTests", dependencies: ["bench"], swiftSettings: strict),
+      .executableTarget(
+        name: "hostile",
+        dependencies: [
+          "Session", "Machine", "VMCore", "X86", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ], swiftSettings: strict),
+      .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
-      .testTarget(name: "RingsideTests", dependencies: ["ringside"], swiftSettings: strict),
+      .target(name: "TerminalHarness", path: "Tests/TerminalHarness", swiftSettings: strict),
+      .testTarget(
+        name: "RingsideTests", dependencies: ["ringside", "TerminalDriver", "TerminalHarness"], swiftSettings: strict),
     ],
   swiftLanguageModes: [.v6]
 )

@@ -88,7 +88,7 @@ x87_stubs:
 	add	rsp, 24
 .endm
 
-FUNCTION chost_sse_integer
+FUNCTION chost_sse
 	STUB
 	movdqu	xmm0, [rsi]
 	movdqu	xmm1, [rdx]

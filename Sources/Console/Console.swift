@@ -9,13 +9,15 @@ package final class Console {
   private let session: any SessionFacade
   private var buffer: CellBuffer
   private var needsDraw = true
+  /// Input came since the last frame: the answer does not wait for the guest's next frame.
+  private var isAsked = false
   private var lastDraw: UInt64 = 0
   /// Bytes sent to the terminal so far.
   package private(set) var bytesSent = 0
 
   /// At most 30 frames a second while the guest runs; an answer to a key waits no longer than this.
   private static let runningInterval: UInt64 = 33_000_000
-  private static let keyInterval: UInt64 = 8_000_000
+  private static let keyInterval: UInt64 = 4_000_000
 
   package init(model: ConsoleModel, terminal: any Terminal) {
     self.model = model
@@ -28,34 +30,68 @@ package final class Console {
   ///
   /// The result is the status for the process: 0 after `q`, 128 plus the signal's number where one ended
   /// it, 2 where the console cannot open (one line on standard error says why).
+  ///
+  /// A theme or layout asked for on the command line must be good; what settings say and cannot be is told
+  /// in the console and left out.
   package static func run(
     session: any SessionFacade, theme: String?, layout: String?, themeDirectories: [String],
-    environment: [String: String]
+    environment: [String: String], settings: Settings = Settings(), complaints: [String] = []
   ) -> Int32 {
     func refuse(_ line: String) -> Int32 {
       let bytes = Array("ringside: \(line)\n".utf8)
       _ = write(STDERR_FILENO, bytes, bytes.count)
       return 2
     }
-    let themes = ThemeLibrary(directories: themeDirectories)
+    let folders = UserFolders(environment: environment)
+    let themes = ThemeLibrary(directories: [folders.themes].compactMap { $0 } + themeDirectories)
+    let layouts = LayoutLibrary(directory: folders.layouts)
+    var complaints = complaints
     let chosenTheme: Theme
+    let chosenLayout: ConsoleLayout
     do throws(ThemeError) {
-      let hasDefault = themes.names.contains("dark")
-      chosenTheme = try themes.load(theme ?? (hasDefault ? "dark" : "plain"))
+      let chosen = try choose(theme, settings.theme, &complaints) { name throws(ThemeError) in try themes.load(name) }
+      if let chosen {
+        chosenTheme = chosen
+      } else {
+        chosenTheme = try themes.load(themes.names.contains("dark") ? "dark" : "plain")
+      }
     } catch {
       return refuse(error.description)
     }
-    guard let chosenLayout = ConsoleLayout(rawValue: layout ?? ConsoleLayout.standard.rawValue) else {
-      let names = ConsoleLayout.allCases.map(\.rawValue).joined(separator: ", ")
-      return refuse("no layout '\(layout ?? "")'; there are \(names)")
+    do throws(SettingsError) {
+      let chosen = try choose(layout, settings.layout, &complaints) { name throws(SettingsError) in try layouts.load(name) }
+      chosenLayout = chosen ?? .standard
+    } catch {
+      return refuse(error.description)
     }
     do throws(TerminalError) {
-      let terminal = try CursesTerminal(environment: environment)
+      let terminal = try CursesTerminal(environment: environment, mouse: settings.mouse, unicode: settings.unicode)
       defer { terminal.close() }
-      let model = ConsoleModel(session: session, theme: chosenTheme, themes: themes, layout: chosenLayout)
+      let model = ConsoleModel(
+        session: session, theme: chosenTheme, themes: themes, layout: chosenLayout, layouts: layouts,
+        keys: settings.keys, speeds: settings.speeds)
+      if let first = complaints.first {
+        model.greet(complaints.count > 1 ? "\(first) (and \(complaints.count - 1) more: ringside doctor)" : first)
+      }
+      for alias in settings.aliases { session.submitKey("alias \(alias.name) \(alias.command)") }
+      for command in settings.startup { session.submitKey(command) }
       return Console(model: model, terminal: terminal).run()
     } catch {
       return refuse(error.description)
+    }
+  }
+
+  /// What was asked for, else what the settings say; a fault of the settings becomes a complaint.
+  private static func choose<Chosen, Fault: Error & CustomStringConvertible>(
+    _ asked: String?, _ setting: String?, _ complaints: inout [String], _ load: (String) throws(Fault) -> Chosen
+  ) throws(Fault) -> Chosen? {
+    if let asked { return try load(asked) }
+    guard let setting else { return nil }
+    do throws(Fault) {
+      return try load(setting)
+    } catch {
+      complaints.append(error.description)
+      return nil
     }
   }
 
@@ -71,6 +107,7 @@ package final class Console {
     drawIfDue()
     for event in terminal.events(wake: session.changeDescriptor, milliseconds: patience()) {
       needsDraw = true
+      isAsked = true
       switch model.handle(event) {
       case .none: break
       case .quit: return status(of: event)
@@ -78,6 +115,7 @@ package final class Console {
       case .suspend:
         terminal.suspend()
         terminal.invalidate()
+      case .copy(let text): terminal.copy(text)
       }
     }
     session.acknowledgeChange()
@@ -93,15 +131,16 @@ package final class Console {
     }
   }
 
-  private var interval: UInt64 { model.snapshot.isRunning ? Self.runningInterval : Self.keyInterval }
+  private var interval: UInt64 { model.snapshot.isRunning && !isAsked ? Self.runningInterval : Self.keyInterval }
 
-  /// Milliseconds to wait for input: until the next frame is due, or without end.
+  /// Milliseconds to wait for input: until the next frame or step is due, or without end.
   private func patience() -> Int32 {
-    let isRunning = model.snapshot.isRunning
-    guard needsDraw || isRunning else { return -1 }
-    let due = lastDraw + interval
     let now = Self.now()
-    return due <= now ? (needsDraw ? 0 : 33) : Int32((due - now) / 1_000_000) + 1
+    var due: UInt64?
+    if needsDraw || model.snapshot.isRunning { due = lastDraw + interval }
+    if let step = model.animate(now) { due = min(due ?? .max, step) }
+    guard let due else { return -1 }
+    return due <= now ? (needsDraw ? 0 : 33) : Int32(min(due - now, 1_000_000_000) / 1_000_000) + 1
   }
 
   private func drawIfDue() {
@@ -113,6 +152,7 @@ package final class Console {
     bytesSent += terminal.present(buffer, theme: model.theme, cursor: cursor)
     lastDraw = now
     needsDraw = false
+    isAsked = false
   }
 
   private static func now() -> UInt64 {

@@ -5,6 +5,7 @@ extension ConsoleModel {
   /// Draws the whole console and gives the cursor's place, nil where none is shown.
   package func draw(on buffer: CellBuffer, glyphs: Glyphs) -> Position? {
     screen = buffer.size
+    frame = buffer
     buffer.clear()
     let canvas = Canvas(buffer, glyphs: glyphs)
     let least = ConsoleLayout.minimum
@@ -36,7 +37,10 @@ extension ConsoleModel {
   }
 
   /// Everything between the status line and the stop sentence.
-  var zoomRegion: Region { Region(x: 0, y: 1, width: screen.width, height: max(screen.height - 5, 1)) }
+  var zoomRegion: Region {
+    let below = [PaneID.stop, .command, .help].compactMap { arrangement.placement(of: $0)?.content.height }.reduce(0, +)
+    return Region(x: 0, y: 1, width: screen.width, height: max(screen.height - 1 - below, 1))
+  }
 
   private func drawQuiet(_ canvas: Canvas) {
     canvas.part(zoomRegion).text("running without drawing; Space pauses", x: 2, y: 1, .dim)
@@ -44,17 +48,19 @@ extension ConsoleModel {
 
   private func drawZoomed(_ pane: PaneID, _ canvas: Canvas) {
     drawTitle([pane], front: pane, canvas.part(zoomRegion.row(0)))
-    panes[pane]?.render(snapshot, on: canvas.part(zoomRegion.dropTop(1)), focused: true)
+    render(pane, canvas.part(zoomRegion.dropTop(1)))
   }
 
-  /// The explanation, over the lower part of the panes.
+  /// The explanation, over the lower part of the panes, or the upper where what it explains is below.
   private func drawNote(_ canvas: Canvas) {
     guard !note.isEmpty else { return }
+    if let probe { canvas.part(probe).highlight(.match) }
     let lines = note.flatMap { Format.wrap($0, width: max(canvas.width - 4, 1)) }
     let height = min(lines.count + 1, zoomRegion.height)
-    let box = canvas.inner(y: zoomRegion.endY - height, height: height)
+    let isBelow = (probe?.y ?? 0) >= zoomRegion.endY - height
+    let box = canvas.inner(y: isBelow ? zoomRegion.y : zoomRegion.endY - height, height: height)
     box.fill(.overlay)
-    box.fitted(" Explain (any key goes on)", x: 0, y: 0, .titleFocused)
+    box.fitted(" Explain (arrows point elsewhere, y copies, any other key goes on)", x: 0, y: 0, .titleFocused)
     for (y, line) in lines.prefix(height - 1).enumerated() { box.fitted(line, x: 2, y: y + 1, .overlay) }
   }
 
@@ -62,7 +68,18 @@ extension ConsoleModel {
     let pane = front(of: placement)
     guard !pane.isFrame else { return }
     drawTitle(placement.panes, front: pane, canvas.part(placement.title))
-    panes[pane]?.render(snapshot, on: canvas.part(placement.content), focused: pane == focus)
+    render(pane, canvas.part(placement.content))
+  }
+
+  private func render(_ pane: PaneID, _ canvas: Canvas) {
+    panes[pane]?.render(snapshot, on: canvas, focused: pane == focus)
+    guard pane == .code, canvas.height != codeHeight else { return }
+    // In another height the next instruction may have been cut off: it comes back unless something else is looked at.
+    codeHeight = canvas.height
+    guard code.cursorAddress(snapshot) == snapshot.vcpu.rip else { return }
+    code.stopped(snapshot)
+    canvas.fill()
+    code.render(snapshot, on: canvas, focused: pane == focus)
   }
 
   // MARK: titles and tabs
@@ -73,15 +90,19 @@ extension ConsoleModel {
     var x: Int
   }
 
-  private func tabs(_ panes: [PaneID], width: Int) -> [Tab] {
-    var x = 1
-    var tabs: [Tab] = []
-    for pane in representatives(panes) {
-      let text = "\(pane.digit.map(String.init) ?? "")\(pane.tabName)"
-      tabs.append(Tab(pane: pane, text: text, x: x))
-      x += text.utf8.count + 2
+  /// The tabs of a title row; where not all fit, those that let the front one be seen.
+  private func tabs(_ panes: [PaneID], front: PaneID, width: Int) -> [Tab] {
+    func name(_ pane: PaneID) -> String { "\(pane.digit.map(String.init) ?? "")\(pane.tabName)" }
+    var shown = representatives(panes)[...]
+    func end() -> Int {
+      shown.prefix { $0 != front }.reduce(1) { $0 + name($1).utf8.count + 2 } + name(front).utf8.count + 1
     }
-    return tabs
+    while shown.first != front, shown.contains(front), end() > width { shown.removeFirst() }
+    var x = 1
+    return shown.map { pane in
+      defer { x += name(pane).utf8.count + 2 }
+      return Tab(pane: pane, text: name(pane), x: x)
+    }
   }
 
   /// Of the panes that share a digit, the one brought up last: the others are behind the digit.
@@ -101,7 +122,7 @@ extension ConsoleModel {
     canvas.horizontalLine(y: 0)
     var x = 1
     if members.count > 1 {
-      for tab in tabs(members, width: canvas.width) {
+      for tab in tabs(members, front: front, width: canvas.width) {
         let role: StyleRole = tab.pane != front ? .tab : hasKeys ? .titleFocused : .tabActive
         let text = tab.pane == front ? "[\(tab.text)]" : " \(tab.text) "
         canvas.text(text, x: tab.x - 1, y: 0, role)
@@ -127,26 +148,33 @@ extension ConsoleModel {
   /// The tab under a click in a title row.
   func tab(x: Int, y: Int) -> PaneID? {
     guard let placement = placements.first(where: { $0.title.contains(x: x, y: y) }) else { return nil }
-    let tabs = tabs(placement.panes, width: placement.title.width)
-    return tabs.last { $0.x - 1 <= x - placement.title.x }?.pane
+    let tabs = tabs(placement.panes, front: front(of: placement), width: placement.title.width)
+    let column = x - placement.title.x
+    return tabs.first { $0.x - 1 <= column && column <= $0.x + $0.text.utf8.count }?.pane
   }
 
   // MARK: status, stop sentence, command line, keys
 
   private func drawFrame(_ canvas: Canvas) -> Position? {
-    let height = screen.height
-    StatusLine.draw(
-      snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, on: canvas.inner(y: 0, height: 1))
-    drawStop(canvas.inner(y: height - 4, height: 2))
-    let cursor = drawCommandLine(canvas.inner(y: height - 2, height: 1), row: height - 2)
-    drawKeys(canvas.inner(y: height - 1, height: 1))
-    return cursor
+    func row(_ pane: PaneID) -> Canvas? { arrangement.placement(of: pane).map { canvas.part($0.content) } }
+    if let status = row(.status) {
+      StatusLine.draw(
+        snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, animation: animation.speed, on: status)
+    }
+    if let stop = row(.stop) { drawStop(stop) }
+    if let help = row(.help) { drawKeys(help) }
+    guard let command = row(.command) else { return nil }
+    return drawCommandLine(command, row: command.region.y)
   }
 
   /// The sentence why the session is where it is; a remark of the console takes its second row.
   private func drawStop(_ canvas: Canvas) {
     let sentence = snapshot.isRunning && snapshot.stopSentence.isEmpty ? "the guest runs" : snapshot.stopSentence
     let lines = Format.wrap(sentence, width: max(canvas.width - 2, 1))
+    guard canvas.height > 1 else {
+      canvas.fitted(remark ?? sentence, x: 1, y: 0, remark == nil ? .stop : .notice)
+      return
+    }
     canvas.fitted(lines.first ?? "", x: 1, y: 0, .stop)
     if let remark {
       canvas.fitted(remark, x: 1, y: 1, .notice)
@@ -197,8 +225,8 @@ extension ConsoleModel {
   /// As many keys as fit, the most needed first, in a fixed order.
   private func drawKeys(_ canvas: Canvas) {
     canvas.fill(.help)
-    let entries = KeyTable.bindings.compactMap { binding in
-      binding.line.map { (key: binding.shown.split(separator: " ").first.map(String.init) ?? "", $0.word, $0.order) }
+    let entries = keys.bindings.compactMap { binding in
+      binding.keys.isEmpty ? nil : binding.line.map { (key: binding.keys[0].name, $0.word, $0.order) }
     }.sorted { $0.2 < $1.2 }
     var x = 1
     for (key, word, _) in entries {

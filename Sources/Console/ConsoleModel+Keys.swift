@@ -16,7 +16,11 @@ extension ConsoleModel {
     case .mouse(let mouse):
       handle(mouse)
       return .none
-    case .resize, .resume: return .redraw
+    case .resize, .resume:
+      // What was pointed at is elsewhere now.
+      note = []
+      probe = nil
+      return .redraw
     case .suspend: return .suspend
     case .terminate, .hangup: return .quit
     }
@@ -24,7 +28,9 @@ extension ConsoleModel {
 
   private func handle(_ key: Key) -> Request {
     remark = nil
+    if !note.isEmpty, mode == .panes, let request = handleWhileExplaining(key) { return request }
     note = []
+    probe = nil
     switch mode {
     case .panes: return handleInPanes(key)
     case .command: return handleInCommand(key)
@@ -60,11 +66,19 @@ extension ConsoleModel {
     }
   }
 
+  /// Pasted text: several lines on the command line are that many commands, of which the last waits for Enter.
   private func paste(_ text: String) {
     remark = nil
     switch mode {
     case .guest: session.typeToGuest(Array(text.utf8))
-    case .command: commandLine.insert(text)
+    case .command:
+      let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r" || $0 == "\r\n" }
+      for line in lines.dropLast() {
+        commandLine.insert(String(line))
+        _ = handleInCommand(Key(.enter))
+        if mode == .panes { beginCommand("") }
+      }
+      commandLine.insert(lines.last.map(String.init) ?? "")
     case .find, .goTo: question.insert(text)
     default: say("paste goes to the command line (:) or to the guest (Enter in its console)")
     }
@@ -91,14 +105,7 @@ extension ConsoleModel {
 
   private func complete() {
     let line = commandLine.beforeCursor
-    var candidates = session.completions(for: line)
-    if !line.contains(" ") {
-      candidates += ["theme", "layout", "quit"].filter { $0.hasPrefix(line) && !candidates.contains($0) }
-    } else if line.hasPrefix("theme ") {
-      candidates = themes.names.filter { $0.hasPrefix(line.dropFirst(6)) }
-    } else if line.hasPrefix("layout ") {
-      candidates = ConsoleLayout.allCases.map(\.rawValue).filter { $0.hasPrefix(line.dropFirst(7)) }
-    }
+    let candidates = ownCompletions(line) ?? session.completions(for: line)
     guard !candidates.isEmpty else {
       say("nothing completes this")
       return
@@ -151,7 +158,7 @@ extension ConsoleModel {
     pendingCount = nil
     let before = viewBeforeCount
     viewBeforeCount = nil
-    if let binding = KeyTable.binding(for: key), count != nil, binding.takesCount {
+    if let binding = keys.binding(for: key), count != nil, binding.takesCount {
       // The digits were a count, not a pane: put the view back.
       if let before { (focus, fronts, zoomed) = before }
       return act(binding.action, count: count ?? 1)
@@ -167,8 +174,8 @@ extension ConsoleModel {
         return .none
       }
     }
-    guard let binding = KeyTable.binding(for: key) else {
-      say("this key does nothing here; F1 shows the keys")
+    guard let binding = keys.binding(for: key) else {
+      say("this key does nothing here (\(key.name)); F1 shows the keys")
       return .none
     }
     return act(binding.action, count: 1)
@@ -232,6 +239,7 @@ extension ConsoleModel {
   }
 
   private func act(_ action: ConsoleAction, count: Int) -> Request {
+    if action.runsGuest { animation.stop() }
     let times = count > 1 ? " \(count)" : ""
     switch action {
     case .step: perform("step\(times)")
@@ -246,6 +254,7 @@ extension ConsoleModel {
     case .runWithoutDrawing:
       isQuiet = true
       perform("continue")
+    case .animate: animate()
     case .pause: pause()
     case .toggleBreakpoint: toggleBreakpoint()
     case .listBreakpoints: bringUp(.breakpoints)
@@ -272,8 +281,10 @@ extension ConsoleModel {
     case .zoom: zoomed = zoomed == nil ? focus : nil
     case .nextLayout: nextLayout()
     case .focusRegisters: bringUp(.registers)
+    case .nextVCPU: nextVCPU()
     case .neighbour: showNeighbour()
     case .explain: explain()
+    case .copy: return copy()
     case .help:
       mode = .help
       help.first = 0
@@ -303,7 +314,35 @@ extension ConsoleModel {
     perform("exit\(times) \(reason.name)")
   }
 
+  private func nextVCPU() {
+    let count = snapshot.vcpus.count
+    if count > 1 { perform("vcpu \((snapshot.currentVCPU + 1) % count)") } else { say("this guest has one vCPU") }
+  }
+
+  /// Takes the animation's next step when it is due; the time to ask again, nil where it is off.
+  package func animate(_ now: UInt64) -> UInt64? {
+    guard !snapshot.isLive, let tick = animation.tick(now) else { return nil }
+    if tick.steps { perform("step") }
+    return tick.next
+  }
+
+  private func animate() {
+    if snapshot.isLive && !animation.isOn {
+      say("the guest is running; pause first (Space)")
+    } else if !animation.faster() {
+      say("animation: flat out; Space pauses")
+      perform("continue")
+    } else {
+      say(animation.text ?? "")
+    }
+  }
+
   private func pause() {
+    if animation.stop() {
+      say("animation stopped")
+      if snapshot.isRunning { session.pause() }
+      return
+    }
     if snapshot.isLive { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
   }
 
@@ -335,49 +374,7 @@ extension ConsoleModel {
     focus = visible[(index + direction + visible.count) % visible.count]
   }
 
-  private func nextLayout() {
-    let all = ConsoleLayout.allCases
-    layout = all[((all.firstIndex(of: layout) ?? 0) + 1) % all.count]
-    say("layout \(layout.rawValue)")
-  }
-
   private func leave() {
     if zoomed != nil { zoomed = nil } else { lastSearch = nil }
-  }
-
-  private func explain() {
-    let instruction = snapshot.listing.instruction(at: code.cursorAddress(snapshot))
-    note = CodeAdvice.explain(instruction).lines
-  }
-
-  // MARK: mouse
-
-  private func handle(_ mouse: MouseEvent) {
-    guard mode != .help, mode != .confirmQuit else { return }
-    settleFocus()
-    guard let (pane, content) = target(x: mouse.x, y: mouse.y) else { return }
-    switch mouse.action {
-    case .wheelUp: panes[pane]?.scroll(-3, snapshot)
-    case .wheelDown: panes[pane]?.scroll(3, snapshot)
-    case .press where mouse.button == 0:
-      if mode == .guest && pane != .console { mode = .panes }
-      focus = pane
-      if content.contains(x: mouse.x, y: mouse.y) {
-        panes[pane]?.click(x: mouse.x - content.x, y: mouse.y - content.y, snapshot)
-      } else if zoomed == nil, let tab = tab(x: mouse.x, y: mouse.y) {
-        bringUp(tab)
-      }
-    default: break
-    }
-  }
-
-  private func target(x: Int, y: Int) -> (PaneID, Region)? {
-    if let zoomed { return (zoomed, zoomRegion.dropTop(1)) }
-    for placement in placements {
-      let pane = front(of: placement)
-      let isHit = placement.content.contains(x: x, y: y) || placement.title.contains(x: x, y: y)
-      if isHit && !pane.isFrame { return (pane, placement.content) }
-    }
-    return nil
   }
 }

@@ -1,3 +1,4 @@
+import Debugger
 import Session
 import TerminalUI
 import VMCore
@@ -22,7 +23,11 @@ package final class ConsoleModel {
   }
 
   /// What the main loop has to do about an input.
-  package enum Request: Equatable, Sendable { case none, quit, redraw, suspend }
+  package enum Request: Equatable, Sendable {
+    case none, quit, redraw, suspend
+    /// Put the text into the terminal's clipboard.
+    case copy(String)
+  }
 
   package let session: any SessionFacade
   package private(set) var snapshot: SessionSnapshot
@@ -32,6 +37,16 @@ package final class ConsoleModel {
   package internal(set) var layout: ConsoleLayout
   package internal(set) var theme: Theme
   let themes: ThemeLibrary
+  /// Layouts of one's own, and where they are kept.
+  let layouts: LayoutLibrary
+  let keys: KeyMap
+  package internal(set) var animation: Animation
+  /// What the mouse holds while it drags.
+  var drag: Border?
+  /// The screen as drawn last, for what is pointed at and copied.
+  var frame: CellBuffer?
+  /// The word `?` points at.
+  package internal(set) var probe: Region?
 
   let code = CodePane()
   let exits = ExitsPane()
@@ -46,7 +61,7 @@ package final class ConsoleModel {
   /// For what is typed after `/` and `g`.
   var question = LineEditor()
   var lastSearch: String?
-  var help = HelpOverlay()
+  var help: HelpOverlay
   /// A number being typed, and what the view was before it.
   var pendingCount: Int?
   var viewBeforeCount: (focus: PaneID, fronts: [PaneID], zoomed: PaneID?)?
@@ -59,18 +74,28 @@ package final class ConsoleModel {
   private var messagesSeen: UInt64
   private var typedCommand = false
   var screen = Size(width: 80, height: 24)
+  private var solved: Solved?
+  var codeHeight = 0
 
-  package init(session: any SessionFacade, theme: Theme, themes: ThemeLibrary, layout: ConsoleLayout) {
+  package init(
+    session: any SessionFacade, theme: Theme, themes: ThemeLibrary, layout: ConsoleLayout,
+    layouts: LayoutLibrary = LayoutLibrary(directory: nil), keys: KeyMap = .standard, speeds: [Int] = Animation.usual
+  ) {
     self.session = session
     self.theme = theme
     self.themes = themes
     self.layout = layout
+    self.layouts = layouts
+    self.keys = keys
+    help = HelpOverlay(keys)
+    animation = Animation(speeds: speeds)
     snapshot = session.snapshot
     commandLine = LineEditor(history: session.history)
     messagesSeen = snapshot.messages.last?.number ?? 0
     paging = PagingPane(code: code, memory: memory)
     let all: [any Pane] = [
-      code, RegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory, HypercallsPane(),
+      code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
+      HypercallsPane(),
       BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
       CapabilitiesPane(), ScreenPane(), MessagesPane(), GuestConsolePane(),
     ]
@@ -89,6 +114,7 @@ package final class ConsoleModel {
     if !new.isLive {
       if wasRunning || moved { for pane in panes.values { pane.stopped(new) } }
       isQuiet = false
+      animation.stopped(new)
       if mode == .confirmQuit { mode = .panes }
     }
     showAnswers()
@@ -106,47 +132,18 @@ package final class ConsoleModel {
     if lines > 1 { bringUp(.messages, takesFocus: false) }
   }
 
-  /// A command typed by the person: its own few words are the console's, the rest is the session's.
-  func submitTyped(_ line: String) -> Request {
-    let words = line.split(separator: " ").map(String.init)
-    switch words.first {
-    case "quit", "q": return wantQuit()
-    case "theme": return chooseTheme(words.dropFirst().first)
-    case "layout": return chooseLayout(words.dropFirst().first)
-    default:
-      typedCommand = true
-      perform(line)
-      return .none
-    }
-  }
+  func perform(_ line: String) { session.submitKey(line) }
 
-  func perform(_ line: String) { session.submit(line) }
+  /// A line the person typed or a settings file holds.
+  func submit(_ line: String) {
+    typedCommand = true
+    session.submit(line)
+  }
 
   func say(_ text: String) { remark = text }
 
-  private func chooseTheme(_ name: String?) -> Request {
-    guard let name else {
-      say("theme \(theme.name); there are: \(themes.names.joined(separator: ", "))")
-      return .none
-    }
-    do throws(ThemeError) {
-      theme = try themes.load(name)
-      return .redraw
-    } catch {
-      say(error.description)
-      return .none
-    }
-  }
-
-  private func chooseLayout(_ name: String?) -> Request {
-    let names = ConsoleLayout.allCases.map(\.rawValue).joined(separator: ", ")
-    guard let name, let chosen = ConsoleLayout(rawValue: name) else {
-      say("layout \(layout.rawValue); there are: \(names)")
-      return .none
-    }
-    layout = chosen
-    return .none
-  }
+  /// A remark before the first key: what was wrong in the settings.
+  package func greet(_ text: String) { remark = text }
 
   func wantQuit() -> Request {
     guard snapshot.isLive else { return .quit }
@@ -162,8 +159,21 @@ package final class ConsoleModel {
 
   var placements: [LayoutPlacement<PaneID>] { arrangement.placements }
 
+  /// Where everything is; worked out again only when something it depends on changed.
   var arrangement: LayoutResult<PaneID> {
-    LayoutSolver.solve(layout.tree, in: Region(x: 0, y: 0, width: screen.width, height: screen.height))
+    let vcpus = snapshot.vcpus.count
+    if let known = solved, known.layout == layout, known.size == screen, known.vcpus == vcpus { return known.result }
+    let region = Region(x: 0, y: 0, width: screen.width, height: screen.height)
+    let result = LayoutSolver.solve(layout.tree(vcpus: vcpus), in: region)
+    solved = Solved(layout: layout, size: screen, vcpus: vcpus, result: result)
+    return result
+  }
+
+  private struct Solved {
+    var layout: ConsoleLayout
+    var size: Size
+    var vcpus: Int
+    var result: LayoutResult<PaneID>
   }
 
   /// Of a place with tabs, the pane in front: the one brought up last.
@@ -180,6 +190,9 @@ package final class ConsoleModel {
       if zoomed != nil { zoomed = pane }
     }
   }
+
+  /// Brings a pane up from outside (what a picture or a test wants to see).
+  package func show(_ pane: PaneID) { bringUp(pane) }
 
   /// Keeps the focus on something visible.
   func settleFocus() {

@@ -1,3 +1,4 @@
+import Debugger
 import Session
 import TerminalUI
 
@@ -21,6 +22,8 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case screen = 16
   case code = 20
   case registers = 21
+  /// Another vCPU's, where there is more than one.
+  case secondRegisters = 22
   case status = 30
   case stop = 31
   case command = 32
@@ -61,6 +64,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .screen: "Vga"
     case .code: "Code"
     case .registers: "Registers"
+    case .secondRegisters: "vCPU+"
     case .status, .stop, .command, .help: ""
     }
   }
@@ -113,6 +117,8 @@ package protocol Pane: AnyObject {
   func click(x: Int, y: Int, _ snapshot: SessionSnapshot)
   /// The session stopped somewhere new.
   func stopped(_ snapshot: SessionSnapshot)
+  /// What is under the pane's cursor or selection, for `?`; nil lets the console take the word on the screen.
+  func subject(_ snapshot: SessionSnapshot) -> ExplainSubject?
 }
 
 extension Pane {
@@ -123,4 +129,5 @@ extension Pane {
   package func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String? { "this pane has nowhere to go to" }
   package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {}
   package func stopped(_ snapshot: SessionSnapshot) {}
+  package func subject(_ snapshot: SessionSnapshot) -> ExplainSubject? { nil }
 }

@@ -11,6 +11,8 @@ package protocol SessionFacade: AnyObject {
   func requestSnapshot()
   /// Puts a command into the mailbox; its answer comes as messages of a later snapshot.
   func submit(_ line: String)
+  /// The same for a command a key stands for: it is not a line of the history.
+  func submitKey(_ line: String)
   func pause()
   /// Bytes for the guest's serial console.
   func typeToGuest(_ bytes: [UInt8])
@@ -18,4 +20,8 @@ package protocol SessionFacade: AnyObject {
   func completions(for line: String) -> [String]
   /// Commands of earlier times, oldest first.
   var history: [String] { get }
+}
+
+extension SessionFacade {
+  package func submitKey(_ line: String) { submit(line) }
 }

@@ -38,7 +38,7 @@ package enum StatusLine {
     }
   }
 
-  private static func parts(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool) -> [Part] {
+  private static func parts(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool, animation: Int?) -> [Part] {
     let state = snapshot.vcpu
     let running = snapshot.isLive
     let phaseRole: StyleRole = running ? .statusRunning : .statusStopped
@@ -50,6 +50,7 @@ package enum StatusLine {
       Part(text: phaseText(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, importance: 100),
     ]
     if let count, count > 9 { parts.append(Part(text: "count \(count)", role: .helpKey, importance: 95)) }
+    if let animation { parts.append(Part(text: "ANIMATION \(animation)/s", role: .statusRunning, importance: 96)) }
     if running {
       parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
       parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 64))
@@ -63,9 +64,11 @@ package enum StatusLine {
     return parts
   }
 
-  package static func draw(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool, on canvas: Canvas) {
+  package static func draw(
+    _ snapshot: SessionSnapshot, count: Int?, quiet: Bool, animation: Int? = nil, on canvas: Canvas
+  ) {
     canvas.fill(.status)
-    var parts = parts(snapshot, count: count, quiet: quiet)
+    var parts = parts(snapshot, count: count, quiet: quiet, animation: animation)
     func width() -> Int { parts.reduce(parts.count * 3 - 1) { $0 + CharacterWidth.of($1.text) } }
     while parts.count > 1, width() > canvas.width,
       let least = parts.indices.min(by: { parts[$0].importance < parts[$1].importance })

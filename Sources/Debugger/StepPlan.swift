@@ -57,6 +57,8 @@ package struct StepPlan: Equatable, Sendable {
   package private(set) var remaining: UInt64
   /// A directive is under way whose end reaches the goal once.
   private var reaching = false
+  /// Instructions of the directive under way.
+  private var asked: UInt64 = 0
   /// An interrupt came in between: where the interrupted code goes on, and its stack pointer.
   private var interrupted: (address: GVA, stackPointer: UInt64)?
 
@@ -68,6 +70,14 @@ package struct StepPlan: Equatable, Sendable {
   package static func == (a: StepPlan, b: StepPlan) -> Bool {
     a.goal == b.goal && a.remaining == b.remaining && a.reaching == b.reaching
       && a.interrupted?.address == b.interrupted?.address
+  }
+
+  /// The goal is an exit or a delivery: `interest` and `controls` are not those of a plain run.
+  package var wantsExits: Bool {
+    switch goal {
+    case .instructions, .over, .out, .until: false
+    case .exit, .reason, .hypercall, .delivery: true
+    }
   }
 
   /// The exits `observe` wants to see.
@@ -92,6 +102,15 @@ package struct StepPlan: Equatable, Sendable {
     return controls
   }
 
+  /// A plain step is one instruction, or one delivery of an interrupt or exception.
+  package var countsDeliveries: Bool { goal == .instructions }
+
+  /// A delivery came after so many instructions of a plain step.
+  package mutating func delivered(after retired: UInt64) {
+    remaining = asked - min(asked, retired + 1)
+    reaching = false
+  }
+
   /// "Over" and "out" run interrupt handlers to their end instead of stopping inside.
   package var passesInterrupts: Bool { goal == .over || goal == .out }
 
@@ -108,10 +127,10 @@ package struct StepPlan: Equatable, Sendable {
     if remaining == 0 { return .done }
     switch goal {
     case .instructions:
-      let all = remaining
+      asked = remaining
       remaining = 1
       reaching = true
-      return .instructions(all)
+      return .instructions(asked)
     case .over:
       reaching = true
       return advance(at: position)

@@ -4,6 +4,8 @@ import Synchronization
 /// Something from outside for the thread that runs the vCPUs.
 package enum SessionInput: Sendable {
   case command(String)
+  /// A command a key stands for: no line of the history.
+  case keyCommand(String)
   case consoleBytes([UInt8])
   case scanCodes([UInt8])
 }

@@ -52,6 +52,12 @@ package final class Session: @unchecked Sendable {
     core.kick()
   }
 
+  /// The same for a command a key stands for: it is not a line of the history.
+  package func submitKey(_ line: String) {
+    exchange.send(.keyCommand(line))
+    core.kick()
+  }
+
   /// Stops a running guest within 50 ms, at an exact instruction.
   package func pause() {
     exchange.raise(.pause)

@@ -7,16 +7,20 @@ extension SessionCore {
     let text = line.allSatisfy { $0 == " " } ? lastCommand : line
     guard !text.isEmpty else { return .silent }
     lastCommand = text
-    if isTyped {
-      history.add(text)
-      say(.command, text)
-    }
-    return execute(text)
+    guard isTyped else { return execute(text) }
+    history.add(text)
+    return performKey(text)
+  }
+
+  /// The command a key stands for: among the messages, not in the history.
+  func performKey(_ line: String) -> CommandResult {
+    say(.command, line)
+    return execute(line)
   }
 
   /// Finds the command and carries it out.
   func execute(_ line: String) -> CommandResult {
-    if line.hasPrefix("#") { return .silent }
+    if line.utf8.first == UInt8(ascii: "#") { return .silent }
     do throws(CommandError) {
       let (descriptor, arguments) = try CommandTable.parse(expandAlias(line))
       if let why = descriptor.whyDisabled(in: phase) {
@@ -29,6 +33,7 @@ extension SessionCore {
   }
 
   private func expandAlias(_ line: String) -> String {
+    if aliases.isEmpty { return line }
     let word = String(line.prefix { $0 != " " })
     return aliases[word].map { $0 + line.dropFirst(word.count) } ?? line
   }
@@ -47,6 +52,7 @@ extension SessionCore {
     }
     sourceDepth += 1
     defer { sourceDepth -= 1 }
+    let pausesBefore = pauseCount
     var lines: [String] = []
     var values: [JSONValue] = []
     for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -58,6 +64,10 @@ extension SessionCore {
       if result.failed {
         lines.append("\(path):\(index + 1): stopped here")
         return CommandResult(lines, json: .array(values), failed: true)
+      }
+      if pauseCount != pausesBefore {
+        lines.append("\(path):\(index + 1): paused here; the rest was not carried out")
+        return CommandResult(lines, json: .array(values))
       }
     }
     return CommandResult(lines, json: .array(values))

@@ -102,7 +102,7 @@ extension SessionCore {
     var isFresh = true
     while true {
       guard var plan = control.plan else { return run(RunGoal(), &isFresh) ?? .step }
-      let needsPosition = plan.passesInterrupts || !plan.interest.isEmpty
+      let needsPosition = plan.passesInterrupts || plan.wantsExits
       let position = needsPosition ? position() : .unknown
       var goal = RunGoal()
       let directive = plan.next(at: position)
@@ -116,6 +116,7 @@ extension SessionCore {
         goal.target = overflow ? .max : target
         goal.vcpu = control.current
         goal.endsAtInterrupts = plan.passesInterrupts
+        goal.endsAtDeliveries = plan.countsDeliveries
       case .runTo(let address, let stack):
         goal.trap = address
         goal.stackAtLeast = stack
@@ -126,11 +127,15 @@ extension SessionCore {
 
   /// One directive; nil when it was carried out.
   private func run(_ goal: RunGoal, _ isFresh: inout Bool, from position: StepPosition = .unknown) -> StopReason? {
+    let start = control.vcpus[goal.vcpu ?? control.current].instructionCount
     while true {
       let outcome = control.run(goal, isFresh: isFresh)
       isFresh = false
       switch outcome {
       case .target, .trap: return nil
+      case .delivered:
+        control.plan?.delivered(after: control.vcpus[goal.vcpu ?? control.current].instructionCount &- start)
+        return nil
       case .interrupted:
         control.plan?.interrupted(at: position)
         return nil
@@ -178,7 +183,11 @@ extension SessionCore {
       quits = true
       return .pause
     }
-    var stop: StopReason? = attention.contains(.pause) ? .pause : nil
+    var stop: StopReason?
+    if attention.contains(.pause) {
+      pauseCount += 1
+      stop = .pause
+    }
     if attention.contains(.input) {
       for input in exchange.takeInputs() {
         if takeInput(input) { stop = .pause }
@@ -201,7 +210,10 @@ extension SessionCore {
   /// Input while the guest runs; true if it is to stop.
   private func takeInput(_ input: SessionInput) -> Bool {
     switch input {
-    case .command(let line): return takeCommandWhileRunning(line)
+    case .command(let line):
+      history.add(line)
+      return takeCommandWhileRunning(line)
+    case .keyCommand(let line): return takeCommandWhileRunning(line)
     case .consoleBytes(let bytes): typeToConsole(bytes)
     case .scanCodes(let codes): pressKeys(codes)
     }
@@ -209,7 +221,6 @@ extension SessionCore {
   }
 
   private func takeCommandWhileRunning(_ line: String) -> Bool {
-    history.add(line)
     say(.command, line)
     guard let (descriptor, _) = try? CommandTable.parse(line) else {
       show(execute(line))
@@ -225,15 +236,8 @@ extension SessionCore {
     return false
   }
 
-  func typeToConsole(_ bytes: [UInt8]) {
-    for byte in bytes { control.events.emit(Event(.input, a: UInt32(byte), b: 0)) }
-    machine.platform.consoleInput(bytes)
-  }
-
-  func pressKeys(_ codes: [UInt8]) {
-    for code in codes { control.events.emit(Event(.input, a: UInt32(code), b: 1)) }
-    machine.platform.keyboardInput(codes)
-  }
+  func typeToConsole(_ bytes: [UInt8]) { machine.platform.consoleInput(bytes) }
+  func pressKeys(_ codes: [UInt8]) { machine.platform.keyboardInput(codes) }
 
   /// A halt of a watched guest takes its time, at most until somebody wants something.
   func idle(_ nanoseconds: UInt64) {
@@ -300,6 +304,7 @@ extension SessionCore {
       for input in inputs where !quits {
         switch input {
         case .command(let line): show(perform(line, isTyped: true))
+        case .keyCommand(let line): show(performKey(line))
         case .consoleBytes(let bytes): typeToConsole(bytes)
         case .scanCodes(let codes): pressKeys(codes)
         }

@@ -98,6 +98,19 @@ package struct Canvas {
   /// Lays a surface behind one row.
   package func lay(_ surface: StyleRole, row: Int) { buffer.lay(surface, region.row(row)) }
 
+  /// Gives everything drawn here another role.
+  package func highlight(_ role: StyleRole) {
+    for y in region.y..<region.endY {
+      for x in region.x..<region.endX {
+        var cell = buffer[x, y]
+        guard cell.width == 1 else { continue }
+        cell.role = role
+        cell.surface = .text
+        buffer.put(cell, x: x, y: y)
+      }
+    }
+  }
+
   /// A horizontal bar of `share` (0...1) of `columns` columns.
   package func bar(_ share: Double, x: Int, y: Int, columns: Int, _ role: StyleRole = .bar) {
     guard share.isFinite, columns > 0 else { return }

@@ -21,21 +21,20 @@ package final class CursesTerminal: Terminal {
   /// A lone ESC becomes the Escape key after this long.
   private static let escapeDelay: Int32 = 25
 
-  /// Takes the terminal on standard input and output. Says in one line why it cannot.
-  package init(environment: [String: String]) throws(TerminalError) {
+  /// Takes the terminal on standard input and output, with its mouse if wanted. `unicode` overrides the locale.
+  /// Says in one line why it cannot.
+  package init(environment: [String: String], mouse: Bool = true, unicode: Bool? = nil) throws(TerminalError) {
     guard isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 else {
       throw TerminalError("standard input and output are not a terminal", remedy: "use --headless")
     }
     let name = environment["TERM"] ?? ""
-    guard let capabilities = TerminalCapabilities(name: name, environment: environment) else {
+    guard let capabilities = TerminalCapabilities(name: name, environment: environment, mouse: mouse) else {
       throw TerminalError(
         "TERM=\(name): no such terminal is known here that can move its cursor", remedy: "try TERM=xterm-256color")
     }
     self.capabilities = capabilities
     decoder = KeyDecoder(special: capabilities.keys)
-    let locale = environment["LC_ALL"] ?? environment["LC_CTYPE"] ?? environment["LANG"] ?? ""
-    let folded = locale.lowercased()
-    glyphs = folded.contains("utf-8") || folded.contains("utf8") ? .unicode : .ascii
+    glyphs = unicode ?? Self.isUTF8(environment) ? .unicode : .ascii
     size = Self.measure()
     shown = CellBuffer(size)
     var ends: [Int32] = [-1, -1]
@@ -55,6 +54,13 @@ package final class CursesTerminal: Terminal {
   }
 
   deinit { close() }
+
+  /// The first of the locale's variables that says something decides (POSIX 8.2).
+  private static func isUTF8(_ environment: [String: String]) -> Bool {
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"].compactMap { environment[$0] }.first { !$0.isEmpty } ?? ""
+    let folded = said.lowercased()
+    return folded.contains("utf-8") || folded.contains("utf8")
+  }
 
   package func close() {
     guard isOpen else { return }
@@ -171,6 +177,8 @@ package final class CursesTerminal: Terminal {
     }
     return events
   }
+
+  package func copy(_ text: String) { send(Clipboard.sequence(text)) }
 
   package func suspend() {
     cncurses_restore()

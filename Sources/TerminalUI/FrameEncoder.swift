@@ -93,23 +93,47 @@ package struct FrameEncoder: Sendable {
     pen.at = position
   }
 
+  private static let attributeCodes: [(attribute: TextAttributes, on: String, off: String)] = [
+    (.bold, "1", "22"), (.dim, "2", "22"), (.italic, "3", "23"), (.underline, "4", "24"), (.reverse, "7", "27"),
+  ]
+
   private func set(_ style: Style, _ pen: inout Pen) {
-    var codes: [String] = []
-    let before = pen.style
-    if before?.attributes != style.attributes || before == nil {
-      codes.append("0")
-      let names: [(TextAttributes, String)] = [
-        (.bold, "1"), (.dim, "2"), (.italic, "3"), (.underline, "4"), (.reverse, "7"),
-      ]
-      for (attribute, code) in names where style.attributes.contains(attribute) { codes.append(code) }
-      append(style.foreground, base: 30, &codes)
-      append(style.background, base: 40, &codes)
-    } else {
-      if before?.foreground != style.foreground { append(style.foreground ?? .terminal, base: 30, reset: true, &codes) }
-      if before?.background != style.background { append(style.background ?? .terminal, base: 40, reset: true, &codes) }
+    var codes = whole(style)
+    if let before = pen.style {
+      let changes = changes(from: before, to: style)
+      // Terminals without colours need not know how to switch one attribute off.
+      let mayKeep = depth > .monochrome || before.attributes.isSubset(of: style.attributes)
+      if mayKeep, changes.reduce(0, { $0 + $1.utf8.count + 1 }) <= codes.reduce(0, { $0 + $1.utf8.count + 1 }) { codes = changes }
     }
     pen.style = style
+    guard !codes.isEmpty else { return }
     pen.bytes.append(contentsOf: "\u{1B}[\(codes.joined(separator: ";"))m".utf8)
+  }
+
+  /// From nothing known.
+  private func whole(_ style: Style) -> [String] {
+    var codes = ["0"]
+    for entry in Self.attributeCodes where style.attributes.contains(entry.attribute) { codes.append(entry.on) }
+    append(style.foreground, base: 30, &codes)
+    append(style.background, base: 40, &codes)
+    return codes
+  }
+
+  /// Only what differs.
+  private func changes(from before: Style, to style: Style) -> [String] {
+    var codes: [String] = []
+    let gone = before.attributes.subtracting(style.attributes)
+    var held = before.attributes
+    for entry in Self.attributeCodes where gone.contains(entry.attribute) && !codes.contains(entry.off) {
+      codes.append(entry.off)
+      held.subtract(entry.off == "22" ? [.bold, .dim] : entry.attribute)
+    }
+    for entry in Self.attributeCodes where style.attributes.contains(entry.attribute) && !held.contains(entry.attribute) {
+      codes.append(entry.on)
+    }
+    if before.foreground != style.foreground { append(style.foreground ?? .terminal, base: 30, reset: true, &codes) }
+    if before.background != style.background { append(style.background ?? .terminal, base: 40, reset: true, &codes) }
+    return codes
   }
 
   private func append(_ color: Color?, base: Int, reset: Bool = false, _ codes: inout [String]) {

@@ -7,10 +7,29 @@ package indirect enum LayoutNode<ID: Hashable & Sendable>: Sendable {
   /// Children above each other.
   case rows([LayoutNode])
 
-  fileprivate var leaves: [LayoutLeaf<ID>] {
+  package var leaves: [LayoutLeaf<ID>] {
     switch self {
     case .leaf(let leaf): [leaf]
     case .columns(let children), .rows(let children): children.flatMap(\.leaves)
+    }
+  }
+
+  /// The same tree with every leaf changed.
+  package func mapLeaves(_ change: (LayoutLeaf<ID>) -> LayoutLeaf<ID>) -> LayoutNode {
+    switch self {
+    case .leaf(let leaf): .leaf(change(leaf))
+    case .columns(let children): .columns(children.map { $0.mapLeaves(change) })
+    case .rows(let children): .rows(children.map { $0.mapLeaves(change) })
+    }
+  }
+
+  /// The same tree by the leaves' floors: for a region their minima do not fit.
+  fileprivate var lowered: LayoutNode {
+    mapLeaves { leaf in
+      var low = leaf
+      low.minimum = leaf.floor
+      low.priority = leaf.floorPriority
+      return low
     }
   }
 }
@@ -31,10 +50,15 @@ package struct LayoutLeaf<ID: Hashable & Sendable>: Sendable {
   package var adopts: Bool
   /// Whether a title row stands on top.
   package var titled: Bool
+  /// For regions too small for the minima: the least size it lives with, and its priority then.
+  package var floor: Size
+  package var floorPriority: Int
+  /// The size a person gave it by dragging, in thousandths of what there is to share out; nil follows the weight.
+  package var share = LayoutShare()
 
   package init(
     _ panes: [ID], minimum: Size, maximum: Size = Size(width: 100_000, height: 100_000), weight: Int = 1,
-    priority: Int = Int.max, adopts: Bool = false, titled: Bool = true
+    priority: Int = Int.max, adopts: Bool = false, titled: Bool = true, floor: Size? = nil, floorPriority: Int? = nil
   ) {
     self.panes = panes
     self.minimum = minimum
@@ -43,6 +67,18 @@ package struct LayoutLeaf<ID: Hashable & Sendable>: Sendable {
     self.priority = priority
     self.adopts = adopts
     self.titled = titled
+    self.floor = floor ?? minimum
+    self.floorPriority = floorPriority ?? (priority == Int.max ? Int.max : 0)
+  }
+}
+
+/// Sizes chosen by hand, in thousandths of the row's width and of the rows' height.
+package struct LayoutShare: Equatable, Sendable {
+  package var width: Int?
+  package var height: Int?
+  package init(width: Int? = nil, height: Int? = nil) {
+    self.width = width
+    self.height = height
   }
 }
 
@@ -63,24 +99,33 @@ package struct LayoutResult<ID: Hashable & Sendable>: Equatable, Sendable {
 }
 
 package enum LayoutSolver {
-  /// Places the tree in a region. Leaves come in by priority as long as the minima fit; what still does
-  /// not fit (a region smaller than the leaves that never go) is cut.
+  /// Places the tree in a region. Leaves come in by priority as long as the minima fit; in a region even the
+  /// leaves that never go do not fit, all of them count with their floors. What still does not fit is cut.
   package static func solve<ID>(_ tree: LayoutNode<ID>, in region: Region) -> LayoutResult<ID> {
-    func fits(_ node: LayoutNode<ID>) -> Bool {
-      let needed = minimum(node)
-      return needed.width <= region.width && needed.height <= region.height
-    }
-    var out = tree.leaves.filter { $0.priority < Int.max }.map(\.panes)
-    for leaf in tree.leaves.filter({ $0.priority < Int.max }).sorted(by: { $0.priority > $1.priority }) {
-      let without = out.filter { $0 != leaf.panes }
-      if let candidate = removing(without, from: tree), fits(candidate) { out = without }
-    }
-    let homeless = out.flatMap { $0 }
-    let node = removing(out, from: tree)
     var result = LayoutResult<ID>(placements: [], separators: [])
-    guard let kept = node else { return result }
-    place(adopting(homeless, in: kept), region, &result)
+    let essential = removing(tree.leaves.filter { $0.priority < Int.max }.map(\.panes), from: tree)
+    let isRoomy = essential.map { fits($0, region) } ?? true
+    let (node, homeless) = choose(isRoomy ? tree : tree.lowered, in: region)
+    guard let node else { return result }
+    place(adopting(homeless, in: node), region, &result)
     return result
+  }
+
+  private static func fits<ID>(_ node: LayoutNode<ID>, _ region: Region) -> Bool {
+    let needed = minimum(node)
+    return needed.width <= region.width && needed.height <= region.height
+  }
+
+  /// What is kept of a tree, and the panes of what is not.
+  private static func choose<ID>(_ tree: LayoutNode<ID>, in region: Region) -> (LayoutNode<ID>?, [ID]) {
+    let droppable = tree.leaves.filter { $0.priority < Int.max }
+    var out = droppable.map(\.panes)
+    for leaf in droppable.sorted(by: { $0.priority > $1.priority }) {
+      let without = out.filter { $0 != leaf.panes }
+      if let candidate = removing(without, from: tree), fits(candidate, region) { out = without }
+    }
+    let homeless = droppable.filter { $0.titled && out.contains($0.panes) }.flatMap(\.panes)
+    return (removing(out, from: tree), homeless)
   }
 
   private static func minimum<ID>(_ node: LayoutNode<ID>) -> Size {
@@ -122,15 +167,20 @@ package enum LayoutSolver {
     }
   }
 
+  /// The homeless become tabs where leaves adopt, and with none left, of the titled leaf that is heaviest.
   private static func adopting<ID>(_ panes: [ID], in node: LayoutNode<ID>) -> LayoutNode<ID> {
-    switch node {
-    case .leaf(var leaf):
-      if leaf.adopts { leaf.panes += panes.filter { !leaf.panes.contains($0) } }
-      return .leaf(leaf)
-    case .columns(let children): return .columns(children.map { adopting(panes, in: $0) })
-    case .rows(let children): return .rows(children.map { adopting(panes, in: $0) })
+    let leaves = node.leaves
+    let hasHome = leaves.contains { $0.adopts }
+    let last = leaves.filter(\.titled).max { $0.weight < $1.weight }
+    return node.mapLeaves { leaf in
+      guard hasHome ? leaf.adopts : leaf.panes == last?.panes else { return leaf }
+      var home = leaf
+      home.panes += panes.filter { !leaf.panes.contains($0) }
+      return home
     }
   }
+
+  private static func share<ID>(_ node: LayoutNode<ID>) -> LayoutShare { node.leaves.first?.share ?? LayoutShare() }
 
   private static func place<ID>(_ node: LayoutNode<ID>, _ region: Region, _ result: inout LayoutResult<ID>) {
     switch node {
@@ -143,7 +193,8 @@ package enum LayoutSolver {
     case .columns(let children):
       let widths = distribute(
         region.width - max(children.count - 1, 0), minima: children.map { minimum($0).width },
-        maxima: children.map { maximum($0).width }, weights: children.map(weight))
+        maxima: children.map { maximum($0).width }, weights: children.map(weight),
+        shares: children.map { share($0).width })
       var x = region.x
       for (index, child) in children.enumerated() {
         place(child, Region(x: x, y: region.y, width: widths[index], height: region.height).intersection(region), &result)
@@ -156,7 +207,7 @@ package enum LayoutSolver {
     case .rows(let children):
       let heights = distribute(
         region.height, minima: children.map { minimum($0).height }, maxima: children.map { maximum($0).height },
-        weights: children.map(weight))
+        weights: children.map(weight), shares: children.map { share($0).height })
       var y = region.y
       for (index, child) in children.enumerated() {
         place(child, Region(x: region.x, y: y, width: region.width, height: heights[index]).intersection(region), &result)
@@ -165,12 +216,31 @@ package enum LayoutSolver {
     }
   }
 
-  /// Minima first, then the rest by weight up to the maxima; what nobody may take goes to the heaviest.
-  private static func distribute(_ total: Int, minima: [Int], maxima: [Int], weights: [Int]) -> [Int] {
+  /// Minima first, then the sizes given by hand, then the rest by weight up to the maxima; what nobody may
+  /// take goes to the heaviest.
+  private static func distribute(
+    _ total: Int, minima: [Int], maxima: [Int], weights: [Int], shares: [Int?]
+  ) -> [Int] {
     var sizes = minima
     var left = total - minima.reduce(0, +)
     guard left > 0, !sizes.isEmpty else { return sizes }
     var open = Set(sizes.indices.filter { sizes[$0] < maxima[$0] })
+    for index in sizes.indices {
+      guard let share = shares[index] else { continue }
+      let wanted = min(total * share / 1000, maxima[index])
+      let taken = min(max(wanted - sizes[index], 0), left)
+      sizes[index] += taken
+      left -= taken
+      if open.count > 1 { open.remove(index) }
+    }
+    share(&left, among: &open, &sizes, maxima: maxima, weights: weights)
+    if left > 0, let heaviest = weights.indices.max(by: { weights[$0] < weights[$1] }) { sizes[heaviest] += left }
+    return sizes
+  }
+
+  private static func share(
+    _ left: inout Int, among open: inout Set<Int>, _ sizes: inout [Int], maxima: [Int], weights: [Int]
+  ) {
     while left > 0, !open.isEmpty {
       let sum = open.reduce(0) { $0 + weights[$1] }
       guard sum > 0 else { break }
@@ -183,7 +253,5 @@ package enum LayoutSolver {
         if sizes[index] >= maxima[index] { open.remove(index) }
       }
     }
-    if left > 0, let heaviest = weights.indices.max(by: { weights[$0] < weights[$1] }) { sizes[heaviest] += left }
-    return sizes
   }
 }

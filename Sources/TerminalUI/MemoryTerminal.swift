@@ -10,6 +10,7 @@ package final class MemoryTerminal: Terminal {
   package private(set) var frames = 0
   package private(set) var suspensions = 0
   package private(set) var closed = false
+  package private(set) var copied: [String] = []
   private var known = false
 
   package init(
@@ -39,6 +40,7 @@ package final class MemoryTerminal: Terminal {
     return input.removeFirst()
   }
 
+  package func copy(_ text: String) { copied.append(text) }
   package func suspend() { suspensions += 1 }
   package func close() { closed = true }
 

@@ -21,6 +21,8 @@ package protocol Terminal: AnyObject {
   /// Input that came within `milliseconds` (-1 waits without end), or nothing as soon as `wake`, a
   /// descriptor, can be read.
   func events(wake: Int32?, milliseconds: Int32) -> [InputEvent]
+  /// Puts a text into the terminal's clipboard (OSC 52), where it has one.
+  func copy(_ text: String)
   /// Gives the terminal back, stops the program as ^Z does, and takes the terminal again afterwards.
   func suspend()
   /// Gives the terminal back for good.

@@ -23,13 +23,14 @@ package struct TerminalCapabilities: Sendable {
 
   /// Reads the description of terminal `name`. Nil if ncurses has none, or it cannot move its cursor as
   /// ECMA-48 says (nothing sold in forty years; ask for TERM=xterm there).
-  package init?(name: String, environment: [String: String]) {
+  package init?(name: String, environment: [String: String], mouse: Bool = true) {
     guard cncurses_setup(name) == 0 else { return nil }
     guard let move = Self.parameterized("cup", 6, 8), move == Array("\u{1B}[7;9H".utf8) else { return nil }
     func string(_ name: String) -> [UInt8] { Self.string(name) ?? [] }
     // Besides full screen and keypad mode: autowrap off, bracketed paste, mouse clicks, drags and wheel.
     let xterm = ["xterm", "tmux", "screen", "rxvt", "alacritty", "kitty", "foot", "st"].contains { name.hasPrefix($0) }
-    let extrasOn = xterm ? "\u{1B}[?2004h\u{1B}[?1000h\u{1B}[?1002h\u{1B}[?1006h" : ""
+    let mouseOn = mouse ? "\u{1B}[?1000h\u{1B}[?1002h\u{1B}[?1006h" : ""
+    let extrasOn = xterm ? "\u{1B}[?2004h" + mouseOn : ""
     let extrasOff = xterm ? "\u{1B}[?1006l\u{1B}[?1002l\u{1B}[?1000l\u{1B}[?2004l" : ""
     enter = string("smcup") + string("smkx") + string("rmam") + Array(extrasOn.utf8)
     leave = Array(extrasOff.utf8) + Array("\u{1B}[0m".utf8) + string("smam") + string("rmkx") + string("cnorm")

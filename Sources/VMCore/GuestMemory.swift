@@ -77,6 +77,8 @@ package final class GuestMemory: @unchecked Sendable {
         .host, "cannot get \(size >> 20) MiB of memory for the guest (errno \(errno))",
         remedy: "ask for less with --memory")
     }
+    // A guest ranges far over its memory: with huge pages the host's own TLB keeps up. Only a wish.
+    _ = madvise(address, Int(size), MADV_HUGEPAGE)
     mappings.append((address, Int(size)))
     return UInt(bitPattern: address)
   }

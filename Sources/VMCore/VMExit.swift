@@ -121,6 +121,8 @@ package struct VMEntry: Equatable, Sendable {
   package var inject: InjectedEvent?
   /// Exit with `interruptWindow` as soon as the guest can take an external interrupt.
   package var interruptWindow: Bool
+  /// Exit with `.debug(.step)` once an exception has been delivered, before its handler's first instruction.
+  package var stopsAfterDelivery = false
 
   package init(_ action: Action = .resume, inject: InjectedEvent? = nil, interruptWindow: Bool = false) {
     self.action = action

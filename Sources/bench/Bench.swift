@@ -3,14 +3,14 @@ import Session
 import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
-/// choose parts: `guest`, or `compute` for its compute kernels alone, and `session`; without one all is
+/// choose parts: `guest`, or `compute` for its compute kernels alone, `session` and `console`; without one all is
 /// measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    if let unknown = words.first(where: { !["guest", "compute", "session"].contains($0) }) {
-      say("'\(unknown)': expected guest, compute or session")
+    if let unknown = words.first(where: { !["guest", "compute", "session", "console"].contains($0) }) {
+      say("'\(unknown)': expected guest, compute, session or console")
       exit(2)
     }
     do {
@@ -23,6 +23,7 @@ struct Bench {
         failures += bench.failures
       }
       if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
+      if words.isEmpty || words.contains("console") { try measureConsole() }
       for failure in failures { show("FAILED: \(failure)") }
       exit(failures.isEmpty ? 0 : 1)
     } catch {
@@ -56,6 +57,12 @@ struct Bench {
     }
     show("")
     for line in Finding.table(findings).lines { show(line) }
+  }
+
+  private static func measureConsole() throws(VMError) {
+    say("console")
+    show("")
+    for line in Finding.table(try ConsoleBench().findings()).lines { show(line) }
   }
 
   private static func guestPath() throws(VMError) -> String {

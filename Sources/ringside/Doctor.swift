@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Glibc
 import Session
 import VMCore
@@ -15,7 +16,7 @@ struct Doctor: ParsableCommand {
   }
 
   func run() throws {
-    let findings = [terminal, terminalType, locale, kvm, samples, themes]
+    let findings = [terminal, terminalType, locale, settings, kvm, samples, themes]
     for finding in findings {
       print("\(finding.isGood ? "ok  " : "look") \(finding.text)")
       if !finding.isGood, !finding.remedy.isEmpty { print("       \(finding.remedy)") }
@@ -32,7 +33,7 @@ struct Doctor: ParsableCommand {
     _ = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size)
     let isLarge = size.ws_col >= 80 && size.ws_row >= 24
     return Finding(
-      isGood: isLarge, text: "terminal of \(size.ws_col)x\(size.ws_row)", remedy: "the console needs 80x24 or more")
+      isGood: isLarge, text: "terminal of \(size.ws_col)x\(size.ws_row)", remedy: "the console works from 20x5 on and is at home from 80x24")
   }
 
   private var terminalType: Finding {
@@ -50,6 +51,17 @@ struct Doctor: ParsableCommand {
     let name = values.first { !$0.isEmpty } ?? "C"
     let isUTF8 = name.lowercased().contains("utf-8") || name.lowercased().contains("utf8")
     return Finding(isGood: isUTF8, text: "locale \(name)", remedy: "a UTF-8 locale draws lines and bars: LC_ALL=C.UTF-8")
+  }
+
+  private var settings: Finding {
+    guard let path = UserFolders(environment: Run.environment).settings else {
+      return Finding(isGood: true, text: "no settings: HOME is not set")
+    }
+    let complaints = SettingsFile.load(path: path).complaints
+    guard complaints.isEmpty else {
+      return Finding(isGood: false, text: complaints.joined(separator: "\n     "), remedy: "'ringside config' prints an example")
+    }
+    return Finding(isGood: true, text: HostFile.exists(path) ? "settings in \(path)" : "no settings file (\(path)): defaults")
   }
 
   private var kvm: Finding {

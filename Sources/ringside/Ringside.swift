@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Glibc
 import Session
 import VMCore
@@ -7,8 +8,18 @@ import VMCore
 @main
 struct Ringside: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "ringside", abstract: "A virtual machine monitor you can watch.", version: "ringside 0.1.0",
-    subcommands: [Run.self, ListSamples.self, ListThemes.self, ListEngines.self, Doctor.self], defaultSubcommand: Run.self)
+    commandName: "ringside", abstract: "A virtual machine monitor you can watch.",
+    discussion: "In the console: \(keys). 'ringside man' prints the manual.", version: "ringside 0.1.0",
+    subcommands: [
+      Run.self, ListSamples.self, ListThemes.self, ListEngines.self, ShowSettings.self, Manual.self, Doctor.self,
+      Pictures.self,
+    ], defaultSubcommand: Run.self)
+
+  /// The keys of the line at the bottom, the most needed first.
+  private static var keys: String {
+    KeyTable.bindings.compactMap { binding in binding.line.map { (binding.keys[0].name, $0.word, $0.order) } }
+      .sorted { $0.2 < $1.2 }.prefix(12).map { "\($0.0) \($0.1)" }.joined(separator: ", ")
+  }
 
   /// Statuses of the process besides the guest's own.
   enum Status {

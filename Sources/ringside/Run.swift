@@ -115,23 +115,31 @@ struct Run: ParsableCommand {
     if let events { try session.record(to: events) }
     session.start()
     let folders = SampleLibrary.dataFolders.map { "\($0)/Themes" }
+    let (settings, complaints) = SettingsFile.load(path: UserFolders(environment: Self.environment).settings)
     let status = Console.run(
-      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: Self.environment)
+      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: Self.environment,
+      settings: settings, complaints: complaints)
     session.stop()
     _ = session.finishRecording()
     return status
   }
 
-  private static var environment: [String: String] {
+  /// What the console goes by.
+  static var environment: [String: String] {
     var result: [String: String] = [:]
-    for name in ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "ESCDELAY"] {
+    let names = [
+      "TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME",
+    ]
+    for name in names {
       if let value = getenv(name) { result[name] = String(cString: value) }
     }
     return result
   }
 
+  /// In the person's state folder, where there is a home for it.
   private static var historyPath: String? {
-    if let state = getenv("XDG_STATE_HOME") { return "\(String(cString: state))/ringside_history" }
-    return getenv("HOME").map { "\(String(cString: $0))/.ringside_history" }
+    let isAsked = environment["XDG_STATE_HOME"]?.hasPrefix("/") == true
+    guard isAsked || environment["HOME"].map({ HostFile.isFolder($0) }) == true else { return nil }
+    return UserFolders(environment: environment).history
   }
 }

@@ -336,6 +336,17 @@ enum Fixture {
     ConsoleModel(session: session, theme: .plain, themes: ThemeLibrary(directories: [themes]), layout: layout)
   }
 
+  /// Two vCPUs, the second in ring 3.
+  static func twoVCPUs() throws -> SessionSnapshot {
+    var snapshot = try realMode()
+    var other = snapshot.vcpus[0]
+    other[.rax] = 0x2222
+    other.rip = 0x7C1C
+    snapshot.vcpus.append(other)
+    snapshot.previous.append(other)
+    return snapshot
+  }
+
   static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
   static let themes = root + "/Themes"
 }

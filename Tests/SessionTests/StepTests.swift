@@ -10,10 +10,16 @@ struct StepPlanTests {
     StepPosition(address: GVA(address), next: GVA(address + 3), stackPointer: stack, flow: flow)
   }
 
-  @Test func `N steps are one directive`() {
+  @Test func `N steps are one directive, and a delivery among them is a step`() {
     var plan = StepPlan(.instructions, count: 7)
     #expect(plan.next(at: Self.position(0)) == .instructions(7))
     #expect(plan.next(at: Self.position(7)) == .done)
+    plan = StepPlan(.instructions, count: 7)
+    #expect(plan.next(at: Self.position(0)) == .instructions(7))
+    plan.delivered(after: 2)
+    #expect(plan.next(at: Self.position(0x100)) == .instructions(4))
+    plan.delivered(after: 3)
+    #expect(plan.next(at: Self.position(0x200)) == .done)
   }
 
   @Test func `over runs a call to its return and single-steps the rest`() {

@@ -1,3 +1,4 @@
+import Glibc
 import TerminalUI
 import Testing
 
@@ -48,6 +49,40 @@ struct ThemeTests {
     let theme = try ThemeFile.load(path: "/\(root)/Themes/\(name).toml")
     #expect(theme.name == name)
     for role in StyleRole.allCases where role != .vga { #expect(theme.defines(role), "\(role.name)") }
+  }
+
+  @Test(arguments: [("dark", 4.5), ("light", 4.5), ("colour-blind", 4.5), ("midnight", 4.5), ("high-contrast", 7.0)])
+  func `what is to be read stands out from its ground`(_ name: String, _ least: Double) throws {
+    let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let theme = try ThemeFile.load(path: "/\(root)/Themes/\(name).toml")
+    let ground = theme.style(.text).background
+    let roles: [StyleRole] = [.text, .value, .instruction, .changed, .stop, .error, .notice, .symbol, .exitReason, .privileged, .sensitive, .flagSet]
+    for role in roles {
+      let style = theme.style(role)
+      let contrast = Self.contrast(style.foreground, style.background ?? ground)
+      #expect(contrast >= least, "\(name) \(role.name): \(contrast)")
+    }
+  }
+
+  /// WCAG 2.1's contrast ratio.
+  private static func contrast(_ a: Color?, _ b: Color?) -> Double {
+    func luminance(_ color: Color?) -> Double {
+      guard case .rgb(let r, let g, let b)? = color else { return 0 }
+      func linear(_ value: UInt8) -> Double {
+        let share = Double(value) / 255
+        return share <= 0.03928 ? share / 12.92 : pow((share + 0.055) / 1.055, 2.4)
+      }
+      return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
+    }
+    let (light, dark) = (max(luminance(a), luminance(b)), min(luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+  }
+
+  @Test func `every theme file can be read and is named as its file`() throws {
+    let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    for name in ["dark", "light", "high-contrast", "monochrome", "colour-blind", "midnight"] {
+      #expect(try ThemeFile.load(path: "/\(root)/Themes/\(name).toml").name == name)
+    }
   }
 
   @Test func `colours are reduced to what the terminal shows`() {

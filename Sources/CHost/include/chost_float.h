@@ -11,8 +11,8 @@
 // 1056 + (prefix - 2) * 3 + 0, 1, 2. `a` is the destination (read and written), `b` the source, 16 bytes
 // each (8 for MMX registers), unaligned.
 
-// Instructions that do not look at MXCSR. The result is EAX (PMOVMSKB, MOVMSKPS).
-uint32_t chost_sse_integer(uint32_t stub, void *a, const void *b);
+// Instructions under the MXCSR that is loaded, as far as they look at it. The result is EAX (PMOVMSKB, MOVMSKPS).
+uint32_t chost_sse(uint32_t stub, void *a, const void *b);
 // Instructions under `*mxcsr`, which must mask all exceptions; it comes back with the flags raised.
 void chost_sse_float(uint32_t stub, void *a, const void *b, uint32_t *mxcsr);
 // COMISx, UCOMISx: the same, and gives RFLAGS.

@@ -55,7 +55,8 @@ package final class CodePane: Pane {
 
   /// An anchor that puts `address` a third of the way down.
   private func place(_ address: UInt64, _ snapshot: SessionSnapshot) -> UInt64 {
-    snapshot.listing.backward(from: address, count: max(rows / 3, 1)).first?.address ?? address
+    guard rows > 2 else { return address }
+    return snapshot.listing.backward(from: address, count: max(rows / 3, 1)).first?.address ?? address
   }
 
   package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {

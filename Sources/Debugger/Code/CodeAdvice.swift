@@ -30,6 +30,12 @@ package struct CodeAdvice: Equatable, Sendable {
       paravirtual: catches?.paravirtual ?? "runs as it is")
   }
 
+  /// One line per technique for a kind of sensitive instruction.
+  package static func explain(_ operation: SensitiveOperation) -> [String] {
+    let catches = catching(operation)
+    return ["hardware:        \(catches.hardware)", "rewriting:       \(catches.rewriting)", "paravirtual:     \(catches.paravirtual)"]
+  }
+
   private typealias Catches = (hardware: String, rewriting: String, paravirtual: String)
 
   private static func catching(_ operation: SensitiveOperation) -> Catches {

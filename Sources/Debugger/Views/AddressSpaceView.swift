@@ -12,7 +12,9 @@ package struct AddressSpaceView {
   }
 
   /// The physical address behind `address`, nil where the tables give none.
-  package func translate(_ address: GVA) -> GPA? { PageWalk(address, state: state, memory: memory).result }
+  package func translate(_ address: GVA) -> GPA? {
+    PageWalk(address, state: state, memory: memory, keepsSteps: false).result
+  }
 
   /// `count` bytes (at most 16 MiB) from a linear address on; nil for each byte without translation or memory.
   /// Wraps at the end of the address space.
@@ -33,10 +35,11 @@ package struct AddressSpaceView {
   }
 
   /// The bytes from `address` up to the first one that cannot be read, at most `count` (itself at most 16 MiB).
-  package func readable(_ address: GVA, count: Int) -> [UInt8] {
+  /// `translate` stands in for a walk of the tables where somebody has a quicker way.
+  package func readable(_ address: GVA, count: Int, translate: ((GVA) -> GPA?)? = nil) -> [UInt8] {
     let count = min(max(count, 0), 1 << 24)
     return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-      filled = fill(UnsafeMutableRawBufferPointer(buffer), from: address)
+      filled = fill(UnsafeMutableRawBufferPointer(buffer), from: address, translate ?? self.translate)
     }
   }
 
@@ -45,14 +48,16 @@ package struct AddressSpaceView {
     guard size >= 1, size <= 8 else { return nil }
     var value: UInt64 = 0
     let filled = withUnsafeMutableBytes(of: &value) {
-      fill(UnsafeMutableRawBufferPointer(rebasing: $0.prefix(size)), from: address)
+      fill(UnsafeMutableRawBufferPointer(rebasing: $0.prefix(size)), from: address, translate)
     }
     return filled == size ? UInt64(littleEndian: value) : nil
   }
 
   /// Copies bytes into `buffer` until it is full or a page cannot be read; gives the number copied. A page is
   /// there as a whole or not at all.
-  private func fill(_ buffer: UnsafeMutableRawBufferPointer, from address: GVA) -> Int {
+  private func fill(
+    _ buffer: UnsafeMutableRawBufferPointer, from address: GVA, _ translate: (GVA) -> GPA?
+  ) -> Int {
     var done = 0
     while done < buffer.count {
       let at = wrap(address.value &+ UInt64(done))
@@ -64,13 +69,18 @@ package struct AddressSpaceView {
     return done
   }
 
-  /// Linear address of `offset` in a segment (SDM 1 3.3): in 64-bit mode only FS and GS have a base.
-  package func linear(_ segment: SegmentName, _ offset: UInt64) -> GVA {
-    if state.mode == .long64 {
-      return GVA(segment == .fs || segment == .gs ? state[segment].base &+ offset : offset)
-    }
-    return GVA((state[segment].base &+ offset) & 0xFFFF_FFFF)
-  }
+  /// Linear address of `offset` in a segment.
+  package func linear(_ segment: SegmentName, _ offset: UInt64) -> GVA { state.linear(segment, offset) }
 
   private func wrap(_ address: UInt64) -> UInt64 { state.efer & EFER.lma != 0 ? address : address & 0xFFFF_FFFF }
+}
+
+extension VCPUState {
+  /// Linear address of `offset` in a segment (SDM 1 3.3): in 64-bit mode only FS and GS have a base.
+  package func linear(_ segment: SegmentName, _ offset: UInt64) -> GVA {
+    if mode == .long64 {
+      return GVA(segment == .fs || segment == .gs ? self[segment].base &+ offset : offset)
+    }
+    return GVA((self[segment].base &+ offset) & 0xFFFF_FFFF)
+  }
 }

@@ -32,6 +32,8 @@ enum Slot {
   static let temporary = 17
   static let fsBase = 18
   static let gsBase = 19
+  /// Where `CPU.xmm` lies, in bytes.
+  @inline(__always) static var xmmOffset: Int { 20 * 8 }
 }
 
 /// One software TLB: direct-mapped by linear page number. Reads and writes of a page have entries apart,
@@ -67,6 +69,8 @@ struct TLBEntry {
 struct CPU {
   /// RAX..R15 in encoding order, then the slots of `Slot`.
   var r = InlineArray<20, UInt64>(repeating: 0)
+  /// XMM0..XMM15, low quadword first, at `Slot.xmmOffset`.
+  var xmm = InlineArray<32, UInt64>(repeating: 0)
 
   /// RIP of the next instruction; inside a block valid only after `sync`.
   var rip: UInt64 = 0
@@ -131,9 +135,11 @@ struct CPU {
   var fpuOpcode: UInt16 = 0
   var fpuInstructionPointer: UInt64 = 0
   var fpuDataPointer: UInt64 = 0
+  /// While `mxcsrLoaded`, the host has it, and more flags may have gathered there than here.
   var mxcsr: UInt32 = 0x1F80
-  /// XMM0..XMM15, low quadword first.
-  var xmm = InlineArray<32, UInt64>(repeating: 0)
+  var mxcsrLoaded = false
+  /// Elements of REP instructions since `kick()` was last looked for.
+  var stringElements: UInt64 = 0
 
   var paging = PagingState()
   /// IA32_MISC_ENABLE as the guest wrote it.
@@ -181,6 +187,7 @@ struct CPU {
     tlbs: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>, cache: BlockCache,
     memory: GuestMemory, owner: Unmanaged<InterpreterVCPU>
   ) {
+    precondition(MemoryLayout<CPU>.offset(of: \CPU.xmm) == Slot.xmmOffset, "XMM registers follow the others")
     tlb = tlbs
     self.tlbs = tlbs
     pageMap = memory.pageMap

@@ -4,15 +4,22 @@ import X86
 /// `run`: carries out the monitor's entry, drives the loop, and turns what stops it into exits.
 extension InterpreterVCPU {
   /// The loop returns at least this often to look for `kick()`.
-  private static var slice: Int64 { 1 << 16 }
+  private static var slice: Int64 { 1 << 14 }
 
   /// Exceptions delivered one after the other without an instruction retiring (handlers that fault at
   /// their first instruction) count as instructions after so many: time goes on and every limit is reached.
   private static var barrenLimit: Int { 16 }
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
+    let exit = runToExit(entry, limit: limit)
+    c.unloadMXCSR()
+    return exit
+  }
+
+  private func runToExit(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
+    stopsAfterDelivery = entry.stopsAfterDelivery
     engine.cache.bury()
     if let exit = carryOut(entry) { return exit }
     var barren = 0
@@ -66,11 +73,11 @@ extension InterpreterVCPU {
       settle()
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
-      if let exit = deliver(fault) { return exit }
+      if let exit = delivered(fault) { return exit }
     case (_, .fault(let vector, let errorCode)):
       settle()
       let fault = Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0)
-      if let exit = deliver(fault) { return exit }
+      if let exit = delivered(fault) { return exit }
     default:
       settle()
     }
@@ -256,12 +263,17 @@ extension InterpreterVCPU {
     case .fault:
       var fault = c.pointee.fault
       if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
-      return deliver(fault)
+      return delivered(fault)
     case .alone:
       return runAlone(checkBreakpoint: false)
     case .exit:
       return exitOfInstruction()
     }
+  }
+
+  /// Delivers an exception, and exits behind that where somebody steps.
+  private func delivered(_ fault: Fault) -> VMExit? {
+    deliver(fault) ?? (stopsAfterDelivery ? exit(.debug, .debug(.step)) : nil)
   }
 
   /// Delivers an exception through the guest's tables; an exit if the monitor wants to see it first, or
@@ -288,6 +300,7 @@ extension InterpreterVCPU {
     let length = c.pointee.stopLength
     if case .unknownInstruction = pending.qualification {
       pending.qualification = .unknownInstruction(bytes: bytesAtRIP(), length: length)
+      c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
     if pending.reason == .tripleFault { c.pointee.activity = .shutdown }

@@ -125,6 +125,7 @@ extension UnsafeMutablePointer<CPU> {
   private func note(
     _ vector: UInt8, _ errorCode: UInt32?, _ kind: InterruptKind, _ linear: UInt64, _ rip: UInt64
   ) {
+    unloadMXCSR()
     let owner = vcpu
     let index = UInt8(truncatingIfNeeded: owner.index)
     let number = UInt32(vector)

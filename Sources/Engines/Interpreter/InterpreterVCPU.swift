@@ -35,6 +35,8 @@ package final class InterpreterVCPU: VCPU {
   var completedUsed = 0
   /// What the driver must still do about the exit it returned last.
   var afterExit = AfterExit.nothing
+  /// `VMEntry.stopsAfterDelivery` of the present run.
+  var stopsAfterDelivery = false
 
   /// What the last exit left open.
   enum AfterExit {

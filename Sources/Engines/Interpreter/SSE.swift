@@ -7,10 +7,10 @@ import X86
 enum SSEOp: UInt8 {
   // The hottest first, each with a body of its own.
   case load64, store64, move128, load128, load128Aligned, store128, store128Aligned
-  case addsd, subsd, mulsd, divsd, sqrtsd, addpd, subpd, mulpd
-  case addss, subss, mulss, divss
+  case addsd, subsd, mulsd, divsd, sqrtsd, minsd, maxsd, addpd, subpd, mulpd
+  case addss, subss, mulss, divss, addps, subps, mulps
   case xor128, and128, andNot128, or128
-  case moveScalar32, load32, store32, moveScalar64, moveLow
+  case moveScalar32, load32, store32, moveScalar64, unpackLow64, moveLow
   // From here on: `sseRare`.
   case moveLowToHigh, moveHighToLow, loadLow, loadHigh, storeHigh
   case fromGPR32, fromGPR64, toGPR32, toGPR64
@@ -56,23 +56,34 @@ struct SSEDetail {
   var aligned: Bool { raw & 1 << 32 != 0 }
 }
 
-/// The contents of an XMM register.
+/// The contents of an XMM register, kept as one vector: halves stored apart cannot be forwarded to the load
+/// of the whole that follows.
 struct XMM: Equatable {
-  var low: UInt64 = 0
-  var high: UInt64 = 0
+  var vector: SIMD2<UInt64>
+  @inline(__always) init(_ vector: SIMD2<UInt64>) { self.vector = vector }
+  @inline(__always) init(low: UInt64 = 0, high: UInt64 = 0) { vector = SIMD2(low, high) }
+  @inline(__always) init(_ doubles: SIMD2<Double>) { vector = unsafeBitCast(doubles, to: SIMD2<UInt64>.self) }
+  @inline(__always) init(_ singles: SIMD4<Float>) { vector = unsafeBitCast(singles, to: SIMD2<UInt64>.self) }
+
+  @inline(__always) var low: UInt64 {
+    get { vector.x }
+    set { vector.x = newValue }
+  }
+  @inline(__always) var high: UInt64 {
+    get { vector.y }
+    set { vector.y = newValue }
+  }
+  @inline(__always) var doubles: SIMD2<Double> { unsafeBitCast(vector, to: SIMD2<Double>.self) }
+  @inline(__always) var singles: SIMD4<Float> { unsafeBitCast(vector, to: SIMD4<Float>.self) }
 }
 
 extension UnsafeMutablePointer<CPU> {
   /// `index` is twice the register's number, as operands hold it (0...30: the translator's invariant).
   @inline(__always) subscript(xmm index: UInt8) -> XMM {
-    get {
-      let i = Int(index & 30)
-      return XMM(low: pointee.xmm[unchecked: i], high: pointee.xmm[unchecked: i &+ 1])
-    }
+    get { XMM(file.loadUnaligned(fromByteOffset: Slot.xmmOffset &+ Int(index & 30) &* 8, as: SIMD2<UInt64>.self)) }
     nonmutating set {
-      let i = Int(index & 30)
-      pointee.xmm[unchecked: i] = newValue.low
-      pointee.xmm[unchecked: i &+ 1] = newValue.high
+      file.storeBytes(
+        of: newValue.vector, toByteOffset: Slot.xmmOffset &+ Int(index & 30) &* 8, as: SIMD2<UInt64>.self)
     }
   }
   @inline(__always) subscript(xmmLow index: UInt8) -> UInt64 {
@@ -95,9 +106,7 @@ extension UnsafeMutablePointer<CPU> {
   @inline(__always) func load128(_ address: UInt64) throws(Stop) -> XMM {
     let entry = tlbEntry(address)
     if entry.pointee.readTag == (address &+ 15) & ~0xFFF {
-      let host = entry.host(address)
-      return XMM(
-        low: host.loadUnaligned(as: UInt64.self), high: host.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+      return XMM(entry.host(address).loadUnaligned(as: SIMD2<UInt64>.self))
     }
     let low: UInt64 = try load(address)
     return XMM(low: low, high: try load((address &+ 8) & pointee.addressMask))
@@ -107,9 +116,7 @@ extension UnsafeMutablePointer<CPU> {
   @inline(__always) func store128(_ address: UInt64, _ value: XMM) throws(Stop) {
     let entry = tlbWriteEntry(address)
     if entry.pointee.writeTag == (address &+ 15) & ~0xFFF {
-      let host = entry.host(address)
-      host.storeBytes(of: value.low, as: UInt64.self)
-      host.storeBytes(of: value.high, toByteOffset: 8, as: UInt64.self)
+      entry.host(address).storeBytes(of: value.vector, as: SIMD2<UInt64>.self)
       return
     }
     try slowStore128(address, value)
@@ -186,46 +193,39 @@ extension UnsafeMutablePointer<CPU> {
       try store128(address(o), self[xmm: o.pointee.src])
     case .store128Aligned:
       try store128(try alignedAddress(o), self[xmm: o.pointee.src])
-    case .addsd:
-      try addScalar(o, try scalar64(o))
-    case .subsd:
-      try subtractScalar(o, try scalar64(o))
-    case .mulsd:
-      try multiplyScalar(o, try scalar64(o))
-    case .divsd:
-      try divideScalar(o, try scalar64(o))
-    case .sqrtsd:
-      try squareRootScalar(o, try scalar64(o))
-    case .addpd:
-      try addPacked(o, try packed(o))
-    case .subpd:
-      try subtractPacked(o, try packed(o))
-    case .mulpd:
-      try multiplyPacked(o, try packed(o))
-    case .addss:
-      try addSingle(o, try scalar32(o))
-    case .subss:
-      try subtractSingle(o, try scalar32(o))
-    case .mulss:
-      try multiplySingle(o, try scalar32(o))
-    case .divss:
-      try divideSingle(o, try scalar32(o))
+    case .addsd: try scalar(o, try scalar64(o)) { chost_addsd($0, $1) }
+    case .subsd: try scalar(o, try scalar64(o)) { chost_subsd($0, $1) }
+    case .mulsd: try scalar(o, try scalar64(o)) { chost_mulsd($0, $1) }
+    case .divsd: try scalar(o, try scalar64(o)) { chost_divsd($0, $1) }
+    case .sqrtsd: try scalar(o, try scalar64(o)) { chost_sqrtsd($0, $1) }
+    case .minsd: try scalar(o, try scalar64(o)) { chost_minsd($0, $1) }
+    case .maxsd: try scalar(o, try scalar64(o)) { chost_maxsd($0, $1) }
+    case .addpd: try doubles(o, try packed(o)) { chost_addpd($0, $1) }
+    case .subpd: try doubles(o, try packed(o)) { chost_subpd($0, $1) }
+    case .mulpd: try doubles(o, try packed(o)) { chost_mulpd($0, $1) }
+    case .addss: try single(o, try scalar32(o)) { chost_addss($0, $1) }
+    case .subss: try single(o, try scalar32(o)) { chost_subss($0, $1) }
+    case .mulss: try single(o, try scalar32(o)) { chost_mulss($0, $1) }
+    case .divss: try single(o, try scalar32(o)) { chost_divss($0, $1) }
+    case .addps: try singles(o, try packed(o)) { chost_addps($0, $1) }
+    case .subps: try singles(o, try packed(o)) { chost_subps($0, $1) }
+    case .mulps: try singles(o, try packed(o)) { chost_mulps($0, $1) }
     case .xor128:
       let a = self[xmm: dst]
       let b = try packed(o)
-      self[xmm: dst] = XMM(low: a.low ^ b.low, high: a.high ^ b.high)
+      self[xmm: dst] = XMM(a.vector ^ b.vector)
     case .and128:
       let a = self[xmm: dst]
       let b = try packed(o)
-      self[xmm: dst] = XMM(low: a.low & b.low, high: a.high & b.high)
+      self[xmm: dst] = XMM(a.vector & b.vector)
     case .andNot128:
       let a = self[xmm: dst]
       let b = try packed(o)
-      self[xmm: dst] = XMM(low: ~a.low & b.low, high: ~a.high & b.high)
+      self[xmm: dst] = XMM(~a.vector & b.vector)
     case .or128:
       let a = self[xmm: dst]
       let b = try packed(o)
-      self[xmm: dst] = XMM(low: a.low | b.low, high: a.high | b.high)
+      self[xmm: dst] = XMM(a.vector | b.vector)
     case .moveScalar32:
       let low = self[xmmLow: o.pointee.src] & 0xFFFF_FFFF
       self[xmmLow: dst] = self[xmmLow: dst] & ~0xFFFF_FFFF | low
@@ -235,6 +235,9 @@ extension UnsafeMutablePointer<CPU> {
       try store(address(o), UInt32(truncatingIfNeeded: self[xmmLow: o.pointee.src]))
     case .moveScalar64:
       self[xmmLow: dst] = self[xmmLow: o.pointee.src]
+    case .unpackLow64:
+      let b = try packed(o)
+      self[xmm: dst] = XMM(low: self[xmmLow: dst], high: b.low)
     case .moveLow:
       self[xmm: dst] = XMM(low: self[xmmLow: o.pointee.src])
     default: preconditionFailure("rare SSE micro-ops were sorted out above")

@@ -19,168 +19,57 @@ enum MXCSR {
   static let mask: UInt32 = 0xFFFF
 }
 
-// Floating point is done by the host's instruction under the guest's MXCSR, which is exact but pays for two
-// LDMXCSR and two STMXCSR. The hottest instructions avoid that with plain arithmetic under the host's own
-// MXCSR (all masked, round to nearest) when three things hold: the guest's control bits are the same, both
-// operands and the result are zero or well inside the normal range, so that no flag but PE can rise, and PE
-// is set already or the result is seen to be exact. Nothing stays loaded between instructions, so the
-// monitor's own code never meets the guest's MXCSR.
-
-/// Float and Double by their bits, the sign shifted out at the top: one subtraction and comparison tells
-/// what a number is.
-protocol QuickFloat: BinaryFloatingPoint {
-  /// The bits without sign, at the upper end of a quadword.
-  var magnitudeBits: UInt64 { get }
-  /// The lowest bit of the exponent there.
-  static var exponentUnit: UInt64 { get }
-}
-
-extension Double: QuickFloat {
-  @inline(__always) var magnitudeBits: UInt64 { bitPattern &<< 1 }
-  @inline(__always) static var exponentUnit: UInt64 { 1 << 53 }
-}
-
-extension Float: QuickFloat {
-  @inline(__always) var magnitudeBits: UInt64 { UInt64(bitPattern) &<< 33 }
-  @inline(__always) static var exponentUnit: UInt64 { 1 << 56 }
-}
-
-extension QuickFloat {
-  /// Zero or normal: neither DE nor IE can come from it.
-  @inline(__always) var isPlain: Bool {
-    let bits = magnitudeBits
-    let unit = Self.exponentUnit
-    return bits &- unit < 0 &- unit &- unit || bits == 0
-  }
-  /// Finite, and far enough from the smallest normal number that rounding can have hidden no underflow.
-  @inline(__always) var isAmple: Bool {
-    let least = Self.exponentUnit &* 2
-    return magnitudeBits &- least < 0 &- Self.exponentUnit &- least
-  }
-}
+// Floating point is done by the host's instruction under the guest's MXCSR. While the guest masks all
+// exceptions (nearly always) its MXCSR is loaded at the first such instruction and stays loaded until `run`
+// returns or someone looks at it: the flags gather there by themselves (`CPU.mxcsrLoaded`). Code of ours
+// that runs meanwhile computes nothing in floating point.
 
 extension UnsafeMutablePointer<CPU> {
-  /// Round to nearest, all masked, neither DAZ nor FTZ.
-  @inline(__always) var hasDefaultMXCSR: Bool { pointee.mxcsr & 0xFFC0 == MXCSR.masks }
-  /// The same, and PE is set.
-  @inline(__always) var ignoresPrecision: Bool { pointee.mxcsr & 0xFFE0 == MXCSR.masks | MXCSR.precision }
-
-  /// a + b where no flag changes, else nil.
-  @inline(__always) func quickSum<F: QuickFloat>(_ a: F, _ b: F) -> F? {
-    let sum = a + b
-    guard a.isPlain, b.isPlain, sum.isPlain else { return nil }
-    return ignoresPrecision || (hasDefaultMXCSR && Self.isExact(sum, a, b)) ? sum : nil
+  /// True where the guest's MXCSR is loaded, or has been by this; false where an exception is unmasked, so
+  /// that each instruction's flags must be looked at.
+  @inline(__always) var floatsFreely: Bool { pointee.mxcsrLoaded || loadMXCSR() }
+  @inline(never) private func loadMXCSR() -> Bool {
+    guard pointee.mxcsr & MXCSR.masks == MXCSR.masks else { return false }
+    chost_load_mxcsr(pointee.mxcsr)
+    pointee.mxcsrLoaded = true
+    return true
   }
-  /// A sum that rounds is told from an exact one by Dekker's argument: for the larger operand the difference
-  /// is exact, so if both differences give back the other operand nothing was lost.
-  @inline(__always) private static func isExact<F: QuickFloat>(_ sum: F, _ a: F, _ b: F) -> Bool {
-    sum - a == b && sum - b == a
+  /// Gives the host its own MXCSR back; `CPU.mxcsr` is right after it.
+  @inline(__always) func unloadMXCSR() {
+    if pointee.mxcsrLoaded { takeMXCSR() }
   }
-
-  /// a * b where no flag changes, else nil. The product is exact if the significands together have no more
-  /// bits than one.
-  @inline(__always) func quickProduct<F: QuickFloat>(_ a: F, _ b: F) -> F? {
-    let product = a * b
-    guard a.isPlain, b.isPlain else { return nil }
-    if !product.isAmple {
-      return hasDefaultMXCSR && (a.magnitudeBits == 0 || b.magnitudeBits == 0) ? product : nil
-    }
-    if ignoresPrecision { return product }
-    let bits = F.exponentUnit.trailingZeroBitCount
-    let fraction = F.exponentUnit &- 1
-    let zerosA = (a.magnitudeBits & fraction | F.exponentUnit).trailingZeroBitCount
-    let zerosB = (b.magnitudeBits & fraction | F.exponentUnit).trailingZeroBitCount
-    // Zeros below the significand's last bit, which lies higher in a Float, count twice.
-    let spare = bits &+ bits &- 2 &* F.significandBitCount
-    return hasDefaultMXCSR && zerosA &+ zerosB &- spare >= F.significandBitCount ? product : nil
+  @inline(never) private func takeMXCSR() {
+    // Flags found by an instruction under an MXCSR of its own have gone to `mxcsr`.
+    pointee.mxcsr |= chost_read_mxcsr() & MXCSR.flags
+    chost_load_mxcsr(MXCSR.masks)
+    pointee.mxcsrLoaded = false
   }
 
-  /// a / b where no flag changes, else nil.
-  @inline(__always) func quickQuotient<F: QuickFloat>(_ a: F, _ b: F) -> F? {
-    let quotient = a / b
-    guard ignoresPrecision, a.isPlain, b.isPlain, a.magnitudeBits != 0, b.magnitudeBits != 0, quotient.isAmple else {
-      return nil
-    }
-    return quotient
+  @inline(__always) func scalar(
+    _ o: MicroOpPointer, _ b: UInt64, _ operation: (Double, Double) -> Double
+  ) throws(Stop) {
+    guard floatsFreely else { return try float(o, XMM(low: b)) }
+    let a = Double(bitPattern: self[xmmLow: o.pointee.dst])
+    self[xmmLow: o.pointee.dst] = operation(a, Double(bitPattern: b)).bitPattern
   }
-
-  @inline(__always) func addScalar(_ o: MicroOpPointer, _ b: UInt64) throws(Stop) {
-    let a = self[xmmLow: o.pointee.dst]
-    guard let sum = quickSum(Double(bitPattern: a), Double(bitPattern: b)) else { return try float(o, XMM(low: b)) }
-    self[xmmLow: o.pointee.dst] = sum.bitPattern
+  @inline(__always) func single(_ o: MicroOpPointer, _ b: UInt32, _ operation: (Float, Float) -> Float) throws(Stop) {
+    guard floatsFreely else { return try float(o, XMM(low: UInt64(b))) }
+    let old = self[xmmLow: o.pointee.dst]
+    let a = Float(bitPattern: UInt32(truncatingIfNeeded: old))
+    let result = operation(a, Float(bitPattern: b)).bitPattern
+    self[xmmLow: o.pointee.dst] = old & ~0xFFFF_FFFF | UInt64(result)
   }
-  @inline(__always) func subtractScalar(_ o: MicroOpPointer, _ b: UInt64) throws(Stop) {
-    let a = self[xmmLow: o.pointee.dst]
-    guard let sum = quickSum(Double(bitPattern: a), -Double(bitPattern: b)) else { return try float(o, XMM(low: b)) }
-    self[xmmLow: o.pointee.dst] = sum.bitPattern
+  @inline(__always) func doubles(
+    _ o: MicroOpPointer, _ b: XMM, _ operation: (SIMD2<Double>, SIMD2<Double>) -> SIMD2<Double>
+  ) throws(Stop) {
+    guard floatsFreely else { return try float(o, b) }
+    self[xmm: o.pointee.dst] = XMM(operation(self[xmm: o.pointee.dst].doubles, b.doubles))
   }
-  @inline(__always) func multiplyScalar(_ o: MicroOpPointer, _ b: UInt64) throws(Stop) {
-    let a = self[xmmLow: o.pointee.dst]
-    guard let product = quickProduct(Double(bitPattern: a), Double(bitPattern: b)) else {
-      return try float(o, XMM(low: b))
-    }
-    self[xmmLow: o.pointee.dst] = product.bitPattern
-  }
-  @inline(__always) func divideScalar(_ o: MicroOpPointer, _ b: UInt64) throws(Stop) {
-    let a = self[xmmLow: o.pointee.dst]
-    guard let quotient = quickQuotient(Double(bitPattern: a), Double(bitPattern: b)) else {
-      return try float(o, XMM(low: b))
-    }
-    self[xmmLow: o.pointee.dst] = quotient.bitPattern
-  }
-  @inline(__always) func squareRootScalar(_ o: MicroOpPointer, _ b: UInt64) throws(Stop) {
-    let value = Double(bitPattern: b)
-    guard ignoresPrecision, value.isPlain, value > 0 else { return try float(o, XMM(low: b)) }
-    self[xmmLow: o.pointee.dst] = value.squareRoot().bitPattern
-  }
-
-  @inline(__always) func addPacked(_ o: MicroOpPointer, _ b: XMM) throws(Stop) {
-    let a = self[xmm: o.pointee.dst]
-    guard let low = quickSum(Double(bitPattern: a.low), Double(bitPattern: b.low)),
-      let high = quickSum(Double(bitPattern: a.high), Double(bitPattern: b.high))
-    else { return try float(o, b) }
-    self[xmm: o.pointee.dst] = XMM(low: low.bitPattern, high: high.bitPattern)
-  }
-  @inline(__always) func subtractPacked(_ o: MicroOpPointer, _ b: XMM) throws(Stop) {
-    let a = self[xmm: o.pointee.dst]
-    guard let low = quickSum(Double(bitPattern: a.low), -Double(bitPattern: b.low)),
-      let high = quickSum(Double(bitPattern: a.high), -Double(bitPattern: b.high))
-    else { return try float(o, b) }
-    self[xmm: o.pointee.dst] = XMM(low: low.bitPattern, high: high.bitPattern)
-  }
-  @inline(__always) func multiplyPacked(_ o: MicroOpPointer, _ b: XMM) throws(Stop) {
-    let a = self[xmm: o.pointee.dst]
-    guard let low = quickProduct(Double(bitPattern: a.low), Double(bitPattern: b.low)),
-      let high = quickProduct(Double(bitPattern: a.high), Double(bitPattern: b.high))
-    else { return try float(o, b) }
-    self[xmm: o.pointee.dst] = XMM(low: low.bitPattern, high: high.bitPattern)
-  }
-
-  @inline(__always) private func single(_ o: MicroOpPointer) -> Float {
-    Float(bitPattern: UInt32(truncatingIfNeeded: self[xmmLow: o.pointee.dst]))
-  }
-  @inline(__always) private func setSingle(_ o: MicroOpPointer, _ value: Float) {
-    self[xmmLow: o.pointee.dst] = self[xmmLow: o.pointee.dst] & ~0xFFFF_FFFF | UInt64(value.bitPattern)
-  }
-  @inline(__always) func addSingle(_ o: MicroOpPointer, _ b: UInt32) throws(Stop) {
-    guard let sum = quickSum(single(o), Float(bitPattern: b)) else { return try float(o, XMM(low: UInt64(b))) }
-    setSingle(o, sum)
-  }
-  @inline(__always) func subtractSingle(_ o: MicroOpPointer, _ b: UInt32) throws(Stop) {
-    guard let sum = quickSum(single(o), -Float(bitPattern: b)) else { return try float(o, XMM(low: UInt64(b))) }
-    setSingle(o, sum)
-  }
-  @inline(__always) func multiplySingle(_ o: MicroOpPointer, _ b: UInt32) throws(Stop) {
-    guard let product = quickProduct(single(o), Float(bitPattern: b)) else {
-      return try float(o, XMM(low: UInt64(b)))
-    }
-    setSingle(o, product)
-  }
-  @inline(__always) func divideSingle(_ o: MicroOpPointer, _ b: UInt32) throws(Stop) {
-    guard let quotient = quickQuotient(single(o), Float(bitPattern: b)) else {
-      return try float(o, XMM(low: UInt64(b)))
-    }
-    setSingle(o, quotient)
+  @inline(__always) func singles(
+    _ o: MicroOpPointer, _ b: XMM, _ operation: (SIMD4<Float>, SIMD4<Float>) -> SIMD4<Float>
+  ) throws(Stop) {
+    guard floatsFreely else { return try float(o, b) }
+    self[xmm: o.pointee.dst] = XMM(operation(self[xmm: o.pointee.dst].singles, b.singles))
   }
 
   /// The MXCSR to load on the host: the guest's with all exceptions masked and no flags. FTZ works only
@@ -208,6 +97,11 @@ extension UnsafeMutablePointer<CPU> {
     let stub = SSEDetail(o.pointee.imm).stub
     var a = self[xmm: o.pointee.dst]
     var b = source
+    if floatsFreely {
+      _ = chost_sse(stub, &a, &b)
+      self[xmm: o.pointee.dst] = a
+      return
+    }
     var control = hostControl
     chost_sse_float(stub, &a, &b, &control)
     var raised = control & MXCSR.flags
@@ -220,6 +114,12 @@ extension UnsafeMutablePointer<CPU> {
 
   /// COMISx, UCOMISx: ZF, PF, CF from the comparison; OF, SF, AF cleared.
   func compareScalar(_ o: MicroOpPointer, _ source: XMM) throws(Stop) {
+    if floatsFreely {
+      let flags = UInt64(quickCompare(SSEDetail(o.pointee.imm).stub, self[xmmLow: o.pointee.dst], source.low))
+      // CF, PF and ZF lie at bits 0, 2 and 6.
+      let spread = flags & 1 | (flags & 2) << 1 | (flags & 4) << 4
+      return replaceFlags(pointee.rflags & ~RFLAGS.arithmetic | spread)
+    }
     var a = self[xmm: o.pointee.dst]
     var b = source
     var control = hostControl
@@ -228,11 +128,29 @@ extension UnsafeMutablePointer<CPU> {
     replaceFlags(pointee.rflags & ~RFLAGS.arithmetic | flags & RFLAGS.arithmetic)
   }
 
+  @inline(__always) private func quickCompare(_ stub: UInt32, _ a: UInt64, _ b: UInt64) -> UInt8 {
+    let doubles = (Double(bitPattern: a), Double(bitPattern: b))
+    let singles = (
+      Float(bitPattern: UInt32(truncatingIfNeeded: a)), Float(bitPattern: UInt32(truncatingIfNeeded: b))
+    )
+    switch stub {
+    case 0x12E: return chost_ucomisd(doubles.0, doubles.1)
+    case 0x12F: return chost_comisd(doubles.0, doubles.1)
+    case 0x02E: return chost_ucomiss(singles.0, singles.1)
+    default: return chost_comiss(singles.0, singles.1)
+    }
+  }
+
   /// CVTSI2SS, CVTSI2SD.
   func convertFromGPR(_ o: MicroOpPointer) throws(Stop) {
     let detail = SSEDetail(o.pointee.imm)
     let value: UInt64 =
       o.pointee.flags & MicroOp.hasMemory != 0 ? try narrowLoad(address(o), detail.bytes) : get(o.pointee.src)
+    if floatsFreely, detail.stub == 0x32A || detail.stub == 1059 {
+      let result = detail.stub == 1059 ? chost_cvtsi2sd64(value) : chost_cvtsi2sd32(UInt32(truncatingIfNeeded: value))
+      self[xmmLow: o.pointee.dst] = result.bitPattern
+      return
+    }
     var a = self[xmm: o.pointee.dst]
     var control = hostControl
     chost_sse_from_gpr(detail.stub, &a, value, &control)
@@ -242,9 +160,15 @@ extension UnsafeMutablePointer<CPU> {
 
   /// CVT(T)SS2SI, CVT(T)SD2SI. The host's instruction has cleared the upper half of a 32-bit result.
   func convertToGPR(_ o: MicroOpPointer, _ source: XMM) throws(Stop) {
+    let stub = SSEDetail(o.pointee.imm).stub
+    if floatsFreely, stub == 0x32C || stub == 1060 {
+      let number = Double(bitPattern: source.low)
+      set(o.pointee.dst, stub == 1060 ? chost_cvttsd2si64(number) : UInt64(chost_cvttsd2si32(number)))
+      return
+    }
     var b = source
     var control = hostControl
-    let value = chost_sse_to_gpr(SSEDetail(o.pointee.imm).stub, &b, &control)
+    let value = chost_sse_to_gpr(stub, &b, &control)
     try settle(control & MXCSR.flags)
     set(o.pointee.dst, value)
   }

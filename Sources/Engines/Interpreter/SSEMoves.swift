@@ -41,7 +41,7 @@ extension UnsafeMutablePointer<CPU> {
       try requireSSE()
       var a = self[xmm: o.pointee.dst]
       var b = try source(o)
-      _ = chost_sse_integer(SSEDetail(o.pointee.imm).stub, &a, &b)
+      _ = chost_sse(SSEDetail(o.pointee.imm).stub, &a, &b)
       self[xmm: o.pointee.dst] = a
     case .loadMXCSR, .storeMXCSR, .maskedStore, .loadLow, .loadHigh, .storeHigh:
       try requireSSE()
@@ -59,10 +59,13 @@ extension UnsafeMutablePointer<CPU> {
     case .loadLow: self[xmmLow: o.pointee.dst] = try load(at)
     case .loadHigh: self[xmm: o.pointee.dst].high = try load(at)
     case .storeHigh: try store(at, self[xmm: o.pointee.src].high)
-    case .storeMXCSR: try store(at, pointee.mxcsr)
+    case .storeMXCSR:
+      unloadMXCSR()
+      try store(at, pointee.mxcsr)
     case .loadMXCSR:
       let value: UInt32 = try load(at)
       if value & ~MXCSR.mask != 0 { throw raise(.gp, 0) }
+      unloadMXCSR()
       pointee.mxcsr = value
     default:
       let data = self[xmm: o.pointee.dst]
@@ -100,7 +103,7 @@ extension UnsafeMutablePointer<CPU> {
     case .shiftImmediate:
       var a = self[xmm: dst]
       var count = XMM(low: UInt64(detail.immediate))
-      _ = chost_sse_integer(detail.stub, &a, &count)
+      _ = chost_sse(detail.stub, &a, &count)
       self[xmm: dst] = a
     case .shiftBytesLeft: self[xmm: dst] = self[xmm: dst].shifted(left: detail.immediate)
     case .shiftBytesRight: self[xmm: dst] = self[xmm: dst].shifted(right: detail.immediate)
@@ -112,7 +115,7 @@ extension UnsafeMutablePointer<CPU> {
     case .signMask:
       var a = XMM()
       var b = self[xmm: src]
-      set(dst, chost_sse_integer(detail.stub, &a, &b))
+      set(dst, chost_sse(detail.stub, &a, &b))
     default:
       let b = try source(o)
       self[xmm: dst] = shuffled(op, self[xmm: dst], b, detail.immediate)

@@ -124,7 +124,7 @@ extension InterpreterVCPU {
       c.pointee.fpuSignificand[physical] = f.significand[i]
       c.pointee.fpuSignExponent[physical] = f.signExponent[i]
     }
-    c.pointee.mxcsr = f.mxcsr
+    c.pointee.mxcsr = f.mxcsr & MXCSR.mask
     for i in 0..<32 { c.pointee.xmm[i] = f.xmm[i] }
   }
 }

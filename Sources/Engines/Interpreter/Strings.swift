@@ -8,8 +8,9 @@ import X86
 /// String instructions (SDM 1 7.3.9). A REP instruction commits after each element, so a fault or a pause
 /// in the middle leaves registers from which it goes on.
 extension UnsafeMutablePointer<CPU> {
-  /// Elements after which a REP instruction looks whether someone wants it to stop.
-  private static var stride: UInt64 { 1 << 20 }
+  /// Elements, of one REP instruction or of many, after which they look whether someone wants them to stop:
+  /// a millisecond or so.
+  private static var stride: UInt64 { 1 << 16 }
 
   @inline(never)
   func string(_ o: MicroOpPointer) throws(Stop) {
@@ -19,30 +20,28 @@ extension UnsafeMutablePointer<CPU> {
     let log2 = o.pointee.addressSizeLog2
     let compares = operation == .cmps || operation == .scas
     let wantEqual = o.pointee.flags & MicroOp.rep != 0
-    var done: UInt64 = 0
     while true {
+      if pointee.stringElements > Self.stride { try pauseIfWanted() }
       let count = getSized(8, log2)
       if count == 0 { return }
       if !compares, o.pointee.imm == 1, pointee.rflags & RFLAGS.df == 0 {
         let moved = try bulk(operation, o, count)
         if moved > 0 {
           setSized(8, log2, count &- moved)
-          done &+= moved
-          if done > Self.stride { try pauseIfWanted(&done) }
+          pointee.stringElements &+= moved
           continue
         }
       }
       try element(operation, o)
       setSized(8, log2, count &- 1)
       if compares && zf != wantEqual { return }
-      done &+= 1
-      if done > Self.stride { try pauseIfWanted(&done) }
+      pointee.stringElements &+= 1
     }
   }
 
   /// A long REP gives way to `kick()` between elements; entered again, it goes on.
-  private func pauseIfWanted(_ done: inout UInt64) throws(Stop) {
-    done = 0
+  private func pauseIfWanted() throws(Stop) {
+    pointee.stringElements = 0
     let kicked = pointee.owner._withUnsafeGuaranteedRef { $0.takeKick() }
     if kicked { throw leave(.kicked, .kicked) }
   }

@@ -315,6 +315,12 @@ extension Translator {
     case 0x25C: return .subss
     case 0x259: return .mulss
     case 0x25E: return .divss
+    case 0x35D: return .minsd
+    case 0x35F: return .maxsd
+    case 0x058: return .addps
+    case 0x05C: return .subps
+    case 0x059: return .mulps
+    case 0x114, 0x16C: return .unpackLow64
     default: break
     }
     switch opcode {

@@ -155,6 +155,7 @@ extension UnsafeMutablePointer<CPU> {
     try store(at, head | tags | opcode)
     try store(offset(at, 8), pointers.instruction)
     try store(offset(at, 16), pointers.data)
+    unloadMXCSR()
     try store(offset(at, 24), UInt64(MXCSR.mask) << 32 | UInt64(pointee.mxcsr))
     for i in 0..<8 {
       let register = (Int(pointee.fpuTop) + i) & 7
@@ -188,6 +189,7 @@ extension UnsafeMutablePointer<CPU> {
     let mxcsr = UInt32(truncatingIfNeeded: image[3])
     if mxcsr & ~MXCSR.mask != 0 { throw raise(.gp, 0) }
     takeFX(image, wide: o.pointee.dst == 1)
+    unloadMXCSR()
     pointee.mxcsr = mxcsr
     for i in 0..<Int(o.pointee.src) * 2 { pointee.xmm[i] = image[20 + i] }
   }

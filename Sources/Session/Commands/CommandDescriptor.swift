@@ -5,6 +5,8 @@ package enum CompletionKind: Equatable, Sendable {
   case none, command, register, symbol, reason, hypercall, file
   /// Registers and symbols.
   case expression
+  /// Names of the explain catalogue, and symbols.
+  case explanation
   case words([String])
 }
 

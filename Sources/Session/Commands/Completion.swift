@@ -18,12 +18,15 @@ package enum Completion {
     switch descriptor.completion {
     case .none: return expression(last, symbols)
     case .command: return matching(last, CommandTable.names)
-    case .register: return matching(last, RegisterNames.all)
+    case .register:
+      let mark = last.hasPrefix("$") ? "$" : ""
+      return matching(String(last.dropFirst(mark.count)), RegisterNames.all).map { mark + $0 }
     case .symbol: return symbols.completions(of: last, limit: limit)
     case .reason: return matching(last, ExitReason.allCases.filter { !$0.isBookkeeping }.map(\.name))
     case .hypercall: return matching(last, hypercalls)
     case .file: return files(last)
     case .expression: return expression(last, symbols)
+    case .explanation: return matching(last, ExplainCatalogue.names) + symbols.completions(of: last, limit: limit)
     case .words(let words): return matching(last, words)
     }
   }

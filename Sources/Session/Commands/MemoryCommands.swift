@@ -71,19 +71,39 @@ enum MemoryCommands {
           frames.map { .members(("address", .hex($0.linear.value)), ("place", $0.place.map { .string($0) } ?? .null)) }))
     },
     CommandDescriptor(
-      ["explain"], .looking, arguments: "[ADDR]",
-      help: "which technique catches the instruction here, and how", whileRunning: true, completion: .symbol
-    ) { core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      let address = scanner.isAtEnd ? core.currentState.rip : try core.takeValue(&scanner, "an address")
-      let instruction = core.disassembly.instruction(at: address)
-      return CommandResult(CodeAdvice.explain(instruction).lines)
-    },
+      ["explain"], .looking, keys: ["?"], arguments: "[NAME|ADDR]",
+      help: "what a register bit, exit reason, exception, ... means now, or how an instruction is caught",
+      whileRunning: true, completion: .explanation
+    ) { core, arguments throws(CommandError) in try explain(core, arguments) },
     CommandDescriptor(
       ["set"], .changing, arguments: "$REG=E | byte|word|dword|qword[ADDR]=E",
       help: "change a register or memory", completion: .register
     ) { core, arguments throws(CommandError) in try set(core, arguments) },
   ]
+
+  /// A page of the catalogue by name, else the instruction at an address.
+  private static func explain(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    let state = core.currentState
+    if let entry = ExplainCatalogue.entry(arguments.rest) ?? ExplainCatalogue.entry(word: arguments.rest, context: []),
+      core.symbols.symbol(named: arguments.rest) == nil
+    {
+      let value = Explain.present(entry, state)
+      return CommandResult(
+        Explain.lines(entry, value: value, present: nil),
+        json: .members(
+          ("name", .string(entry.name)), ("title", .string(entry.title)), ("rule", .string(entry.rule)),
+          ("section", .string(entry.section)), ("value", value.map { .hex($0) } ?? .null)))
+    }
+    var scanner = arguments.scanner
+    do throws(CommandError) {
+      let address = scanner.isAtEnd ? state.rip : try core.takeValue(&scanner, "a name or an address")
+      return CommandResult(CodeAdvice.explain(core.disassembly.instruction(at: address)).lines)
+    } catch {
+      throw CommandError(
+        typed: arguments.rest, expected: "nothing of that name is explained, and it is no address",
+        nearest: ExplainCatalogue.nearest(arguments.rest) ?? error.nearest, usage: arguments.usage)
+    }
+  }
 
   // MARK: x
 

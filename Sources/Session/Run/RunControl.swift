@@ -62,6 +62,11 @@ package final class RunControl {
   var judgedExit: VMExit?
   /// The next instruction is to execute although there is a trap on it.
   var overTrap = false
+  /// Jumps to timers of halted vCPUs since `waitedAt` instructions had retired.
+  var vainWaits = 0
+  var waitedAt: UInt64 = 0
+  /// About 16 hours of a PC's 18.2 Hz.
+  static let vainWaitLimit = 1 << 20
   private var exitsUntilSlack = RunControl.slackInterval
   static let slackInterval = 1024
   /// The longest run without a look at the console buffer, in instructions.
@@ -113,6 +118,7 @@ package final class RunControl {
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
+      if goal.endsAtDeliveries { return enter(vcpu, limit: 0, pending: false, goal) ?? .delivered }
       if goal.endsAtInterrupts {
         return enter(vcpu, limit: 0, pending: false, goal) ?? .interrupted
       }
@@ -128,7 +134,8 @@ package final class RunControl {
   /// Enters with what is pending and deals with the exit. `limit` is further cut to the next timer event.
   @inline(__always)
   func enter(_ vcpu: any VCPU, limit room: UInt64, pending: Bool, _ goal: RunGoal) -> RunOutcome? {
-    let entry = lanes[current].takeEntry(interruptPending: pending)
+    var entry = lanes[current].takeEntry(interruptPending: pending)
+    entry.stopsAfterDelivery = goal.endsAtDeliveries
     let limit = RunLane.limit(cut(room, vcpu), for: entry)
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
@@ -229,6 +236,7 @@ package final class RunControl {
   private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     let number = breakpointTable.check(exit, hypercall: nil) { judge($0, exit, current) }
     if let number { return .stopped(.breakpoint(number)) }
+    if exit.qualification == .debug(.step) { return goal.endsAtDeliveries ? .delivered : nil }
     if case .debug(.execution(let at)) = exit.qualification {
       if at == goal.trap, vcpu.gpr(.rsp) >= goal.stackAtLeast { return .trap }
       overTrap = true

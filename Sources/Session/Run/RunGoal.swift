@@ -12,6 +12,8 @@ package struct RunGoal {
   package var stackAtLeast: UInt64 = 0
   /// Stop after delivering an external interrupt ("over" runs its handler apart).
   package var endsAtInterrupts = false
+  /// Stop at the first instruction of an interrupt's or exception's handler.
+  package var endsAtDeliveries = false
   package init() {}
 }
 
@@ -23,6 +25,8 @@ package enum RunOutcome: Equatable, Sendable {
   case trap
   /// `RunGoal.endsAtInterrupts`.
   case interrupted
+  /// `RunGoal.endsAtDeliveries`.
+  case delivered
   /// Something from outside wants to be looked at.
   case attention
   /// Every vCPU waits in HLT with interrupts on, and no timer is due.

@@ -1,0 +1,196 @@
+import Debugger
+import Session
+import TerminalUI
+import VMCore
+import X86
+
+/// `?`: what is under the cursor, and from there anything on the screen by the arrow keys or the mouse.
+extension ConsoleModel {
+  func explain() {
+    if let lines = paneExplanation() {
+      note = lines
+    } else if let first = firstWord {
+      point(at: first)
+    } else {
+      note = ["Nothing here has an explanation of its own. 'explain NAME' knows \(ExplainCatalogue.all.count) names (Tab completes)."]
+    }
+  }
+
+  /// What the focused pane says its cursor is on.
+  private func paneExplanation() -> [String]? {
+    if let subject = focusedPane?.subject(snapshot) ?? rowSubject {
+      return Explain.lines(subject, state: snapshot.vcpu, width: noteWidth)
+    }
+    guard focus == .code else { return nil }
+    return CodeAdvice.explain(snapshot.listing.instruction(at: code.cursorAddress(snapshot))).lines
+  }
+
+  /// The row the keys act on, in the lists of exits and reasons.
+  private var rowSubject: ExplainSubject? {
+    switch focus {
+    case .exits:
+      guard let index = exits.currentIndex(exits.identities(snapshot)) else { return nil }
+      let record = snapshot.exits[index]
+      return ExplainSubject(
+        "exit.\(record.exit.reason.name)", present: "#\(record.sequence) \(record.exit.reason.label): \(record.detail)")
+    case .reasons: return reasons.currentReason(snapshot).map { ExplainSubject("exit.\($0.name)") }
+    default: return nil
+    }
+  }
+
+  /// Where pointing begins: in the selected row, else at the top of the focused pane.
+  private var firstWord: ScreenWord? {
+    let all = words(in: contentRegion(of: focus), of: focus)
+    return all.first { frame?[$0.region.x, $0.region.y].surface == .selection } ?? all.first
+  }
+
+  private var noteWidth: Int { max(min(screen.width - 4, 96), 16) }
+
+  /// A key while an explanation stands: arrows point elsewhere, `y` copies; nil for what ends it.
+  func handleWhileExplaining(_ key: Key) -> Request? {
+    if keys.binding(for: key)?.action == .copy { return copy() }
+    guard key.modifiers.isEmpty, [.up, .down, .left, .right].contains(key.code) else { return nil }
+    if let probe {
+      if let next = neighbour(of: probe, towards: key.code) { point(at: next) }
+      return Request.none
+    }
+    // The pane has a cursor of its own: it moves, and the explanation follows.
+    if (key.code == .up || key.code == .down), focusedPane?.handle(key, snapshot) != .ignored {
+      note = paneExplanation() ?? note
+      return Request.none
+    }
+    if let first = firstWord { point(at: first) }
+    return Request.none
+  }
+
+  func contentRegion(of pane: PaneID) -> Region {
+    if zoomed != nil { return zoomRegion.dropTop(1) }
+    return placements.first { front(of: $0) == pane }?.content ?? Region(x: 0, y: 0, width: 0, height: 0)
+  }
+
+  // MARK: words of the screen
+
+  /// A word drawn on the screen that the catalogue knows.
+  struct ScreenWord {
+    var region: Region
+    var text: String
+    var entry: ExplainEntry
+    var context: [String]
+  }
+
+  /// What a pane is about, where its rows do not say it.
+  private static func subjects(of pane: PaneID) -> [String] {
+    switch pane {
+    case .anatomy: ["qualification"]
+    case .events: ["event"]
+    case .tables: ["descriptor", "segment", "pte"]
+    case .paging: ["pte"]
+    case .interrupts: ["lapic", "ioapic", "pic", "pit", "rtc"]
+    case .capabilities: ["capability"]
+    default: []
+    }
+  }
+
+  /// Every word of a pane's region that has an explanation, in reading order.
+  func words(in region: Region, of pane: PaneID) -> [ScreenWord] {
+    let subjects = Self.subjects(of: pane)
+    guard let frame else { return [] }
+    var found: [ScreenWord] = []
+    var heads: [String] = []
+    for y in region.y..<max(region.endY, region.y) {
+      let row = Self.split(frame, region, y)
+      for (index, word) in row.enumerated() {
+        let context = row[..<index].reversed().prefix(8).map(\.text) + heads.suffix(40).reversed() + subjects
+        let joined = row[index...].prefix(2).map(\.text).joined()
+        let entry =
+          (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
+          ?? ExplainCatalogue.entry(word: word.text, context: context)
+        if let entry { found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context)) }
+      }
+      heads += row.prefix(2).map(\.text)
+    }
+    return found
+  }
+
+  private static func split(_ frame: CellBuffer, _ region: Region, _ y: Int) -> [(text: String, region: Region)] {
+    var words: [(String, Region)] = []
+    var text = ""
+    var start = region.x
+    for x in region.x...region.endX {
+      let scalar = x < region.endX ? Unicode.Scalar(frame[x, y].scalar) : nil
+      if let scalar, scalar.value > 0x20, !(0x2500...0x259F).contains(scalar.value), scalar != "|" {
+        if text.isEmpty { start = x }
+        text.unicodeScalars.append(scalar)
+      } else if !text.isEmpty {
+        words.append((text, Region(x: start, y: y, width: x - start, height: 1)))
+        text = ""
+      }
+    }
+    return words
+  }
+
+  func point(at word: ScreenWord) {
+    probe = word.region
+    note = Explain.lines(word.entry, value: value(of: word), present: nil, width: noteWidth)
+  }
+
+  /// Rights of the segment whose row it stands in, else the vCPU's register.
+  private func value(of word: ScreenWord) -> UInt64? {
+    if word.entry.name.hasPrefix("segment."),
+      let name = SegmentName.allCases.first(where: { word.context.map { $0.lowercased() }.contains($0.name) })
+    {
+      return UInt64(snapshot.vcpu[name].access)
+    }
+    return Explain.present(word.entry, snapshot.vcpu)
+  }
+
+  private func neighbour(of probe: Region, towards code: KeyCode) -> ScreenWord? {
+    let all = words(in: contentRegion(of: focus), of: focus)
+    switch code {
+    case .left: return all.last { ($0.region.y, $0.region.x) < (probe.y, probe.x) }
+    case .right: return all.first { ($0.region.y, $0.region.x) > (probe.y, probe.x) }
+    case .up, .down:
+      let rows = all.filter { code == .up ? $0.region.y < probe.y : $0.region.y > probe.y }
+      guard let y = (code == .up ? rows.last : rows.first)?.region.y else { return nil }
+      return rows.filter { $0.region.y == y }.min { abs($0.region.x - probe.x) < abs($1.region.x - probe.x) }
+    default: return nil
+    }
+  }
+
+  /// The word at a place of the screen, if it has an explanation.
+  func word(x: Int, y: Int, in region: Region, of pane: PaneID) -> ScreenWord? {
+    words(in: region, of: pane).first { $0.region.contains(x: x, y: y) }
+  }
+
+  // MARK: copying
+
+  /// The explained word, or the selected row of the focused pane, for the terminal's clipboard.
+  func copy() -> Request {
+    guard let text = copied(), !text.isEmpty else {
+      say("nothing is selected to copy: arrows select a row, ? and arrows a word")
+      return .none
+    }
+    say("copied: \(text)")
+    return .copy(text)
+  }
+
+  private func copied() -> String? {
+    guard let frame else { return nil }
+    if let probe { return Self.text(frame, probe) }
+    let region = contentRegion(of: focus)
+    let rows = region.y..<max(region.endY, region.y)
+    for surface in [StyleRole.selection, .currentLine] {
+      if let y = rows.first(where: { frame[region.x, $0].surface == surface }) { return Self.text(frame, region.row(y - region.y)) }
+    }
+    return nil
+  }
+
+  private static func text(_ frame: CellBuffer, _ region: Region) -> String {
+    var text = ""
+    for x in region.x..<region.endX {
+      if frame[x, region.y].width > 0, let scalar = Unicode.Scalar(frame[x, region.y].scalar) { text.unicodeScalars.append(scalar) }
+    }
+    let trimmed = text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed()
+    return String(trimmed)
+  }
+}
