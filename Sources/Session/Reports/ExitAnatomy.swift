@@ -90,9 +90,9 @@ package struct ExitAnatomy {
     row.add(code.instruction.text, .code)
     let instruction = code.instruction
     guard instruction.sensitivity != .none else { return [row] }
-    var class_ = ReportRow("                 ")
-    class_.add("\(instruction.sensitivity.name): \(instruction.sensitivityReason)", .dim)
-    return [row, class_]
+    var why = ReportRow("                 ")
+    why.add("\(instruction.sensitivity.name): \(instruction.sensitivityReason)", .dim)
+    return [row, why]
   }
 
   // MARK: reason and qualification
