@@ -102,7 +102,7 @@ struct PaneTests {
     let snapshot = try Fixture.longMode()
     let report = PagingReport(snapshot.vcpu, snapshot.memory, symbols: snapshot.symbols)
     let text = report.walk(GVA(0x10_0000)).lines.joined(separator: "\n")
-    #expect(text.contains("CPL3  read no: page is for the supervisor only"))
+    #expect(text.contains("CPL3  no access: page is for the supervisor only"))
     let data = report.walk(GVA(0x5000)).lines.joined(separator: "\n")
     #expect(data.contains("execute no: page is no-execute"))
   }

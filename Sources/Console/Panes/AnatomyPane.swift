@@ -25,7 +25,7 @@ package final class AnatomyPane: ReportPane {
 
   package override func makeRows(_ snapshot: SessionSnapshot, width: Int) -> [ReportRow] {
     guard let ordinal = ordinal(snapshot), let anatomy = ExitAnatomy(ordinal, in: snapshot) else { return [] }
-    return anatomy.rows
+    return anatomy.rows.flatMap { $0.wrapped(to: width - 2, indent: 17) }
   }
 
   package override func emptyText(_ snapshot: SessionSnapshot) -> String {

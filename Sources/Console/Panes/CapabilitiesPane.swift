@@ -9,6 +9,6 @@ package final class CapabilitiesPane: ReportPane {
   package override func title(_ snapshot: SessionSnapshot) -> String { "Capabilities of \(snapshot.engine)" }
 
   package override func makeRows(_ snapshot: SessionSnapshot, width: Int) -> [ReportRow] {
-    CapabilityReport(snapshot).rows
+    CapabilityReport(snapshot).rows.flatMap { $0.wrapped(to: width - 2, indent: 13) }
   }
 }

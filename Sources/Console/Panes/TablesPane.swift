@@ -19,7 +19,8 @@ package final class TablesPane: ReportPane {
       }
     }
   }
-  private var table = Table.gdt
+  /// The one asked for; without, the vectors in real mode and the GDT elsewhere.
+  private var chosen: Table?
   private let paging: PagingPane
 
   package init(paging: PagingPane) {
@@ -27,7 +28,11 @@ package final class TablesPane: ReportPane {
     super.init(.tables, followsEnd: false)
   }
 
-  package override var view: Int { table.rawValue &+ Int(truncatingIfNeeded: walked &* 8) }
+  private func table(_ snapshot: SessionSnapshot) -> Table {
+    chosen ?? (snapshot.vcpu.mode == .real16 ? .interrupts : .gdt)
+  }
+
+  package override var view: Int { (chosen?.rawValue ?? -1) &+ Int(truncatingIfNeeded: walked &* 8) }
   private var walked: UInt64 = 0
 
   package override func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
@@ -38,12 +43,13 @@ package final class TablesPane: ReportPane {
   package override func title(_ snapshot: SessionSnapshot) -> String {
     let isReal = snapshot.vcpu.mode == .real16
     let names = ["GDT", "LDT", isReal ? "IVT" : "IDT", "TSS", "map", "walk", "MSR"]
+    let table = table(snapshot)
     return "System " + zip(Table.allCases, names).map { $0 == table ? "[\($0.key) \($1)]" : "\($0.key) \($1)" }.joined(separator: " ")
   }
 
   package override func makeRows(_ snapshot: SessionSnapshot, width: Int) -> [ReportRow] {
     let report = TableReport(snapshot.vcpu, snapshot.memory, symbols: snapshot.symbols)
-    switch table {
+    switch table(snapshot) {
     case .gdt: return report.gdt
     case .ldt: return report.ldt
     case .interrupts: return report.interrupts
@@ -58,11 +64,11 @@ package final class TablesPane: ReportPane {
     guard key.modifiers.isEmpty else { return .ignored }
     let all = Table.allCases
     switch key.code {
-    case .right: table = all[(table.rawValue + 1) % all.count]
-    case .left: table = all[(table.rawValue + all.count - 1) % all.count]
+    case .right: chosen = all[(table(snapshot).rawValue + 1) % all.count]
+    case .left: chosen = all[(table(snapshot).rawValue + all.count - 1) % all.count]
     default:
-      guard let chosen = all.first(where: { $0.key == key.typed }) else { return .ignored }
-      table = chosen
+      guard let asked = all.first(where: { $0.key == key.typed }) else { return .ignored }
+      chosen = asked
     }
     select(nil)
     return .handled

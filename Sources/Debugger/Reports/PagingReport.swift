@@ -104,6 +104,11 @@ package struct PagingReport {
     let kinds: [(String, Bool, Bool)] = [("read", false, false), ("write", true, false), ("execute", false, true)]
     return [UInt8(0), 3].map { cpl in
       var row = ReportRow("CPL\(cpl)", .dim)
+      let obstacles = kinds.map { walk.obstacle(write: $0.1, execute: $0.2, cpl: cpl, state: state) }
+      if let same = obstacles[0], obstacles.allSatisfy({ $0 == same }) {
+        row.add("  no access: \(same.text)", .bad)
+        return row
+      }
       for (name, write, execute) in kinds {
         let obstacle = walk.obstacle(write: write, execute: execute, cpl: cpl, state: state)
         row.add("  \(name) ", .dim)

@@ -51,6 +51,36 @@ package struct ReportRow: Equatable, Sendable {
     add(Column.left(text, width) + " ", tone)
   }
 
+  /// The row in as many rows of at most `width` characters as it takes, cut at blanks, the further ones
+  /// indented.
+  package func wrapped(to width: Int, indent: Int) -> [ReportRow] {
+    guard text.unicodeScalars.count > width, width > indent + 8 else { return [self] }
+    var rows: [ReportRow] = []
+    var row = ReportRow(target: target)
+    var used = 0
+    for word in words {
+      var rest = Substring(word.text)
+      while used + rest.unicodeScalars.count > width, rest.contains(where: { $0 != " " }) {
+        let room = rest.prefix(max(width - used, 0))
+        let cut = room.lastIndex(of: " ").flatMap { rest[..<$0].contains { $0 != " " } ? $0 : nil }
+        guard cut != nil || used > indent else { break }
+        if let cut {
+          row.add(String(rest[..<cut]), word.tone)
+          rest = rest[cut...].drop { $0 == " " }
+        }
+        rows.append(row)
+        row = ReportRow(String(repeating: " ", count: indent))
+        row.target = target
+        used = indent
+        if cut == nil { rest = rest.drop { $0 == " " } }
+      }
+      row.add(String(rest), word.tone)
+      used += rest.unicodeScalars.count
+    }
+    rows.append(row)
+    return rows
+  }
+
   /// The row without tones, trailing blanks cut.
   package var text: String {
     let whole = words.map(\.text).joined()

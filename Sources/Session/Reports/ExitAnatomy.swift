@@ -90,9 +90,9 @@ package struct ExitAnatomy {
     row.add(code.instruction.text, .code)
     let instruction = code.instruction
     guard instruction.sensitivity != .none else { return [row] }
-    var class_ = ReportRow("                 ")
-    class_.add("\(instruction.sensitivity.name): \(instruction.sensitivityReason)", .dim)
-    return [row, class_]
+    var why = ReportRow("                 ")
+    why.add("\(instruction.sensitivity.name): \(instruction.sensitivityReason)", .dim)
+    return [row, why]
   }
 
   // MARK: reason and qualification
@@ -174,7 +174,7 @@ package struct ExitAnatomy {
   private var handlerRows: [ReportRow] {
     var row = ReportRow("4 handler        ", .heading)
     row.add(record.handler.isEmpty ? "run control itself" : record.handler, record.handler.isEmpty ? .dim : .symbol)
-    if record.cost > 0 { row.add("  \(record.cost) ns", .value) }
+    if record.cost > 0, !isOpen { row.add("  \(record.cost) ns", .value) }
     if isOpen {
       row.add("  not asked yet: the guest stands at the exit; s lets it be handled", .changed)
       return [row]

@@ -30,8 +30,8 @@ enum MemorySpace: Int, CaseIterable {
     }
   }
 
-  /// Where the same byte lies in this space, given an address of `other`; nil where it does not. A linear
-  /// address for a physical one is looked for around the last linear one only by the caller.
+  /// Where the same byte lies in this space, given an address of `other`; nil where it does not, and for linear
+  /// addresses, of which many may lead to one byte.
   func address(of address: UInt64, in other: MemorySpace, _ snapshot: SessionSnapshot) -> UInt64? {
     guard self != other else { return address }
     guard let physical = other.physical(address, snapshot) else { return nil }
