@@ -10,6 +10,8 @@ enum Stop: Error {
   case exit
   /// Run this instruction again by itself: it touches a watched range or its own block's code.
   case alone
+  /// The guest's own monitor is wanted: `CPU.vmx.exit`.
+  case vmExit
 }
 
 /// An exception to be delivered.
@@ -142,6 +144,7 @@ struct CPU {
   var stringElements: UInt64 = 0
 
   var paging = PagingState()
+  var vmx = VMXState()
   /// IA32_MISC_ENABLE as the guest wrote it.
   var miscEnable: UInt64 = MSRDefaults.miscEnable
 

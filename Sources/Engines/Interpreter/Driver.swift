@@ -28,7 +28,16 @@ extension InterpreterVCPU {
       let used = now &- start
       guard used < limit else { return exit(.budget, .budget) }
       guard c.pointee.activity == .active else { return exit(.budget, .budget) }
-      let left = limit - used
+      var left = limit - used
+      if c.pointee.vmx.vmxon != VMXState.none {
+        if isNestedEventDue {
+          if let exit = takeNestedEvent() { return exit }
+          barren += 1
+          if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
+          continue
+        }
+        left = min(left, c.untilPreemption)
+      }
       if windowOpen { return exit(.interruptWindow, .interruptWindow) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -47,7 +56,7 @@ extension InterpreterVCPU {
   /// Something must be looked at after each instruction.
   private var needsAlone: Bool {
     let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
-    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow
+    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || c.looksAtBoundaries
   }
 
   // MARK: Entry
@@ -105,8 +114,10 @@ extension InterpreterVCPU {
     do throws(Stop) {
       switch event {
       case .externalInterrupt(let vector):
+        if let exit = c.arrivalExit(vector: vector, isNMI: false) { return leaveNested(exit) }
         try c.interrupt(vector: vector, errorCode: nil, kind: .external)
       case .nmi:
+        if let exit = c.arrivalExit(vector: 2, isNMI: true) { return leaveNested(exit) }
         try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
       case .exception(let vector, let errorCode):
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
@@ -147,6 +158,7 @@ extension InterpreterVCPU {
     let base = c.retired
     c.pointee.budget = 1
     c.pointee.horizon = base &+ 1
+    let wasNonRoot = c.isNonRoot
     let trapFlag = c.pointee.rflags & RFLAGS.tf != 0
     let resumeFlag = c.pointee.rflags & RFLAGS.rf
     let rip = c.pointee.rip
@@ -177,6 +189,9 @@ extension InterpreterVCPU {
     if trapFlag && c.pointee.shadowAt != c.retired { debug |= 1 << 14 }
     let hit = watchHit
     if debug != 0, let exit = deliver(Fault(vector: Exception.db.rawValue, linear: debug)) { return exit }
+    if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) {
+      if let exit = leaveNested(VMXExit(reason: .monitorTrap)) { return exit }
+    }
     if let hit { return exit(.debug, .debug(hit), rip: rip) }
     return nil
   }
@@ -267,7 +282,18 @@ extension InterpreterVCPU {
       return runAlone(checkBreakpoint: false)
     case .exit:
       return exitOfInstruction()
+    case .vmExit:
+      return leaveNested()
     }
+  }
+
+  /// The guest's own monitor takes over; an exit to ours if that shut the vCPU down.
+  private func leaveNested() -> VMExit? {
+    c.leaveGuest(length: c.pointee.stopLength)
+    c.pointee.stopLength = 0
+    settle()
+    guard c.pointee.activity == .shutdown else { return nil }
+    return exit(.tripleFault, .tripleFault)
   }
 
   /// Delivers an exception through the guest's tables; an exit if the monitor wants to see it first, or
@@ -289,7 +315,38 @@ extension InterpreterVCPU {
     return nil
   }
 
-  private func exitOfInstruction() -> VMExit {
+  /// The same for an exit that belongs to no instruction.
+  private func leaveNested(_ exit: VMXExit) -> VMExit? {
+    c.pointee.vmx.exit = exit
+    c.pointee.stopLength = 0
+    return leaveNested()
+  }
+
+  /// Something of VMX operation comes before the next instruction.
+  private var isNestedEventDue: Bool {
+    if c.pointee.vmx.injection != 0 { return true }
+    if c.isNonRoot { return c.boundaryExit != nil || (c.pointee.vmx.heldInterrupt != nil && c.interruptsExit) }
+    return c.pointee.vmx.heldInterrupt != nil && c.pointee.rflags & RFLAGS.interruptEnable != 0
+      && c.pointee.shadowAt != c.retired
+  }
+
+  /// Delivers what VM entry injects, leaves for what is due, or gives the monitor an interrupt that waited.
+  private func takeNestedEvent() -> VMExit? {
+    if c.pointee.vmx.injection != 0 {
+      do throws(Stop) {
+        try c.injectPending()
+      } catch {
+        return stopped(error)
+      }
+      return nil
+    }
+    if let exit = c.boundaryExit { return leaveNested(exit) }
+    guard let vector = c.pointee.vmx.heldInterrupt else { return nil }
+    c.pointee.vmx.heldInterrupt = nil
+    return inject(.externalInterrupt(vector))
+  }
+
+  private func exitOfInstruction() -> VMExit? {
     var pending = c.pointee.exit
     let length = c.pointee.stopLength
     if case .unknownInstruction = pending.qualification {
@@ -297,7 +354,13 @@ extension InterpreterVCPU {
       c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
-    if pending.reason == .tripleFault { c.pointee.activity = .shutdown }
+    if pending.reason == .tripleFault {
+      if c.isNonRoot {
+        _ = c.vmExit(VMXExit(reason: .tripleFault))
+        return leaveNested()
+      }
+      c.pointee.activity = .shutdown
+    }
     let result = exit(pending.reason, pending.qualification, length: length)
     switch pending.qualification {
     case .debug(.execution): afterExit = .breakpoint
@@ -308,12 +371,17 @@ extension InterpreterVCPU {
   }
 
   private func bytesAtRIP() -> UInt64 {
-    var result: UInt64 = 0
-    for i in 0..<8 {
+    codeBytes(8).enumerated().reduce(0) { $0 | UInt64($1.element) << UInt64($1.offset * 8) }
+  }
+
+  /// At most `count` bytes of code from RIP on, fewer where nothing is mapped.
+  func codeBytes(_ count: Int) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for i in 0..<count {
       guard let gpa = c.translateQuietly(linearRIP &+ UInt64(i)) else { break }
-      result |= UInt64(memory.load(GPA(gpa), as: UInt8.self) ?? 0) << UInt64(i * 8)
+      bytes.append(memory.load(GPA(gpa), as: UInt8.self) ?? 0)
     }
-    return result
+    return bytes
   }
 
   private func exit(

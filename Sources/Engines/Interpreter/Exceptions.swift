@@ -58,6 +58,8 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Leaves for the monitor where it wants to see this exception first.
   private func offerException(_ fault: Fault) throws(Stop) {
+    try interceptException(
+      fault.vector, fault.hasErrorCode ? fault.errorCode : nil, .exception, linear: fault.linear)
     guard pointee.controls.exceptions[fault.vector], !pointee.emulating else { return }
     throw leave(
       .exception,
@@ -94,6 +96,7 @@ extension UnsafeMutablePointer<CPU> {
     vector: UInt8, errorCode: UInt32? = nil, kind: InterruptKind, linear: UInt64 = 0
   ) throws(Stop) {
     let from = pointee.rip
+    if isNonRoot { noteVectoring(vector, errorCode, kind) }
     let alone = pointee.alone
     pointee.alone = true
     defer { pointee.alone = alone }
@@ -109,6 +112,7 @@ extension UnsafeMutablePointer<CPU> {
       if error == .fault { addExternalBit(kind) }
       throw error
     }
+    pointee.vmx.vectoring = 0
     pointee.interruptShadow = false
     pointee.activity = .active
     if kind == .nmi { pointee.nmiBlocked = true }

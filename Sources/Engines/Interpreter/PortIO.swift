@@ -33,10 +33,20 @@ extension UnsafeMutablePointer<CPU> {
       .io, .io(port: port, size: UInt8(size), write: true, string: string, rep: rep, value: cut(value, size)))
   }
 
+  private func interceptPort(
+    _ port: UInt16, _ size: Int, input: Bool, immediate: Bool = false, string: Bool = false, rep: Bool = false
+  ) throws(Stop) {
+    try intercept(
+      .io(port: port, size: UInt8(size)), .io,
+      VMXFormat.io(
+        port: port, size: UInt8(size), isInput: input, isString: string, hasREP: rep, isImmediate: immediate))
+  }
+
   func portInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
     let size = 1 << Int(o.pointee.sizeLog2)
     let port = o.pointee.imm < 0 ? get(16, as: UInt16.self) : UInt16(o.pointee.imm & 0xFF)
     try checkPort(port, size)
+    try interceptPort(port, size, input: op == .in, immediate: o.pointee.imm >= 0)
     try notePort(port, size)
     if op == .in {
       setSized(0, o.pointee.sizeLog2, try input(port, size, string: false, rep: false))
@@ -56,6 +66,7 @@ extension UnsafeMutablePointer<CPU> {
     try checkPort(port, size)
     while true {
       if rep && self[slot: 1] & mask == 0 { return }
+      try interceptPort(port, size, input: op == .ins, string: true, rep: rep)
       try notePort(port, size)
       if op == .ins {
         let at = try linear(0, self[slot: 7] & mask, size: size, write: true)

@@ -43,6 +43,7 @@ extension InterpreterVCPU {
     s.interruptShadow = c.pointee.shadowAt == c.retired
     s.nmiBlocked = c.pointee.nmiBlocked
     readFPU(&s.fpu)
+    s.vmx = c.pointee.vmx.operation
     return s
   }
 
@@ -95,6 +96,10 @@ extension InterpreterVCPU {
     c.pointee.nmiBlocked = s.nmiBlocked
     c.pointee.cpl = s.cpl
     writeFPU(s.fpu)
+    c.pointee.vmx = VMXState(s.vmx)
+    if s.vmx.isNonRoot {
+      if let region = c.currentVMCS { c.startNonRoot(region) } else { c.pointee.vmx.nonRoot = false }
+    }
     c.refreshPaging()
     c.updateContext()
     afterExit = .nothing

@@ -43,6 +43,7 @@ extension UnsafeMutablePointer<CPU> {
   /// change; what fails afterwards belongs to the new task, so it is delivered there: from an interrupt it
   /// is thrown, for `deliver` to combine; from an instruction it is delivered here.
   func switchTask(_ selector: UInt16, _ source: TaskSwitchSource, errorCode: UInt32? = nil) throws(Stop) {
+    try intercept(.taskSwitch, .taskSwitch, VMXFormat.taskSwitch(selector: selector, source: source.rawValue))
     if exits(on: .taskSwitch) {
       throw leave(.taskSwitch, .taskSwitch(selector: selector, source: source.rawValue))
     }
