@@ -3,8 +3,9 @@ PACKAGES = libncurses-dev libzydis-dev libelf-dev libxxhash-dev zlib1g-dev
 BENCH_PACKAGES = bochs qemu-system-x86 grub-pc-bin grub-common xorriso mtools
 SWIFT_FLAGS = -c release
 GUEST ?=
+HOSTILE ?=
 
-.PHONY: run build test test-long bench vectors deps
+.PHONY: run build build-tests test test-long hostile bench vectors deps
 
 # Installs what is missing; says so, and does nothing where all is there.
 deps:
@@ -20,12 +21,22 @@ build: deps
 run: build
 	.build/release/ringside $(GUEST)
 
-test: build
-	swift test $(SWIFT_FLAGS)
+# One build for the program and its tests: "swift test" alone would compile everything again for @testable
+# imports, which no test has.
+build-tests: deps
+	swift build $(SWIFT_FLAGS) --build-tests
 
-# The long campaigns: a million instruction sequences against the host's processor, and more fuzzing.
-test-long: build
-	RINGSIDE_CAMPAIGN=1000000 swift test $(SWIFT_FLAGS)
+test: build-tests
+	swift test $(SWIFT_FLAGS) --skip-build
+
+# The long campaigns: a million instruction sequences against the host's processor, and hostile guests.
+test-long: build-tests
+	RINGSIDE_CAMPAIGN=1000000 swift test $(SWIFT_FLAGS) --skip-build
+	.build/release/hostile $(HOSTILE)
+
+# 10,000 random programs in every mode and 10,000 mutated images: make hostile HOSTILE='--seed 2 --only long64'
+hostile: build
+	.build/release/hostile $(HOSTILE)
 
 # BENCH_GUEST=PATH measures another guest with the same output format.
 bench: build

@@ -48,7 +48,9 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
-    + room("Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"], testData: ["Goldens"])
+    + room(
+      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI"], tests: ["TerminalHarness"],
+      testData: ["Goldens"])
     + [
       .executableTarget(
         name: "ringside",
@@ -61,8 +63,15 @@ let package = Package(
       .executableTarget(
         name: "bench", dependencies: ["Session", "Engines", "Machine", "VMCore", "X86"], swiftSettings: strict),
       .testTarget(name: "BenchTests", dependencies: ["bench"], swiftSettings: strict),
+      .executableTarget(
+        name: "hostile",
+        dependencies: [
+          "Session", "Machine", "VMCore", "X86", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ], swiftSettings: strict),
+      .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
-      .testTarget(name: "RingsideTests", dependencies: ["ringside"], swiftSettings: strict),
+      .target(name: "TerminalHarness", path: "Tests/TerminalHarness", swiftSettings: strict),
+      .testTarget(name: "RingsideTests", dependencies: ["ringside", "TerminalHarness"], swiftSettings: strict),
     ],
   swiftLanguageModes: [.v6]
 )

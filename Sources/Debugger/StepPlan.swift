@@ -70,6 +70,14 @@ package struct StepPlan: Equatable, Sendable {
       && a.interrupted?.address == b.interrupted?.address
   }
 
+  /// The goal is an exit or a delivery: `interest` and `controls` are not those of a plain run.
+  package var wantsExits: Bool {
+    switch goal {
+    case .instructions, .over, .out, .until: false
+    case .exit, .reason, .hypercall, .delivery: true
+    }
+  }
+
   /// The exits `observe` wants to see.
   package var interest: ReasonSet {
     switch goal {

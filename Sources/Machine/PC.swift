@@ -36,6 +36,8 @@ package final class PC: Platform {
   /// One for each vCPU, by index; none without APICs.
   package var locals: [LocalAPIC] { apicBus.locals }
   package let ioapic: IOAPIC?
+  /// Text for the guest's console is typed on its keyboard as well: a guest with a BIOS reads that one.
+  package var typesOnKeyboard = false
   private let apicBus: APICBus
   /// Everything that is reset, saved and shown, in this order. The interrupt controllers come last, so
   /// that a reset leaves them without requests.
@@ -220,6 +222,7 @@ package final class PC: Platform {
   package func consoleInput(_ bytes: [UInt8]) {
     for byte in bytes { context.emit(.input, a: UInt32(byte), b: 0) }
     serial.receive(bytes)
+    if typesOnKeyboard { keyboard.type(bytes) }
   }
 
   package func keyboardInput(_ scanCodes: [UInt8]) {

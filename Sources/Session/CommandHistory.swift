@@ -26,9 +26,12 @@ package final class CommandHistory: Sendable {
     }
   }
 
-  /// Writes the history to its file; a failure only loses the history.
+  /// Writes the history to its file, whose folders are made where they are missing; a failure only loses the
+  /// history.
   package func save() {
-    guard let path else { return }
+    let lines = lines
+    guard let path, !lines.isEmpty else { return }
+    HostFile.makeFolder(for: path)
     HostFile.write(lines.joined(separator: "\n") + "\n", to: path)
   }
 }

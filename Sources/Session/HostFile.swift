@@ -45,6 +45,15 @@ package enum HostFile {
     return fclose(file) == 0 && written == count
   }
 
+  /// Makes the folders that lead to a file, for the person alone, as far as they are missing.
+  package static func makeFolder(for path: String) {
+    var folder = ""
+    for part in path.split(separator: "/").dropLast() {
+      folder += "/\(part)"
+      mkdir(folder, 0o700)
+    }
+  }
+
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   /// Names in a folder, sorted; empty where there is none.

@@ -16,7 +16,7 @@ extension SessionCore {
 
   /// Finds the command and carries it out.
   func execute(_ line: String) -> CommandResult {
-    if line.hasPrefix("#") { return .silent }
+    if line.utf8.first == UInt8(ascii: "#") { return .silent }
     do throws(CommandError) {
       let (descriptor, arguments) = try CommandTable.parse(expandAlias(line))
       if let why = descriptor.whyDisabled(in: phase) {
@@ -29,6 +29,7 @@ extension SessionCore {
   }
 
   private func expandAlias(_ line: String) -> String {
+    if aliases.isEmpty { return line }
     let word = String(line.prefix { $0 != " " })
     return aliases[word].map { $0 + line.dropFirst(word.count) } ?? line
   }
@@ -47,6 +48,7 @@ extension SessionCore {
     }
     sourceDepth += 1
     defer { sourceDepth -= 1 }
+    let pausesBefore = pauseCount
     var lines: [String] = []
     var values: [JSONValue] = []
     for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -58,6 +60,10 @@ extension SessionCore {
       if result.failed {
         lines.append("\(path):\(index + 1): stopped here")
         return CommandResult(lines, json: .array(values), failed: true)
+      }
+      if pauseCount != pausesBefore {
+        lines.append("\(path):\(index + 1): paused here; the rest was not carried out")
+        return CommandResult(lines, json: .array(values))
       }
     }
     return CommandResult(lines, json: .array(values))

@@ -90,7 +90,7 @@ extension SessionCore {
     var isFresh = true
     while true {
       guard var plan = control.plan else { return run(RunGoal(), &isFresh) ?? .step }
-      let needsPosition = plan.passesInterrupts || !plan.interest.isEmpty
+      let needsPosition = plan.passesInterrupts || plan.wantsExits
       let position = needsPosition ? position() : .unknown
       var goal = RunGoal()
       let directive = plan.next(at: position)
@@ -166,7 +166,11 @@ extension SessionCore {
       quits = true
       return .pause
     }
-    var stop: StopReason? = attention.contains(.pause) ? .pause : nil
+    var stop: StopReason?
+    if attention.contains(.pause) {
+      pauseCount += 1
+      stop = .pause
+    }
     if attention.contains(.input) {
       for input in exchange.takeInputs() {
         if takeInput(input) { stop = .pause }
@@ -212,15 +216,8 @@ extension SessionCore {
     return false
   }
 
-  func typeToConsole(_ bytes: [UInt8]) {
-    for byte in bytes { control.events.emit(Event(.input, a: UInt32(byte), b: 0)) }
-    machine.platform.consoleInput(bytes)
-  }
-
-  func pressKeys(_ codes: [UInt8]) {
-    for code in codes { control.events.emit(Event(.input, a: UInt32(code), b: 1)) }
-    machine.platform.keyboardInput(codes)
-  }
+  func typeToConsole(_ bytes: [UInt8]) { machine.platform.consoleInput(bytes) }
+  func pressKeys(_ codes: [UInt8]) { machine.platform.keyboardInput(codes) }
 
   /// A halt of a watched guest takes its time, at most until somebody wants something.
   func idle(_ nanoseconds: UInt64) {

@@ -26,6 +26,8 @@ final class SessionCore {
   var aliases: [String: String] = [:]
   var lastCommand = ""
   var sourceDepth = 0
+  /// Times somebody from outside paused a running guest: that ends a command file, too.
+  var pauseCount = 0
   /// What breakpoints' actions answered since the guest was let go.
   var actionOutput: [String] = []
   /// A thread of its own serves this session: it publishes snapshots and lets halts take their time.

@@ -59,16 +59,7 @@ extension StopReason {
 }
 
 extension SessionCore {
-  /// `0000:7c16 <boot+16>` in real mode, `100016 <boot+16>` elsewhere.
-  func place(_ state: VCPUState) -> String {
-    let linear = state.linearRIP.value
-    let name = symbols.name(of: linear).map { " <\($0)>" } ?? ""
-    switch state.mode {
-    case .real16, .virtual8086:
-      return "\(Hex.padded(UInt64(state[.cs].selector), 4)):\(Hex.padded(state.rip & 0xFFFF, 4))\(name)"
-    default: return "\(String(state.rip, radix: 16))\(name)"
-    }
-  }
+  func place(_ state: VCPUState) -> String { StopAnswer.place(state, symbols) }
 
   /// One full sentence: why the session is where it is.
   func stopSentence() -> String {
@@ -79,7 +70,7 @@ extension SessionCore {
       let loaded = machine.loadDescription.isEmpty ? machine.name : machine.loadDescription
       return "Loaded \(loaded); stopped before its first instruction at \(here)."
     case .pause: return "Paused at \(here)."
-    case .step: return "Stepped to \(here)."
+    case .step: return StopAnswer.stepped(here)
     case .breakpoint(let number):
       let what = summary(control.breakpoints[number]).map { " (\($0.what))" } ?? ""
       return "Breakpoint \(number)\(what) at \(here)." + watchedValue(number)
@@ -124,18 +115,12 @@ extension SessionCore {
   /// The answer of every command that lets the guest run.
   func answerToStop() -> CommandResult {
     let state = currentState
-    let sentence = stopSentence()
-    var lines = actionOutput
+    let answer = StopAnswer(
+      stop: stop, sentence: stop == .step ? nil : stopSentence(), state: state,
+      code: view.readable(state.linearRIP, count: InstructionDecoder.maximumLength), symbols: symbols,
+      actionOutput: actionOutput, vcpu: control.current, instructionCount: control.retired, time: control.time,
+      exitCount: stream.exitCount)
     actionOutput = []
-    lines.append(sentence)
-    let line = disassembly.line(at: state.rip)
-    lines.append("=> \(line.addressText)  \(line.instruction.text)")
-    let json = JSONValue.members(
-      ("stop", .string(stop.name)), ("sentence", .string(sentence)), ("vcpu", .number(UInt64(control.current))),
-      ("rip", .hex(state.rip)), ("linear", .hex(state.linearRIP.value)), ("mode", .string(state.mode.name)),
-      ("instruction", .string(line.instruction.text)), ("icount", .number(control.retired)),
-      ("time", .number(control.time)), ("exits", .number(stream.exitCount)),
-      ("status", stop.endStatus.map { .signed(Int64($0)) } ?? .null))
-    return CommandResult(lines, json: json)
+    return CommandResult(deferred: { answer.words })
   }
 }

@@ -16,19 +16,10 @@ extension VirtualMachine {
     try checkChoices(configuration)
     let files = try GuestFiles(configuration)
     let memory = try GuestMemory(ramSize: configuration.memory ?? SessionConfiguration.defaultMemory)
-    let events = EventSink(capacity: ringCapacity)
     let loaded = try ImageLoader.load(files.request(memory))
-    let engine = try EngineRegistry.makeEngine(
-      named: "interpreter", memory: memory, events: events,
-      configuration: EngineConfiguration(vcpuCount: configuration.cpus))
-    let pc = PC(
-      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: configuration.cpus),
-      events: events)
+    var (machine, pc) = try assemble(
+      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state)
     loaded.attach(to: pc)
-    var machine = VirtualMachine(
-      name: sample?.name ?? files.name, engine: engine, platform: pc, memory: memory, events: events,
-      initialStates: [loaded.state])
-    machine.words = PCWords(pc: pc)
     machine.loadDescription = loaded.description
     if let image = loaded.symbolsImage {
       machine.symbols = (try? SymbolLoader.load(image, name: files.name)) ?? .empty
@@ -38,6 +29,21 @@ extension VirtualMachine {
       return [try ImageLoader.load(files.request(memory)).state]
     }
     return machine
+  }
+
+  /// A PC with the embedded processor over `memory`, whose boot processor starts in `state`.
+  package static func assemble(
+    name: String, memory: GuestMemory, cpus: Int, state: VCPUState
+  ) throws(VMError) -> (machine: VirtualMachine, pc: PC) {
+    let events = EventSink(capacity: ringCapacity)
+    let engine = try EngineRegistry.makeEngine(
+      named: "interpreter", memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
+    let pc = PC(
+      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus), events: events)
+    var machine = VirtualMachine(
+      name: name, engine: engine, platform: pc, memory: memory, events: events, initialStates: [state])
+    machine.words = PCWords(pc: pc)
+    return (machine, pc)
   }
 
   /// Choices that are not there yet say so.

@@ -19,7 +19,7 @@ struct Batch {
       let result = session.perform("continue")
       report(result)
     } else {
-      failed = !perform(commands)
+      failed = !perform(commands) { interrupt.signal != nil }
     }
     let snapshot = session.currentSnapshot()
     if digest { sayDigest(session.digest(), withAnswers: !commands.isEmpty) }
@@ -28,9 +28,9 @@ struct Batch {
     return failed ? Ringside.Status.usage : Self.status(snapshot)
   }
 
-  /// Carries out commands in order; false when one failed, which ends it.
-  private func perform(_ commands: [String]) -> Bool {
-    for command in commands {
+  /// Carries out commands in order; false when one failed, which ends it, as an interrupt does.
+  private func perform(_ commands: [String], isInterrupted: () -> Bool) -> Bool {
+    for command in commands where !isInterrupted() {
       let result = session.perform(command)
       if json {
         Output.standard(JSONValue.members(("command", .string(command)), ("answer", result.json)).text + "\n")

@@ -59,7 +59,8 @@ struct ListEngines: ParsableCommand {
         print("\(report.name): \(why)")
         continue
       }
-      print("\(report.name): \(Int(report.mips)) million instructions a second (a loop of 4 in real mode, measured now)")
+      print("\(report.name): \(Int(report.mips)) million instructions a second, measured now with")
+      print("  \(EngineReport.measuredWith)")
       for capability in EngineCapabilities.allCases {
         print("  \(report.capabilities.contains(capability) ? "yes" : "no ")  \(capability.name)")
       }
@@ -70,6 +71,7 @@ struct ListEngines: ParsableCommand {
     .members(
       ("name", .string(report.name)), ("available", .bool(report.unavailable == nil)),
       ("why", report.unavailable.map { .string($0) } ?? .null), ("mips", .real(report.mips)),
+      ("measuredWith", .string(EngineReport.measuredWith)),
       ("capabilities", .strings(EngineCapabilities.allCases.filter { report.capabilities.contains($0) }.map(\.name))))
   }
 }

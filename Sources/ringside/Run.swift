@@ -129,8 +129,11 @@ struct Run: ParsableCommand {
     return result
   }
 
+  /// In the person's state folder (XDG Base Directory Specification); relative paths there count for nothing.
   private static var historyPath: String? {
-    if let state = getenv("XDG_STATE_HOME") { return "\(String(cString: state))/ringside_history" }
-    return getenv("HOME").map { "\(String(cString: $0))/.ringside_history" }
+    let state = getenv("XDG_STATE_HOME").map { String(cString: $0) } ?? ""
+    if state.hasPrefix("/") { return "\(state)/ringside/history" }
+    let home = getenv("HOME").map { String(cString: $0) } ?? ""
+    return home.hasPrefix("/") && HostFile.isFolder(home) ? "\(home)/.local/state/ringside/history" : nil
   }
 }

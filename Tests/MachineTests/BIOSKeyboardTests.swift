@@ -61,6 +61,37 @@ struct BIOSKeyboardTests {
     #expect(bench.call(0x16).ax == 0x1234)
   }
 
+  @Test func `text typed to the guest waits until the buffer has room`() throws {
+    let bench = try BIOSBench()
+    let text = Array("The quick brown fox jumps over the lazy dog; 0123456789!".utf8)
+    bench.pc.consoleInput(text)
+    /// INT 09h for every byte the keyboard has.
+    func interrupt() {
+      while bench.pc.ports.read(0x64, size: 1) & 1 != 0 {
+        bench.call(0x09, ax: bench.pc.ports.read(0x60, size: 1))
+      }
+    }
+    var taken: [UInt8] = []
+    interrupt()
+    #expect(bench.u16(0x41C) == 0x3C, "the buffer is full")
+    while taken.count < text.count, !bench.call(0x16, ax: 0x0100).zero {
+      taken.append(bench.call(0x16).al)
+      interrupt()
+    }
+    #expect(taken == text)
+    #expect(bench.call(0x16, ax: 0x0100).zero)
+  }
+
+  @Test func `keys wait for no buffer but the BIOS's own`() throws {
+    let bench = try BIOSBench()
+    bench.memory.store(GPA(0x24), UInt32(0x1000_0000))
+    bench.memory.store(GPA(0x41C), UInt16(0x3C))
+    bench.pc.consoleInput(Array("ab".utf8))
+    var codes: [UInt64] = []
+    while bench.pc.ports.read(0x64, size: 1) & 1 != 0, codes.count < 8 { codes.append(bench.pc.ports.read(0x60, size: 1)) }
+    #expect(codes == [0x1E, 0x9E, 0x30, 0xB0])
+  }
+
   @Test func `shift flags are kept and told`() throws {
     let bench = try BIOSBench()
     bench.receive([0x2A, 0x1D, 0x38, 0x45])

@@ -107,9 +107,18 @@ struct InvocationTests {
     #expect(result.errors.contains("Triple fault at"))
   }
 
+  @Test func `a breakpoint on data is set, with a warning`() {
+    let data = Shell.run("long-kernel -c 'break gdt_pointer' -c 'info bp'").output.split(separator: "\n")
+    #expect(data.count == 3)
+    #expect(data[1] == "warning: gdt_pointer is data, not code; 'watch rw gdt_pointer' stops where it is read or written")
+    #expect(!Shell.run("long-kernel -c 'break main' -c 'break 100018'").output.contains("warning"))
+    #expect(Shell.run("long-kernel --json -c 'break gdt_pointer'").output.contains("\"warning\":"))
+  }
+
   @Test func `doctor, engines, samples and themes list what is there`() {
     #expect(Shell.run("doctor").output.contains("samples"))
-    #expect(Shell.run("engines").output.contains("million instructions a second"))
+    let engines = Shell.run("engines").output
+    #expect(engines.contains("million instructions a second") && engines.contains("a 64-bit loop of loads, stores"))
     #expect(Shell.run("samples").output.contains("hello-real"))
     #expect(Shell.run("themes").output.contains("dark"))
   }

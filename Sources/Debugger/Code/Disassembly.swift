@@ -75,10 +75,19 @@ package struct Disassembly {
   /// One line at offset `address` in CS.
   package func line(at address: UInt64) -> CodeLine {
     let address = mode.wrap(address)
-    let linear = view.linear(.cs, address)
-    let bytes = view.readable(linear, count: InstructionDecoder.maximumLength)
-    let namer: OperandNamer? = symbols.isEmpty ? nil : { self.symbols.name(of: self.view.linear($1, $0).value) }
-    let instruction = InstructionDecoder.decode(bytes, at: address, mode: mode, namer: namer)
+    let bytes = view.readable(state.linear(.cs, address), count: InstructionDecoder.maximumLength)
+    return Self.line(of: bytes, at: address, state: state, symbols: symbols)
+  }
+
+  /// The line at `state`'s instruction pointer, given the bytes that lie there (or lay there when `state` was taken).
+  package static func line(of bytes: [UInt8], state: VCPUState, symbols: SymbolTable) -> CodeLine {
+    line(of: bytes, at: state.mode.wrap(state.rip), state: state, symbols: symbols)
+  }
+
+  private static func line(of bytes: [UInt8], at address: UInt64, state: VCPUState, symbols: SymbolTable) -> CodeLine {
+    let linear = state.linear(.cs, address)
+    let namer: OperandNamer? = symbols.isEmpty ? nil : { symbols.name(of: state.linear($1, $0).value) }
+    let instruction = InstructionDecoder.decode(bytes, at: address, mode: state.mode, namer: namer)
     return CodeLine(
       instruction: instruction, linear: linear, labels: symbols.labels(at: linear.value).map(\.name),
       place: symbols.name(of: linear.value), isUnreadable: bytes.isEmpty)

@@ -49,13 +49,30 @@ package enum SymbolLoader {
       let data = elf_getdata(section, nil), data.pointee.d_buf != nil
     else { return }
     let entries = min(UInt64(data.pointee.d_size) / header.sh_entsize, UInt64(maximumCount))
+    let dataSections = dataSections(of: elf)
     for index in 0..<Int32(entries) {
       var entry = GElf_Sym()
       guard symbols.count < maximumCount, gelf_getsym(data, index, &entry) != nil else { break }
       guard wanted(entry), let text = elf_strptr(elf, Int(header.sh_link), Int(entry.st_name)) else { continue }
       guard let name = cut(text) else { continue }
-      symbols.append(Symbol(name: name, address: entry.st_value &+ bias, size: entry.st_size))
+      let isData = dataSections.contains(entry.st_shndx)
+      symbols.append(Symbol(name: name, address: entry.st_value &+ bias, size: entry.st_size, isData: isData))
     }
+  }
+
+  /// Indices of the sections that lie in memory and hold no code (ELF gABI, "Sections", SHF_ALLOC, SHF_EXECINSTR).
+  private static func dataSections(of elf: OpaquePointer) -> Set<UInt16> {
+    var indices: Set<UInt16> = []
+    var section = elf_nextscn(elf, nil)
+    while let current = section {
+      var header = GElf_Shdr()
+      let kind = gelf_getshdr(current, &header) == nil ? 0 : header.sh_flags & UInt64(SHF_ALLOC | SHF_EXECINSTR)
+      if kind == UInt64(SHF_ALLOC) {
+        indices.insert(UInt16(truncatingIfNeeded: elf_ndxscn(current)))
+      }
+      section = elf_nextscn(elf, current)
+    }
+    return indices
   }
 
   /// Defined in a section, and of type NOTYPE, OBJECT or FUNC (ELF gABI, "Symbol Table").
@@ -88,7 +105,8 @@ package enum SymbolLoader {
       }
       let type = words[1].first ?? 0
       guard !"UuAaNw".utf8.contains(type), words[2].count <= maximumNameLength else { continue }
-      symbols.append(Symbol(name: String(decoding: words[2], as: UTF8.self), address: address, size: 0))
+      let isData = "BbDdGgRrSs".utf8.contains(type)
+      symbols.append(Symbol(name: String(decoding: words[2], as: UTF8.self), address: address, size: 0, isData: isData))
     }
     return SymbolTable(symbols)
   }

@@ -6,10 +6,13 @@ package struct Symbol: Equatable, Sendable {
   package var address: UInt64
   /// In bytes; 0 where the file does not say (then it reaches to the next symbol).
   package var size: UInt64
-  package init(name: String, address: UInt64, size: UInt64) {
+  /// It lies where the file says that no code is.
+  package var isData: Bool
+  package init(name: String, address: UInt64, size: UInt64, isData: Bool = false) {
     self.name = name
     self.address = address
     self.size = size
+    self.isData = isData
   }
 }
 

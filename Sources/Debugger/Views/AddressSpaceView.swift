@@ -12,7 +12,9 @@ package struct AddressSpaceView {
   }
 
   /// The physical address behind `address`, nil where the tables give none.
-  package func translate(_ address: GVA) -> GPA? { PageWalk(address, state: state, memory: memory).result }
+  package func translate(_ address: GVA) -> GPA? {
+    PageWalk(address, state: state, memory: memory, keepsSteps: false).result
+  }
 
   /// `count` bytes (at most 16 MiB) from a linear address on; nil for each byte without translation or memory.
   /// Wraps at the end of the address space.
@@ -64,13 +66,18 @@ package struct AddressSpaceView {
     return done
   }
 
-  /// Linear address of `offset` in a segment (SDM 1 3.3): in 64-bit mode only FS and GS have a base.
-  package func linear(_ segment: SegmentName, _ offset: UInt64) -> GVA {
-    if state.mode == .long64 {
-      return GVA(segment == .fs || segment == .gs ? state[segment].base &+ offset : offset)
-    }
-    return GVA((state[segment].base &+ offset) & 0xFFFF_FFFF)
-  }
+  /// Linear address of `offset` in a segment.
+  package func linear(_ segment: SegmentName, _ offset: UInt64) -> GVA { state.linear(segment, offset) }
 
   private func wrap(_ address: UInt64) -> UInt64 { state.efer & EFER.lma != 0 ? address : address & 0xFFFF_FFFF }
+}
+
+extension VCPUState {
+  /// Linear address of `offset` in a segment (SDM 1 3.3): in 64-bit mode only FS and GS have a base.
+  package func linear(_ segment: SegmentName, _ offset: UInt64) -> GVA {
+    if mode == .long64 {
+      return GVA(segment == .fs || segment == .gs ? self[segment].base &+ offset : offset)
+    }
+    return GVA((self[segment].base &+ offset) & 0xFFFF_FFFF)
+  }
 }

@@ -58,8 +58,9 @@ package struct PageWalk: Equatable, Sendable {
   package var user = true
   package var executable = true
 
-  /// Walks for `address`. Never throws, whatever the tables hold: a walk has at most four steps.
-  package init(_ address: GVA, state: VCPUState, memory: GuestMemory) {
+  /// Walks for `address`. Never throws, whatever the tables hold: a walk has at most four steps. Without
+  /// `keepsSteps` only the outcome is kept, which is several times cheaper.
+  package init(_ address: GVA, state: VCPUState, memory: GuestMemory, keepsSteps: Bool = true) {
     mode = PagingMode(cr0: state.cr0, cr4: state.cr4, efer: state.efer)
     self.address = address
     cr3 = state.cr3
@@ -72,10 +73,10 @@ package struct PageWalk: Equatable, Sendable {
       fault = .nonCanonical
       return
     }
-    walk(state, memory)
+    walk(state, memory, keepsSteps)
   }
 
-  private mutating func walk(_ state: VCPUState, _ memory: GuestMemory) {
+  private mutating func walk(_ state: VCPUState, _ memory: GuestMemory, _ keepsSteps: Bool) {
     var table = Self.root(mode, cr3)
     for level in mode.levels {
       let shift = level.shift(mode)
@@ -87,7 +88,9 @@ package struct PageWalk: Equatable, Sendable {
         return
       }
       let leaf = level == .pte || Self.isLarge(entry, level, mode, state)
-      steps.append(PageWalkStep(level: level, index: index, entryAddress: place, entry: entry, isLeaf: leaf))
+      if keepsSteps {
+        steps.append(PageWalkStep(level: level, index: index, entryAddress: place, entry: entry, isLeaf: leaf))
+      }
       if let problem = Self.check(entry, level, leaf, mode, state) {
         fault = problem
         return

@@ -9,6 +9,10 @@ package final class PS2: Device {
   private let context: DeviceContext
   private let line: InterruptLine
   private var keyboard = PS2Keyboard()
+  /// Characters still to be typed.
+  private var text: ArraySlice<UInt8> = []
+  /// Whether keys wait, because a BIOS with a full buffer would lose them.
+  var isHeld: () -> Bool = { false }
   /// The command byte: 0 IRQ1, 1 IRQ12, 2 system flag, 4 and 5 port disable, 6 translate.
   private var commandByte: UInt8 = 0x45
   /// P2: 0 not reset, 1 A20, 4 output buffer full.
@@ -39,14 +43,30 @@ package final class PS2: Device {
     fill()
   }
 
+  /// Text from outside: somebody types it on the keyboard, at the pace at which the guest takes keys. Characters
+  /// without a key are left out.
+  package func type(_ bytes: [UInt8]) {
+    text.append(contentsOf: bytes)
+    fill()
+  }
+
+  /// The guest has made room for keys: `isHeld` may have changed its mind.
+  package func resume() { fill() }
+
+  /// Types on, once the codes of the character before are gone.
+  private func typeOn() {
+    while !keyboard.hasKeys, let character = text.popFirst() { keyboard.press(ScanCodes.typing(character)) }
+  }
+
   /// Puts the next byte into the output buffer when that is empty.
   private func fill() {
+    typeOn()
     if !isFull {
       if !answers.isEmpty {
         buffer = answers.removeFirst()
         isFull = true
       } else if commandByte & Self.keyboardDisabled == 0,
-        let byte = keyboard.next(translated: commandByte & Self.translates != 0)
+        let byte = keyboard.next(translated: commandByte & Self.translates != 0, holdsKeys: isHeld())
       {
         buffer = byte
         isFull = true
@@ -151,6 +171,7 @@ package final class PS2: Device {
 
   package func reset() {
     keyboard = PS2Keyboard()
+    text = []
     commandByte = 0x45
     outputPort = 0xCF
     ram = [UInt8](repeating: 0, count: 32)
@@ -164,6 +185,9 @@ package final class PS2: Device {
 
   package func code(_ coder: inout StateCoder) {
     keyboard.code(&coder)
+    var characters = Array(text)
+    coder.code(&characters)
+    text = characters[...]
     coder.code(&commandByte)
     coder.code(&outputPort)
     coder.code(fixed: &ram)
@@ -181,6 +205,7 @@ package final class PS2: Device {
       rows: [
         ("command byte", bits(commandByte)), ("output port", bits(outputPort)),
         ("output buffer", isFull ? hex(UInt64(buffer)) : "empty"), ("keys waiting", "\(keyboard.waiting)"),
+        ("text waiting", "\(text.count)"),
         ("A20", outputPort & 2 != 0 ? "on" : "off (ignored)"),
       ])
   }

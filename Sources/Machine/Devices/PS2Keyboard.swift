@@ -23,14 +23,16 @@ struct PS2Keyboard: Equatable {
   private static let capacity = 4096
 
   var waiting: Int { keys.count + answers.count }
+  var hasKeys: Bool { !keys.isEmpty }
 
   mutating func press(_ scanCodes: [UInt8]) {
     guard isScanning else { return }
     keys.append(contentsOf: scanCodes.prefix(max(0, Self.capacity - keys.count)))
   }
 
-  /// The next byte for the controller; `translated` as the controller's command byte says.
-  mutating func next(translated: Bool) -> UInt8? {
+  /// The next byte for the controller; `translated` as the controller's command byte says. With `holdsKeys`
+  /// answers go out and keys wait.
+  mutating func next(translated: Bool, holdsKeys: Bool) -> UInt8? {
     if !answers.isEmpty {
       last = answers.removeFirst()
       if translated, last == Self.identity { last = Self.translatedIdentity }
@@ -41,7 +43,7 @@ struct PS2Keyboard: Equatable {
       last = second
       return second
     }
-    guard !keys.isEmpty else { return nil }
+    guard !keys.isEmpty, !holdsKeys else { return nil }
     let code = keys.removeFirst()
     last = translated || scanSet == 1 ? code : untranslated(code)
     return last

@@ -251,8 +251,22 @@ enum BreakpointCommands {
     }
     let summary = core.summary(core.control.breakpoints[number])
     let note = condition.map { " if \($0.text)" } ?? ""
-    return CommandResult(
-      "breakpoint \(number): \(summary?.what ?? "")\(note)", json: summary.map { core.json($0) } ?? .null)
+    var lines = ["breakpoint \(number): \(summary?.what ?? "")\(note)"]
+    var json = summary.map { core.json($0) } ?? .null
+    if let warning = warning(core, cause) {
+      lines.append("warning: \(warning)")
+      if case .object(let members) = json { json = .object(members + [.init("warning", .string(warning))]) }
+    }
+    return CommandResult(lines, json: json)
+  }
+
+  /// What the person may not have meant: nothing executes data. Without a size, a symbol is only its address.
+  private static func warning(_ core: SessionCore, _ cause: BreakpointCause) -> String? {
+    guard case .execution(let address) = cause, let place = core.symbols.place(of: address.value),
+      place.symbol.isData, place.offset == 0 || place.symbol.size > 0
+    else { return nil }
+    let name = place.symbol.name
+    return "\(name) is data, not code; 'watch rw \(name)' stops where it is read or written"
   }
 
   private static func combine(

@@ -1,17 +1,40 @@
 /// What a command answered: text for a person and the same data for a program.
 package struct CommandResult: Equatable, Sendable {
-  package var lines: [String]
-  package var json: JSONValue
+  private enum Content: Sendable {
+    case ready(lines: [String], json: JSONValue)
+    case deferred(@Sendable () -> (lines: [String], json: JSONValue))
+  }
+  private let content: Content
   /// The command could not be carried out; `lines` says why.
-  package var failed: Bool
+  package let failed: Bool
 
   package init(_ lines: [String], json: JSONValue? = nil, failed: Bool = false) {
-    self.lines = lines
-    self.json = json ?? .strings(lines)
+    content = .ready(lines: lines, json: json ?? .strings(lines))
     self.failed = failed
   }
   package init(_ line: String, json: JSONValue? = nil) { self.init([line], json: json) }
   package static let silent = CommandResult([], json: .null)
+
+  /// An answer put into words when somebody reads it: most single steps of a script are never looked at.
+  /// `words` must hold all it needs, since the guest may have gone on by then.
+  init(deferred words: @escaping @Sendable () -> (lines: [String], json: JSONValue)) {
+    content = .deferred(words)
+    failed = false
+  }
+
+  private var words: (lines: [String], json: JSONValue) {
+    switch content {
+    case .ready(let lines, let json): (lines, json)
+    case .deferred(let words): words()
+    }
+  }
+  package var lines: [String] { words.lines }
+  package var json: JSONValue { words.json }
+
+  package static func == (a: CommandResult, b: CommandResult) -> Bool {
+    let (left, right) = (a.words, b.words)
+    return a.failed == b.failed && left.lines == right.lines && left.json == right.json
+  }
 }
 
 /// What the person got wrong: what was typed, what was expected, and the nearest thing that exists.

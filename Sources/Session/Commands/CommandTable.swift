@@ -29,20 +29,23 @@ package enum CommandTable {
 
   /// Takes a line apart: `10e`, `x/8xb 7c00`, `break main if al==1`.
   static func parse(_ line: String) throws(CommandError) -> (CommandDescriptor, CommandArguments) {
-    let text = line.drop { $0 == " " || $0 == "\t" }
-    let word = text.prefix { $0 != " " && $0 != "\t" }
-    let rest = text.dropFirst(word.count).drop { $0 == " " || $0 == "\t" }
-    let digits = word.prefix { $0.isASCII && $0.isNumber }
-    let afterCount = word.dropFirst(digits.count)
-    let slash = afterCount.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-    let name = slash.first.map(String.init) ?? ""
-    guard let descriptor = find(name) else { throw unknown(String(word)) }
-    let trimmed = rest.reversed().drop { $0 == " " || $0 == "\t" || $0 == "\r" || $0 == "\n" }.reversed()
+    let isBlank = { (byte: UInt8) in byte == 0x20 || byte == 0x09 }
+    let isBlankOrEnd = { (byte: UInt8) in isBlank(byte) || byte == 0x0D || byte == 0x0A }
+    let text = line.utf8.drop(while: isBlank)
+    let word = text.prefix { !isBlank($0) }
+    var rest = text[word.endIndex...].drop(while: isBlank)
+    while let last = rest.last, isBlankOrEnd(last) { rest.removeLast() }
+    let digits = word.prefix { (0x30...0x39).contains($0) }
+    let afterCount = word[digits.endIndex...]
+    let slash = afterCount.firstIndex(of: UInt8(ascii: "/"))
+    let name = String(Substring(afterCount[..<(slash ?? afterCount.endIndex)]))
+    guard let descriptor = find(name) else { throw unknown(String(Substring(word))) }
+    let format = slash.map { String(Substring(afterCount[afterCount.index(after: $0)...])) } ?? ""
     return (
       descriptor,
       CommandArguments(
-        name: name, count: digits.isEmpty ? nil : UInt64(digits), format: slash.count > 1 ? String(slash[1]) : "",
-        rest: String(trimmed), usage: descriptor.usage)
+        name: name, count: digits.isEmpty ? nil : UInt64(Substring(digits)), format: format,
+        rest: String(Substring(rest)), usage: descriptor.usage)
     )
   }
 

@@ -21,7 +21,8 @@ extension RunControl {
   package var plan: StepPlan? {
     get { stepPlan }
     set {
-      if newValue?.goal != stepPlan?.goal { trapsAreStale = true }
+      let changes = newValue?.goal != stepPlan?.goal && (newValue?.wantsExits ?? false || stepPlan?.wantsExits ?? false)
+      if changes { trapsAreStale = true }
       stepPlan = newValue
     }
   }

@@ -35,13 +35,24 @@ extension RunControl {
     guard someoneWakes else {
       return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
     }
-    guard let deadline = platform.nextDeadline else { return .idle }
+    guard let deadline = platform.nextDeadline, !waitsInVain() else { return .idle }
     if deadline > time { onIdle?(deadline - time) }
     if needsAttention() { return nil }
     for index in lanes.indices where lanes[index].activity != .active { vcpus[index].idle(until: deadline) }
     time = max(time, deadline)
     onSlack()
     return nil
+  }
+
+  /// Counts jumps to timers since the last instruction; true when there were so many that none of the timers will
+  /// ever wake anybody: all are masked somewhere.
+  private func waitsInVain() -> Bool {
+    if waitedAt != retired { vainWaits = 0 }
+    waitedAt = retired
+    vainWaits += 1
+    guard vainWaits > Self.vainWaitLimit else { return false }
+    vainWaits = 0
+    return true
   }
 
   /// The runnable vCPU that is furthest behind in virtual time, the first of equals. A step's own vCPU goes

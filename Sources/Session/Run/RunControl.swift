@@ -55,6 +55,11 @@ package final class RunControl {
   var judgedExit: VMExit?
   /// The next instruction is to execute although there is a trap on it.
   var overTrap = false
+  /// Jumps to timers of halted vCPUs since `waitedAt` instructions had retired.
+  var vainWaits = 0
+  var waitedAt: UInt64 = 0
+  /// About 16 hours of a PC's 18.2 Hz.
+  static let vainWaitLimit = 1 << 20
   private var exitsUntilSlack = RunControl.slackInterval
   static let slackInterval = 1024
   /// The longest run without a look at the console buffer, in instructions.

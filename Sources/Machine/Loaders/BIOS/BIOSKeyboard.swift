@@ -82,6 +82,15 @@ struct BIOSKeyboard {
     return true
   }
 
+  /// A further key would be lost: INT 09h is the BIOS's own and the buffer is full.
+  var isFull: Bool {
+    let vector: UInt32? = memory.load(GPA(0x09 * 4))
+    guard vector == UInt32(BIOSROM.segment) << 16 | UInt32(BIOSROM.handler(0x09)) else { return false }
+    let tail = memory.word(BIOSData.keyTail)
+    guard BIOSData.keyBuffer.contains(tail), tail & 1 == 0 else { return false }
+    return after(tail) == memory.word(BIOSData.keyHead)
+  }
+
   // MARK: INT 09h
 
   /// A byte from the keyboard, in AL.

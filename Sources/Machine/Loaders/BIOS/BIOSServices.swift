@@ -30,6 +30,8 @@ package final class BIOSServices: Device {
       powerOff: { context.request(.shutdown) })
     disk = BIOSDisk(memory: memory, configuration)
     pc.ports.claim(BIOSROM.servicePort, name: name) { [self] exit, vcpu in handle(exit, on: vcpu) }
+    pc.keyboard.isHeld = { [keyboard] in keyboard.isFull }
+    pc.typesOnKeyboard = true
     programDevices()
   }
 
@@ -70,7 +72,9 @@ package final class BIOSServices: Device {
     case 0x14: system.serial(call)
     case 0x15 where call.ah == 0x86: return wait(call)
     case 0x15: system.serve(call)
-    case 0x16: keyboard.serve(call)
+    case 0x16:
+      keyboard.serve(call)
+      pc.keyboard.resume()
     case 0x18: say("No bootable device.\r\n")
     case 0x1A: system.time(call)
     default: break

@@ -1,0 +1,72 @@
+import ArgumentParser
+import Glibc
+import Session
+import VMCore
+
+/// Random programs in every mode of the processor, and guest images that are nearly right. Whatever they do, the
+/// monitor must not crash, hang, or go past the limit.
+@main
+struct Hostile: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run hostile guests: random programs in every mode, and mutated images.",
+    discussion: """
+      Equal seeds make equal guests. A crash, a hang or a broken promise is named by the command that repeats it. \
+      The status is 0 where all went well, 1 where a promise was broken, 3 after a hang.
+      """)
+
+  @Option(help: "What the guests are made from.") var seed: UInt64 = 1
+  @Option(help: "Guests of each kind.") var count = 10_000
+  @Option(help: "Instructions a guest may retire.") var limit: UInt64 = 4000
+  @Option(help: "Kinds by the beginning of their name: long64, protected32-pae, images.") var only: [String] = []
+  @Option(help: "One guest alone, by its number.") var number: Int?
+
+  func run() throws {
+    CrashNote.install()
+    let kinds = GuestKind.all.filter { kind in only.isEmpty || only.contains { "\(kind)".hasPrefix($0) } }
+    guard !kinds.isEmpty else {
+      throw ValidationError("no such kind; there are \(GuestKind.all.map(\.description).joined(separator: ", "))")
+    }
+    let campaign = Campaign(maker: try GuestMaker(seed: seed, limit: limit))
+    for kind in kinds { campaign.run(kind, number.map { $0..<$0 + 1 } ?? 0..<count) }
+    Output.line("\(campaign.failures == 0 ? "passed" : "FAILED"): \(campaign.total) guests, \(campaign.failures) broken promises")
+    if campaign.failures > 0 { throw ExitCode(1) }
+  }
+}
+
+/// Guests of one kind after the other, each judged, each kind with a line of what came of them.
+final class Campaign {
+  private let maker: GuestMaker
+  private let watchdog = Watchdog()
+  private(set) var total = 0
+  private(set) var failures = 0
+
+  init(maker: GuestMaker) { self.maker = maker }
+
+  func run(_ kind: GuestKind, _ numbers: Range<Int>) {
+    var ends: [String: Int] = [:]
+    let pausedBefore = watchdog.pauseCount
+    for number in numbers {
+      let name = "hostile --seed \(maker.seed) --limit \(maker.limit) --only \(kind) --number \(number)"
+      CrashNote.set(name)
+      watchdog.begin(name)
+      let verdict = HostileCase(maker: maker, kind: kind, number: number).run { watchdog.run($0) }
+      watchdog.end()
+      ends[verdict.end, default: 0] += 1
+      for problem in verdict.problems {
+        failures += 1
+        Output.error("\(problem): \(name)\n")
+      }
+      if (number + 1) % 1000 == 0 { Output.error("\(kind): \(number + 1)\r") }
+    }
+    total += numbers.count
+    let paused = watchdog.pauseCount - pausedBefore
+    let summary = ends.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.key) \($0.value)" }
+    Output.line("\(kind): \(numbers.count) guests; \(summary.joined(separator: ", ")); \(paused) paused")
+  }
+}
+
+/// Unbuffered output.
+enum Output {
+  static func line(_ text: String) { _ = write(STDOUT_FILENO, "\(text)\n", text.utf8.count + 1) }
+  static func error(_ text: String) { _ = write(STDERR_FILENO, text, text.utf8.count) }
+}

@@ -1,0 +1,73 @@
+import Glibc
+import Session
+import Synchronization
+
+/// Watches over the case under way from a thread of its own. A guest that takes long is paused, as a person would
+/// do it; a program that does not answer is at fault and ended, with the case's name.
+final class Watchdog: Sendable {
+  private struct Case {
+    var name: String
+    var start: UInt64
+    /// The same in time this process computed.
+    var computedAtStart: UInt64
+    weak var session: Session?
+    var pauses: UInt64 = 0
+  }
+  private let current = Mutex<Case?>(nil)
+  private let pauses = Atomic<Int>(0)
+  /// How long a guest may compute between two pauses, in ns: one instruction may repeat 2^64 times.
+  private static let patience: UInt64 = 100_000_000
+  /// How long a case may take, in ns.
+  private static let limit: UInt64 = 10_000_000_000
+  static let hangStatus: Int32 = 3
+
+  init() {
+    let watchdog = Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    pthread_create(
+      &thread, nil,
+      { context in
+        if let context { Unmanaged<Watchdog>.fromOpaque(context).takeRetainedValue().watch() }
+        return nil
+      }, watchdog.toOpaque())
+    pthread_detach(thread)
+  }
+
+  /// Guests paused so far.
+  var pauseCount: Int { pauses.load(ordering: .relaxed) }
+
+  func begin(_ name: String) {
+    let start = Case(name: name, start: Self.now(), computedAtStart: Self.now(CLOCK_PROCESS_CPUTIME_ID))
+    current.withLock { $0 = start }
+  }
+  func run(_ session: Session) { current.withLock { $0?.session = session } }
+  func end() { current.withLock { $0 = nil } }
+
+  private func watch() {
+    while true {
+      usleep(20_000)
+      current.withLock { look(&$0) }
+    }
+  }
+
+  private func look(_ current: inout Case?) {
+    guard var present = current else { return }
+    let age = Self.now() &- present.start
+    if age > Self.limit {
+      Output.error("hang: no answer for \(age / 1_000_000_000) s: \(present.name)\n")
+      _exit(Self.hangStatus)
+    }
+    let computed = Self.now(CLOCK_PROCESS_CPUTIME_ID) &- present.computedAtStart
+    guard computed > Self.patience * (present.pauses + 1), let session = present.session else { return }
+    session.pause()
+    if present.pauses == 0 { pauses.add(1, ordering: .relaxed) }
+    present.pauses += 1
+    current = present
+  }
+
+  private static func now(_ clock: clockid_t = CLOCK_MONOTONIC) -> UInt64 {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+}

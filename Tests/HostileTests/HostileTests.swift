@@ -1,0 +1,41 @@
+import Session
+import Testing
+import VMCore
+import hostile
+
+/// A slice of the campaign that `make test-long` runs whole.
+@Suite("Hostile guests")
+struct HostileTests {
+  /// Few and short, because the testing library takes a backtrace for every Swift error thrown, and each fault of
+  /// the guest is one inside the engine.
+  private static let limit: UInt64 = 200
+  private static let count = 8
+
+  @Test("stop with a reason, within their limit", arguments: GuestKind.all)
+  func hostileGuests(kind: GuestKind) throws {
+    let maker = try GuestMaker(seed: 0x5EED, limit: Self.limit)
+    for number in 0..<Self.count {
+      let verdict = HostileCase(maker: maker, kind: kind, number: number).run()
+      #expect(verdict.problems.isEmpty, "\(kind) \(number): \(verdict.problems)")
+    }
+  }
+
+  @Test("equal seeds make equal guests", arguments: GuestKind.all)
+  func repeatable(kind: GuestKind) throws {
+    let maker = try GuestMaker(seed: 7, limit: 200)
+    for number in 0..<4 {
+      let digests = [0, 1].map { _ in
+        guard let session = try? maker.session(kind, number) else { return "refused" }
+        _ = session.perform("continue")
+        return session.digest()
+      }
+      #expect(digests[0] == digests[1], "\(kind) \(number)")
+    }
+  }
+
+  @Test func `every mode is there once`() {
+    let names = GuestMode.all.map(\.description)
+    #expect(Set(names).count == names.count && names.count == 21)
+    #expect(names.contains("protected16-pae-ring3") && names.contains("compatibility16-ring0"))
+  }
+}
