@@ -79,6 +79,10 @@ package struct VMXOperation: Equatable, Sendable {
   package var preemptionDeadline: UInt64?
   /// What VM entry added to the TSC's offset.
   package var addedTSCOffset: UInt64 = 0
+  /// Debug exceptions that VM entry has still to deliver, as in the pending-debug-exceptions field.
+  package var pendingDebug: UInt64 = 0
+  /// The last instruction, a MOV to CR8, went below the TPR threshold.
+  package var isTPRBelowThreshold = false
   package init() {}
 }
 
@@ -119,6 +123,8 @@ package struct VCPUState: Equatable, Sendable {
   package var activity = ActivityState.active
   /// STI or MOV/POP SS retired last: interrupts wait for one instruction.
   package var interruptShadow = false
+  /// It was MOV or POP SS: the shadow also holds back debug exceptions, and VM entry fails in it.
+  package var shadowIsMOVSS = false
   /// NMIs are blocked until IRET.
   package var nmiBlocked = false
   package var vmx = VMXOperation()

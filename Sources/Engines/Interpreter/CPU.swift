@@ -123,6 +123,8 @@ struct CPU {
   var activity = ActivityState.active
   /// Set by STI, MOV SS and POP SS; the loop turns it into `shadowAt`.
   var interruptShadow = false
+  /// The shadow is, or was last, that of MOV SS or POP SS.
+  var shadowIsMOVSS = false
   var nmiBlocked = false
 
   // x87: physical registers R0..R7 (not stack order); TOP in `fpuTop`.

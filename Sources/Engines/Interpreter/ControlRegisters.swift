@@ -110,7 +110,7 @@ extension UnsafeMutablePointer<CPU> {
     if pagingOff { efer &= ~EFER.lma }
     let cached = CR0.pg | CR0.cd | CR0.nw
     if new & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0 && efer & EFER.lma == 0 && (new ^ old) & cached != 0 {
-      guard loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
+      guard try loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
     }
     pointee.efer = efer
     pointee.cr0 = new
@@ -126,7 +126,7 @@ extension UnsafeMutablePointer<CPU> {
     if isIA32e {
       guard value & ~AddressWidth.physicalMask == 0 else { throw raise(.gp, 0) }
     } else if pointee.cr0 & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0 {
-      guard loadPDPTEs(from: value) else { throw raise(.gp, 0) }
+      guard try loadPDPTEs(from: value) else { throw raise(.gp, 0) }
     }
     pointee.cr3 = value
     flushTLB(keepGlobal: pointee.cr4 & CR4.pge != 0)
@@ -140,7 +140,7 @@ extension UnsafeMutablePointer<CPU> {
     let changed = value ^ pointee.cr4
     let paging = CR4.pae | CR4.pse | CR4.pge | CR4.smep | CR4.smap
     if changed & paging != 0 && pointee.cr0 & CR0.pg != 0 && value & CR4.pae != 0 && !isIA32e {
-      guard loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
+      guard try loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
     }
     pointee.cr4 = value
     if changed & paging != 0 {

@@ -27,9 +27,8 @@ extension InterpreterVCPU {
       let now = c.retired
       let used = now &- start
       guard used < limit else { return exit(.budget, .budget) }
-      guard c.pointee.activity == .active else { return exit(.budget, .budget) }
       var left = limit - used
-      if c.pointee.vmx.vmxon != VMXState.none {
+      if c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil {
         if isNestedEventDue {
           if let exit = takeNestedEvent() { return exit }
           barren += 1
@@ -37,7 +36,9 @@ extension InterpreterVCPU {
           continue
         }
         left = min(left, c.untilPreemption)
+        c.pointee.leaveSoon = c.waitsForWindow
       }
+      guard c.pointee.activity == .active else { return exit(.budget, .budget) }
       if windowOpen { return exit(.interruptWindow, .interruptWindow) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -56,7 +57,7 @@ extension InterpreterVCPU {
   /// Something must be looked at after each instruction.
   private var needsAlone: Bool {
     let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
-    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || c.looksAtBoundaries
+    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || c.looksAtBoundary
   }
 
   // MARK: Entry
@@ -79,6 +80,7 @@ extension InterpreterVCPU {
       c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
       c.pointee.horizon &+= 1
       settle()
+      if let exit = monitorTrap() { return exit }
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
       if let exit = deliver(fault) { return exit }
@@ -110,15 +112,18 @@ extension InterpreterVCPU {
   }
 
   private func inject(_ event: InjectedEvent) -> VMExit? {
+    switch event {
+    case .externalInterrupt(let vector):
+      if let exit = c.arrivalExit(vector: vector, isNMI: false) { return leaveNested(exit) }
+    case .nmi:
+      if let exit = c.arrivalExit(vector: 2, isNMI: true) { return leaveNested(exit) }
+    case .exception: break
+    }
     if c.pointee.activity == .halted { c.pointee.activity = .active }
     do throws(Stop) {
       switch event {
-      case .externalInterrupt(let vector):
-        if let exit = c.arrivalExit(vector: vector, isNMI: false) { return leaveNested(exit) }
-        try c.interrupt(vector: vector, errorCode: nil, kind: .external)
-      case .nmi:
-        if let exit = c.arrivalExit(vector: 2, isNMI: true) { return leaveNested(exit) }
-        try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
+      case .externalInterrupt(let vector): try c.interrupt(vector: vector, errorCode: nil, kind: .external)
+      case .nmi: try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
       case .exception(let vector, let errorCode):
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
       }
@@ -179,21 +184,32 @@ extension InterpreterVCPU {
     }
     c.updateContext()
     c.pointee.alone = false
-    if let stop { return stopped(stop) }
+    if let stop {
+      if let exit = stopped(stop) { return exit }
+      // The monitor trap flag counts a fault's delivery as an instruction.
+      return wasNonRoot && stop == .fault ? monitorTrap() : nil
+    }
     if c.pointee.interruptShadow { c.noteShadow() }
     settle()
     // RF lasts one instruction; IRET may have set it for the next.
     c.pointee.rflags &= ~resumeFlag
     var debug = guestWatchHit
-    // A MOV SS or POP SS puts single-step and data traps off by one instruction.
-    if trapFlag && c.pointee.shadowAt != c.retired { debug |= 1 << 14 }
+    // A MOV SS or POP SS puts single-step and data traps off by one instruction; VM entry drops them.
+    let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
+    if trapFlag && !isShadowed && wasNonRoot == c.isNonRoot { debug |= 1 << 14 }
     let hit = watchHit
+    if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) { return monitorTrap(pending: debug) }
     if debug != 0, let exit = deliver(Fault(vector: Exception.db.rawValue, linear: debug)) { return exit }
-    if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) {
-      if let exit = leaveNested(VMXExit(reason: .monitorTrap)) { return exit }
-    }
     if let hit { return exit(.debug, .debug(hit), rip: rip) }
     return nil
+  }
+
+  /// The exit of the monitor trap flag after an instruction or a delivery (SDM 3C 26.5.2); nothing where it
+  /// is off. It comes before the debug traps in `pending`, which wait in the VMCS.
+  private func monitorTrap(pending debug: UInt64 = 0) -> VMExit? {
+    guard c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) else { return nil }
+    let enabled: UInt64 = debug & 0xF != 0 ? 1 << 12 : 0
+    return leaveNested(VMXExit(reason: .monitorTrap, pendingDebug: debug & 0x400F | enabled))
   }
 
   private var linearRIP: UInt64 {
@@ -324,26 +340,40 @@ extension InterpreterVCPU {
 
   /// Something of VMX operation comes before the next instruction.
   private var isNestedEventDue: Bool {
-    if c.pointee.vmx.injection != 0 { return true }
-    if c.isNonRoot { return c.boundaryExit != nil || (c.pointee.vmx.heldInterrupt != nil && c.interruptsExit) }
-    return c.pointee.vmx.heldInterrupt != nil && c.pointee.rflags & RFLAGS.interruptEnable != 0
-      && c.pointee.shadowAt != c.retired
+    guard c.pointee.activity == .active || c.pointee.activity == .halted else { return false }
+    if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.boundaryExit != nil { return true }
+    guard c.pointee.vmx.heldInterrupt != nil else { return false }
+    let isOpen = c.pointee.rflags & RFLAGS.interruptEnable != 0 && c.pointee.shadowAt != c.retired
+    return c.interruptsExit || isOpen
   }
 
   /// Delivers what VM entry injects, leaves for what is due, or gives the monitor an interrupt that waited.
   private func takeNestedEvent() -> VMExit? {
-    if c.pointee.vmx.injection != 0 {
-      do throws(Stop) {
-        try c.injectPending()
-      } catch {
-        return stopped(error)
-      }
-      return nil
+    if c.pointee.vmx.injection != 0 { return takeInjection() }
+    let debug = c.pointee.vmx.pendingDebug
+    if debug != 0 {
+      c.pointee.vmx.pendingDebug = 0
+      c.pointee.activity = .active
+      return deliver(Fault(vector: Exception.db.rawValue, linear: debug & 0x400F)) ?? monitorTrap()
     }
     if let exit = c.boundaryExit { return leaveNested(exit) }
     guard let vector = c.pointee.vmx.heldInterrupt else { return nil }
     c.pointee.vmx.heldInterrupt = nil
+    c.pointee.leaveSoon = false
     return inject(.externalInterrupt(vector))
+  }
+
+  /// What VM entry injects: an event for the guest, or an exit by the monitor trap flag right away.
+  private func takeInjection() -> VMExit? {
+    if c.pointee.vmx.injection >> 8 & 7 == VMXFormat.EventType.other.rawValue {
+      return leaveNested(VMXExit(reason: .monitorTrap, pendingDebug: c.pointee.vmx.pendingDebug))
+    }
+    do throws(Stop) {
+      try c.injectPending()
+    } catch {
+      if let exit = stopped(error) { return exit }
+    }
+    return monitorTrap()
   }
 
   private func exitOfInstruction() -> VMExit? {

@@ -38,19 +38,27 @@ private enum FaultClass {
 
 extension UnsafeMutablePointer<CPU> {
   /// Delivers an exception with RIP at the instruction it belongs to (faults) or after it (traps), and
-  /// whatever exceptions that raises in turn; a triple fault leaves for the monitor.
-  func deliver(_ fault: Fault) throws(Stop) {
+  /// whatever exceptions that raises in turn; a triple fault leaves for the monitor. One that VM entry
+  /// injects is offered to nobody and leaves CR2 and the debug registers as they are (SDM 3C 27.6.1.1).
+  func deliver(_ fault: Fault, isInjected: Bool = false) throws(Stop) {
     var current = fault
+    var isNew = !isInjected
     while true {
-      try offerException(current)
-      prepare(current)
+      if isNew {
+        try offerException(current)
+        prepare(current)
+      }
+      isNew = true
       guard let next = try attempt(current) else { return }
       switch (FaultClass(current.vector), FaultClass(next.vector)) {
       case (.doubleFault, .contributory), (.doubleFault, .pageFault), (.doubleFault, .doubleFault):
+        pointee.vmx.vectoring = 0
         throw leave(.tripleFault, .tripleFault)
       case (.contributory, .contributory), (.pageFault, .contributory), (.pageFault, .pageFault):
         if next.vector == Exception.pf.rawValue { pointee.cr2 = next.linear }
         current = Fault(vector: Exception.df.rawValue, hasErrorCode: true)
+        // An exit for it is no exit during delivery (SDM 3C 28.2.4).
+        pointee.vmx.vectoring = 0
       default: current = next
       }
     }

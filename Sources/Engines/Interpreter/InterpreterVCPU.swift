@@ -116,7 +116,9 @@ package final class InterpreterVCPU: VCPU {
   }
 
   package var canTakeInterrupt: Bool {
-    if c.pointee.vmx.injection != 0 || c.pointee.vmx.heldInterrupt != nil { return false }
+    if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.pointee.vmx.heldInterrupt != nil {
+      return false
+    }
     let exits = c.interruptsExit
     let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted

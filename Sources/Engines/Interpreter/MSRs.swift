@@ -53,7 +53,7 @@ extension UnsafeMutablePointer<CPU> {
   func readMSR(_ index: UInt32, now: UInt64) -> UInt64? {
     switch index {
     case MSR.tsc: return now &+ pointee.tscOffset
-    case MSR.tscAdjust: return pointee.tscOffset
+    case MSR.tscAdjust: return pointee.tscOffset &- pointee.vmx.addedTSCOffset
     // Locked, with VMXON allowed outside SMX.
     case MSR.featureControl: return 1 | 1 << 2
     case 0x480...0x490: return VMXCapabilities.msr(index, cr4: supportedCR4)
@@ -81,8 +81,9 @@ extension UnsafeMutablePointer<CPU> {
   /// for any other index.
   func writeMSR(_ index: UInt32, _ value: UInt64, now: UInt64) throws(Stop) -> Bool {
     switch index {
-    case MSR.tsc: pointee.tscOffset = value &- now
-    case MSR.tscAdjust: pointee.tscOffset = value
+    // The offset of a VMCS is not the guest's to change (SDM 3C 26.3).
+    case MSR.tsc: pointee.tscOffset = value &- now &+ pointee.vmx.addedTSCOffset
+    case MSR.tscAdjust: pointee.tscOffset = value &+ pointee.vmx.addedTSCOffset
     case MSR.biosSignature: break
     case MSR.sysenterCS: pointee.sysenterCS = value & 0xFFFF_FFFF
     case MSR.sysenterESP: pointee.sysenterESP = try canonical(value)

@@ -223,13 +223,17 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   /// Loads the four PDPTEs of PAE paging from memory at CR3 (SDM 3A 4.4.1): false, and nothing loaded,
-  /// if a present one has a reserved bit set.
-  func loadPDPTEs(from cr3: UInt64) -> Bool {
+  /// if a present one has a reserved bit set. Leaves for the monitor where EPT does not let them be read.
+  func loadPDPTEs(from cr3: UInt64) throws(Stop) -> Bool {
     let reserved = PageEntry.reservedInPDPTE
     var loaded = InlineArray<4, UInt64>(repeating: 0)
     for i in 0..<4 {
-      let extended = readEPT((cr3 & 0xFFFF_FFE0) + UInt64(i) * 8)
-      let entry = extended.outcome == .mapped ? pageTableEntry(extended.address, 8) : .max
+      let address = (cr3 & 0xFFFF_FFE0) + UInt64(i) * 8
+      let extended = readEPT(address)
+      guard extended.outcome == .mapped, extended.rights & 1 != 0 else {
+        throw eptExit(extended, address, linear: nil, needs: 1, final: false)
+      }
+      let entry = pageTableEntry(extended.address, 8)
       if entry & PageEntry.present != 0 && entry & reserved != 0 { return false }
       loaded[i] = entry
     }

@@ -307,7 +307,7 @@ extension UnsafeMutablePointer<CPU> {
   /// Brings PDPTEs and TLBs in line after the state was replaced from outside.
   func refreshPaging() {
     let pae = pointee.cr0 & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0
-    if pae && pointee.efer & EFER.lma == 0 { _ = loadPDPTEs(from: pointee.cr3) }
+    if pae && pointee.efer & EFER.lma == 0 { _ = try? loadPDPTEs(from: pointee.cr3) }
     flushTLB(keepGlobal: false)
     bumpGeneration()
   }

@@ -34,12 +34,25 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   private func interceptPort(
-    _ port: UInt16, _ size: Int, input: Bool, immediate: Bool = false, string: Bool = false, rep: Bool = false
+    _ port: UInt16, _ size: Int, input: Bool, immediate: Bool = false, string: Bool = false, rep: Bool = false,
+    linear: @autoclosure () -> UInt64 = 0
   ) throws(Stop) {
     try intercept(
       .io(port: port, size: UInt8(size)), .io,
       VMXFormat.io(
-        port: port, size: UInt8(size), isInput: input, isString: string, hasREP: rep, isImmediate: immediate))
+        port: port, size: UInt8(size), isInput: input, isString: string, hasREP: rep, isImmediate: immediate),
+      linear: linear())
+  }
+
+  /// The linear address of a string operand, without any check.
+  private func uncheckedLinear(_ segment: Int, _ offset: UInt64) -> UInt64 {
+    let base: UInt64
+    switch segment {
+    case 4: base = self[slot: Slot.fsBase]
+    case 5: base = self[slot: Slot.gsBase]
+    default: base = isLong64 ? 0 : pointee.segments[segment].base
+    }
+    return (base &+ offset) & pointee.addressMask
   }
 
   func portInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
@@ -66,7 +79,10 @@ extension UnsafeMutablePointer<CPU> {
     try checkPort(port, size)
     while true {
       if rep && self[slot: 1] & mask == 0 { return }
-      try interceptPort(port, size, input: op == .ins, string: true, rep: rep)
+      try interceptPort(
+        port, size, input: op == .ins, string: true, rep: rep,
+        linear: op == .ins
+          ? uncheckedLinear(0, self[slot: 7] & mask) : uncheckedLinear(Int(o.pointee.src), self[slot: 6] & mask))
       try notePort(port, size)
       if op == .ins {
         let at = try linear(0, self[slot: 7] & mask, size: size, write: true)

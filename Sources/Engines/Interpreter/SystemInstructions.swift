@@ -99,10 +99,10 @@ extension UnsafeMutablePointer<CPU> {
     switch op {
     case .movToSegment:
       try loadSegment(index, get(o.pointee.src))
-      if index == 2 { pointee.interruptShadow = true }
+      if index == 2 { shadowOfMOVSS() }
     case .movToSegmentM:
       try loadSegment(index, try load(address(o)))
-      if index == 2 { pointee.interruptShadow = true }
+      if index == 2 { shadowOfMOVSS() }
     case .movFromSegment:
       setSized(o.pointee.dst, o.pointee.sizeLog2, UInt64(pointee.segments[index].selector))
     case .movFromSegmentM: try store(address(o), pointee.segments[index].selector)
@@ -118,7 +118,7 @@ extension UnsafeMutablePointer<CPU> {
       try loadSegment(index, selector)
       // The pointer moves by the width of the old stack.
       commitStack(stack)
-      if index == 2 { pointee.interruptShadow = true }
+      if index == 2 { shadowOfMOVSS() }
     default:
       let at = address(o)
       let offset = try readLinear(at, size, privilege)
@@ -140,6 +140,12 @@ extension UnsafeMutablePointer<CPU> {
     } else {
       try push(&s, size, UInt64(selector))
     }
+  }
+
+  /// Interrupts and debug traps wait for one instruction.
+  private func shadowOfMOVSS() {
+    pointee.interruptShadow = true
+    pointee.shadowIsMOVSS = true
   }
 
   // MARK: Far transfers and software interrupts

@@ -1,18 +1,29 @@
 import CZydis
 
 /// The VM-exit instruction-information field (SDM 3C 28.2.5, tables 28-8 to 28-14).
-package enum InstructionInformation {
-  /// The field for the first instruction of `bytes`; 0 for instructions without one.
-  package static func field(of bytes: [UInt8], mode: ProcessorMode) -> UInt32 {
+package struct InstructionInformation: Equatable, Sendable {
+  /// The field; 0 for instructions without one.
+  package var field: UInt32 = 0
+  /// The displacement of the memory operand, sign-extended, with the next instruction's address where it is
+  /// relative to RIP: the exit qualification of these instructions (SDM 3C 28.2.1).
+  package var displacement: UInt64 = 0
+
+  /// Of the first instruction of `bytes`, which lies at `rip`; all 0 where nothing can be decoded.
+  package init(of bytes: [UInt8], mode: ProcessorMode, rip: UInt64) {
     var decoder = ZydisDecoder()
     ZydisDecoderInit(&decoder, InstructionDecoder.machineMode(mode), InstructionDecoder.stackWidth(mode))
-    return withUnsafeTemporaryAllocation(of: ZydisDecodedOperand.self, capacity: 10) { buffer in
+    withUnsafeTemporaryAllocation(of: ZydisDecodedOperand.self, capacity: 10) { buffer in
       var instruction = ZydisDecodedInstruction()
       let status = bytes.withUnsafeBytes {
         ZydisDecoderDecodeFull(&decoder, $0.baseAddress, min($0.count, 15), &instruction, buffer.baseAddress)
       }
-      guard status & 0x8000_0000 == 0 else { return 0 }
-      return field(instruction, buffer.prefix(Int(instruction.operand_count)).map { $0 })
+      guard status & 0x8000_0000 == 0 else { return }
+      let operands = buffer.prefix(Int(instruction.operand_count)).map { $0 }
+      field = Self.field(instruction, operands)
+      guard let operand = Self.memory(operands) else { return }
+      displacement = UInt64(bitPattern: instruction.raw.disp.value)
+      let base = operand.mem.base
+      if base == ZYDIS_REGISTER_RIP || base == ZYDIS_REGISTER_EIP { displacement &+= rip &+ UInt64(instruction.length) }
     }
   }
 

@@ -105,6 +105,20 @@ package enum VMXCapabilities {
     }
   }
   package static func mayBeOne(_ field: VMCSField) -> UInt64 {
+    switch field {
+    case .pinControls: allowed.pin
+    case .primaryControls: allowed.primary
+    case .secondaryControls: allowed.secondary
+    case .exitControls: allowed.exit
+    case .entryControls: allowed.entry
+    default: 0
+    }
+  }
+  private static let allowed = (
+    pin: union(.pinControls), primary: union(.primaryControls), secondary: union(.secondaryControls),
+    exit: union(.exitControls), entry: union(.entryControls)
+  )
+  private static func union(_ field: VMCSField) -> UInt64 {
     VMXControlBit.all.filter { $0.field == field }.reduce(mustBeOne(field, isTrue: false)) { $0 | $1.mask }
   }
 
@@ -112,6 +126,13 @@ package enum VMXCapabilities {
   package static let cr0Fixed0: UInt64 = CR0.pe | CR0.ne | CR0.pg
   package static let cr0Fixed1: UInt64 = 0xFFFF_FFFF
   package static let cr4Fixed0: UInt64 = CR4.vmxe
+
+  /// Page-walk length 4, uncacheable and write-back, 2 MiB and 1 GiB pages, INVEPT and INVVPID of all types;
+  /// neither execute-only translations nor accessed and dirty flags.
+  private static let eptAndVPID: UInt64 = {
+    let bits: [UInt64] = [6, 8, 14, 16, 17, 20, 25, 26, 32, 40, 41, 42, 43]
+    return bits.reduce(0) { $0 | 1 << $1 }
+  }()
 
   /// The value of capability MSR 480h to 490h; nil for others. `cr4` are the bits CR4 may have.
   package static func msr(_ index: UInt32, cr4: UInt64) -> UInt64? {
@@ -133,8 +154,7 @@ package enum VMXCapabilities {
     case 0x489: return cr4
     case 0x48A: return UInt64(0x2E)
     case 0x48B: return mayBeOne(.secondaryControls) << 32
-    // Page-walk length 4, write-back, 2 MiB and 1 GiB pages, INVEPT and INVVPID of all types.
-    case 0x48C: return 1 << 6 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 25 | 1 << 26 | 1 << 32 | 0xF << 40
+    case 0x48C: return eptAndVPID
     case 0x48D: return controls(.pinControls, isTrue: true)
     case 0x48E: return controls(.primaryControls, isTrue: true)
     case 0x48F: return controls(.exitControls, isTrue: true)

@@ -73,12 +73,13 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   /// The exit for an access that extended page tables refuse. `needs` is what it wanted of `walk`'s rights;
-  /// `final` tells the access itself from one to a paging structure on its way.
-  func eptExit(_ walk: EPTWalk, _ gpa: UInt64, linear: UInt64, needs: UInt64, final: Bool) -> Stop {
-    var exit = VMXExit(reason: .eptMisconfiguration, linear: linear, physical: gpa)
+  /// `final` tells the access itself from one to a paging structure on its way; `linear` is nil where none
+  /// led there, as when PDPTEs are loaded.
+  func eptExit(_ walk: EPTWalk, _ gpa: UInt64, linear: UInt64?, needs: UInt64, final: Bool) -> Stop {
+    var exit = VMXExit(reason: .eptMisconfiguration, linear: linear ?? 0, physical: gpa)
     if walk.outcome != .misconfiguration {
       var qualification = VMXFormat.EPTViolation(rawValue: needs | walk.rights << 3)
-      qualification.insert(.linearValid)
+      if linear != nil { qualification.insert(.linearValid) }
       if final { qualification.insert(.final) }
       exit.reason = .eptViolation
       exit.qualification = qualification.rawValue

@@ -17,6 +17,8 @@ struct EntryChecks {
   let cr4Allowed: UInt64
   /// The monitor that enters runs in 64-bit mode.
   let hostIsLong: Bool
+  /// Eight bytes of guest memory; all ones where none is.
+  let quad: (UInt64) -> UInt64
 
   private func value(_ field: VMCSField) -> UInt64 { region[field] }
   private func has(_ bit: VMXControlBit) -> Bool { region.has(bit) }
@@ -57,6 +59,8 @@ struct EntryChecks {
         return EntryFailure(.virtualAPICAddress, "not a page's physical address")
       }
       if value(.tprThreshold) & ~0xF != 0 { return EntryFailure(.tprThreshold, "bits 31:4 are not 0") }
+      let virtual = quad(value(.virtualAPICAddress) + 0x80) >> 4 & 0xF
+      if value(.tprThreshold) > virtual { return EntryFailure(.tprThreshold, "above the virtual TPR") }
     }
     if !has(.nmiExiting) && has(.virtualNMIs) { return EntryFailure(.pinControls, "virtual NMIs without NMI exiting") }
     if !has(.virtualNMIs) && has(.nmiWindowExiting) {
@@ -95,9 +99,8 @@ struct EntryChecks {
     guard info & VMXFormat.valid != 0 else { return nil }
     let field = VMCSField.entryInterruption
     let vector = UInt8(truncatingIfNeeded: info)
-    guard let type = VMXFormat.EventType(rawValue: info >> 8 & 7), type != .other else {
-      return EntryFailure(field, "event type \(info >> 8 & 7)")
-    }
+    guard let type = VMXFormat.EventType(rawValue: info >> 8 & 7) else { return EntryFailure(field, "event type 1") }
+    if type == .other && vector != 0 { return EntryFailure(field, "another event than a pending MTF exit") }
     if info & 0x7FFF_F000 != 0 { return EntryFailure(field, "bits 30:12 are not 0") }
     if type == .nmi && vector != 2 { return EntryFailure(field, "an NMI with another vector than 2") }
     if type == .hardwareException && vector > 31 { return EntryFailure(field, "an exception above vector 31") }

@@ -5,6 +5,8 @@ import X86
 struct GuestChecks {
   let region: VMCSRegion
   let cr4Allowed: UInt64
+  /// Eight bytes of guest memory; all ones where none is.
+  let quad: (UInt64) -> UInt64
 
   private func value(_ field: VMCSField) -> UInt64 { region[field] }
   private func has(_ bit: VMXControlBit) -> Bool { region.has(bit) }
@@ -23,14 +25,12 @@ struct GuestChecks {
       return EntryFailure(.guestCR0, "a bit that is fixed in VMX operation")
     }
     if cr0 & CR0.pg != 0 && cr0 & CR0.pe == 0 { return EntryFailure(.guestCR0, "PG without PE") }
-    if cr0 & CR0.nw != 0 && cr0 & CR0.cd == 0 { return EntryFailure(.guestCR0, "NW without CD") }
     let cr4 = value(.guestCR4)
     if cr4 & CR4.vmxe == 0 || cr4 & ~cr4Allowed != 0 {
       return EntryFailure(.guestCR4, "VMXE is 0, or a reserved bit is 1")
     }
-    if isLong && (cr0 & CR0.pg == 0 || cr4 & CR4.pae == 0) {
-      return EntryFailure(.guestCR4, "an IA-32e guest needs CR0.PG and CR4.PAE")
-    }
+    if isLong && cr0 & CR0.pg == 0 { return EntryFailure(.guestCR0, "PG is 0 in an IA-32e guest") }
+    if isLong && cr4 & CR4.pae == 0 { return EntryFailure(.guestCR4, "PAE is 0 in an IA-32e guest") }
     if value(.guestCR3) & ~AddressWidth.physicalMask != 0 { return EntryFailure(.guestCR3, "too wide") }
     if has(.loadDebugControls) {
       if value(.guestDebugControl) != 0 { return EntryFailure(.guestDebugControl, "a reserved bit is 1") }
@@ -199,8 +199,8 @@ struct GuestChecks {
   }
 
   private func nonRegister() -> EntryFailure? {
-    if value(.guestActivity) != 0 { return EntryFailure(.guestActivity, "only the active state can be entered") }
     let blocking = value(.guestInterruptibility)
+    if let failure = activity(blocking) { return failure }
     if blocking & ~0xB != 0 { return EntryFailure(.guestInterruptibility, "a reserved bit, or blocking by SMI") }
     if blocking & 3 == 3 { return EntryFailure(.guestInterruptibility, "blocking by STI and by MOV SS") }
     if blocking & 1 != 0 && value(.guestRFLAGS) & RFLAGS.interruptEnable == 0 {
@@ -217,8 +217,42 @@ struct GuestChecks {
     if type == .nmi && has(.virtualNMIs) && blocking & 8 != 0 {
       return EntryFailure(.guestInterruptibility, "an NMI is injected while virtual NMIs are blocked")
     }
-    if value(.guestPendingDebug) & ~0x500F != 0 { return EntryFailure(.guestPendingDebug, "a reserved bit is 1") }
-    if value(.linkPointer) != .max { return EntryFailure(.linkPointer, "not all ones: there is no VMCS shadowing") }
+    return pendingDebug(blocking) ?? linkPointer()
+  }
+
+  /// Active, or HLT where nothing forbids it.
+  private func activity(_ blocking: UInt64) -> EntryFailure? {
+    let state = value(.guestActivity)
+    if state > 1 { return EntryFailure(.guestActivity, "neither active nor HLT") }
+    guard state == 1 else { return nil }
+    if access(2) >> 5 & 3 != 0 { return EntryFailure(.guestActivity, "HLT outside ring 0") }
+    if blocking & 3 != 0 { return EntryFailure(.guestActivity, "HLT with blocking by STI or MOV SS") }
+    let info = UInt32(value(.entryInterruption))
+    guard info & VMXFormat.valid != 0 else { return nil }
+    switch (VMXFormat.EventType(rawValue: info >> 8 & 7), info & 0xFF) {
+    case (.externalInterrupt, _), (.nmi, _), (.hardwareException, 1), (.hardwareException, 18), (.other, _): return nil
+    default: return EntryFailure(.guestActivity, "HLT with an event that does not wake")
+    }
+  }
+
+  /// While something holds debug traps back, one must be pending exactly if TF is 1.
+  private func pendingDebug(_ blocking: UInt64) -> EntryFailure? {
+    let pending = value(.guestPendingDebug)
+    if pending & ~0x500F != 0 { return EntryFailure(.guestPendingDebug, "a reserved bit is 1") }
+    guard blocking & 3 != 0 || value(.guestActivity) == 1 else { return nil }
+    let steps = value(.guestRFLAGS) & RFLAGS.tf != 0
+    return steps == (pending & 1 << 14 != 0) ? nil : EntryFailure(.guestPendingDebug, "BS is not RFLAGS.TF while blocked")
+  }
+
+  private func linkPointer() -> EntryFailure? {
+    let link = value(.linkPointer)
+    guard link != .max else { return nil }
+    if link & (0xFFF | ~AddressWidth.physicalMask) != 0 {
+      return EntryFailure(.linkPointer, "not a page's physical address")
+    }
+    if UInt32(truncatingIfNeeded: quad(link)) != VMXCapabilities.revision {
+      return EntryFailure(.linkPointer, "no VMCS there")
+    }
     return nil
   }
 }

@@ -11,20 +11,28 @@ extension UnsafeMutablePointer<CPU> {
     }
     // What is injected comes before the guest's first instruction, between blocks.
     guard pointee.alone else { throw .alone }
-    if pointee.shadowAt == retired &- 1 { return failValid(.entryMOVSS) }
+    if pointee.shadowAt == retired &- 1 && pointee.shadowIsMOVSS { return failValid(.entryMOVSS) }
     if launching && region.isLaunched { return failValid(.launchNotClear) }
     if !launching && !region.isLaunched { return failValid(.resumeNotLaunched) }
-    let checks = EntryChecks(region: region, cr4Allowed: supportedCR4, hostIsLong: isLong64)
+    let checks = EntryChecks(
+      region: region, cr4Allowed: supportedCR4, hostIsLong: isLong64, quad: { self.physicalQuad($0) })
     if let failure = checks.controls() { return refuse(failure, .entryControls) }
     if let failure = checks.hostState() { return refuse(failure, .entryHostState) }
-    if let failure = GuestChecks(region: region, cr4Allowed: supportedCR4).check() {
+    let guest = GuestChecks(region: region, cr4Allowed: supportedCR4, quad: { self.physicalQuad($0) })
+    if let failure = guest.check() {
       noteFailure(failure)
       let qualification: UInt64 = failure.field == .linkPointer ? 4 : 0
       return failEntry(region, .entryFailure, qualification)
     }
-    guard let pointers = entryPDPTEs(region) else { return failEntry(region, .entryFailure, 2) }
+    guard let pointers = entryPDPTEs(region) else {
+      noteFailure(EntryFailure(.guestPDPTE0, "a present PDPTE has a reserved bit set"))
+      return failEntry(region, .entryFailure, 2)
+    }
+    let wereNMIsBlocked = pointee.nmiBlocked
     loadGuest(region, pointers)
     if let index = loadMSRs(region[.entryMSRLoadAddress], region[.entryMSRLoadCount]) {
+      pointee.nmiBlocked = wereNMIsBlocked
+      noteFailure(EntryFailure(.entryMSRLoadAddress, "entry \(index) of the list cannot be loaded"))
       return failEntry(region, .entryMSRFailure, index)
     }
     if launching { region.isLaunched = true }
@@ -57,8 +65,7 @@ extension UnsafeMutablePointer<CPU> {
     region[.exitReason] = UInt64(reason.rawValue) | 1 << 31
     region[.exitQualification] = qualification
     emitVMX(.exit, UInt32(reason.rawValue) | 1 << 31, qualification)
-    loadHost(region)
-    _ = loadMSRs(region[.exitMSRLoadAddress], region[.exitMSRLoadCount])
+    returnToHost(region)
   }
 
   /// The PDPTEs of a PAE guest: from the VMCS with EPT, else from memory; nil if one has a reserved bit set.
@@ -79,9 +86,7 @@ extension UnsafeMutablePointer<CPU> {
   // MARK: Loading the guest (SDM 3C 27.3.2)
 
   private func loadGuest(_ region: VMCSRegion, _ pointers: InlineArray<4, UInt64>) {
-    // ET, NW, CD and reserved bits of CR0 are not changed.
-    let kept = CR0.et | CR0.nw | CR0.cd
-    pointee.cr0 = pointee.cr0 & kept | region[.guestCR0] & ~kept
+    pointee.cr0 = pointee.cr0 & ~Self.loadedCR0 | region[.guestCR0] & Self.loadedCR0
     pointee.cr3 = region[.guestCR3]
     pointee.cr4 = region[.guestCR4]
     pointee.paging.pdpte = pointers
@@ -116,7 +121,11 @@ extension UnsafeMutablePointer<CPU> {
     pointee.nmiBlocked = blocking & 8 != 0
     // The shadow holds before the guest's first instruction.
     pointee.interruptShadow = blocking & 3 != 0
+    pointee.shadowIsMOVSS = blocking & 2 != 0
   }
+
+  /// VM entry and exit leave ET, NW, CD and the reserved bits of CR0 alone.
+  static var loadedCR0: UInt64 { CR0.pe | CR0.mp | CR0.em | CR0.ts | CR0.ne | CR0.wp | CR0.am | CR0.pg }
 
   /// The guest runs: controls, timer, event injection.
   private func beginGuest(_ region: VMCSRegion) {
@@ -133,8 +142,19 @@ extension UnsafeMutablePointer<CPU> {
       pointee.vmx.injectionErrorCode = UInt32(region[.entryErrorCode])
       pointee.vmx.injectionLength = UInt8(truncatingIfNeeded: region[.entryInstructionLength])
     }
+    pointee.vmx.pendingDebug = pendingDebug(region, info)
+    if region[.guestActivity] == 1 { pointee.activity = .halted }
     updateAll()
     emitVMX(.entry, info, region[.guestRIP])
+  }
+
+  /// The debug exceptions that are pending after VM entry (SDM 3C 27.7.3): none beside an injected event,
+  /// and behind a MOV SS the next instruction's own trap takes their place.
+  private func pendingDebug(_ region: VMCSRegion, _ info: UInt32) -> UInt64 {
+    let pending = region[.guestPendingDebug]
+    let isOther = info >> 8 & 7 == VMXFormat.EventType.other.rawValue
+    guard info & VMXFormat.valid == 0 || isOther, region[.guestInterruptibility] & 2 == 0 else { return 0 }
+    return pending & 0x5000 == 0 ? 0 : pending
   }
 
   /// Non-root operation under a region's controls: at VM entry, and when a vCPU's state is put back.
@@ -176,7 +196,8 @@ extension UnsafeMutablePointer<CPU> {
       let index = physicalQuad(list &+ i &* 16)
       let value = physicalQuad(list &+ i &* 16 &+ 8)
       let number = UInt32(truncatingIfNeeded: index)
-      let forbidden = number == MSR.fsBase || number == MSR.gsBase || (0x800...0x8FF).contains(number)
+      let isBase = number == MSR.fsBase || number == MSR.gsBase
+      let forbidden = isBase || number == 0x9B || (0x800...0x8FF).contains(number)
       guard index >> 32 == 0, !forbidden, canWriteMSR(number, value) else { return i + 1 }
     }
     return nil

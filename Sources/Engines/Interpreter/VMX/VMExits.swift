@@ -15,29 +15,45 @@ extension UnsafeMutablePointer<CPU> {
     let exit = pointee.vmx.exit
     recordExit(exit, region, length: length)
     saveGuest(region)
+    let isNMI = exit.interruption & 0x8000_0700 == VMXFormat.interruption(.nmi, vector: 0)
+    // Blocking of virtual NMIs is the guest's alone.
+    if pointee.vmx.controls.has(.virtualNMIs) { pointee.nmiBlocked = false }
+    if isNMI { pointee.nmiBlocked = true }
+    let wasLong = pointee.efer & EFER.lma != 0
     emitVMX(.exit, UInt32(exit.reason.rawValue), exit.qualification)
     pointee.vmx.nonRoot = false
     pointee.vmx.eptPointer = 0
     pointee.vmx.preemptionDeadline = .max
     pointee.vmx.vectoring = 0
     pointee.vmx.injection = 0
+    pointee.vmx.pendingDebug = 0
+    pointee.activity = .active
     pointee.vmx.isTPRBelowThreshold = false
     pointee.tscOffset &-= pointee.vmx.addedTSCOffset
     pointee.vmx.addedTSCOffset = 0
-    var aborts = storeMSRs(region[.exitMSRStoreAddress], region[.exitMSRStoreCount]) ? UInt32(0) : 1
-    loadHost(region)
-    if aborts == 0, loadMSRs(region[.exitMSRLoadAddress], region[.exitMSRLoadCount]) != nil { aborts = 4 }
-    if aborts != 0 {
-      // A VMX abort is a shutdown (SDM 3C 28.7).
-      region.abort(aborts)
-      pointee.activity = .shutdown
-    }
+    if !storeMSRs(region[.exitMSRStoreAddress], region[.exitMSRStoreCount]) { return abort(region, 1) }
+    // A 32-bit monitor cannot get a guest in IA-32e mode back.
+    if wasLong && !region.has(.hostAddressSpaceSize) { return abort(region, 6) }
+    returnToHost(region)
+  }
+
+  /// A VMX abort is a shutdown (SDM 3C 28.7).
+  private func abort(_ region: VMCSRegion, _ code: UInt32) {
+    region.abort(code)
+    pointee.activity = .shutdown
+  }
+
+  /// The monitor's registers and MSRs.
+  func returnToHost(_ region: VMCSRegion) {
+    guard loadHost(region) else { return abort(region, 2) }
+    if loadMSRs(region[.exitMSRLoadAddress], region[.exitMSRLoadCount]) != nil { abort(region, 4) }
   }
 
   /// The exit-information fields (SDM 3C 28.2).
   private func recordExit(_ exit: VMXExit, _ region: VMCSRegion, length: UInt8) {
     region[.exitReason] = UInt64(exit.reason.rawValue)
-    region[.exitQualification] = exit.qualification
+    let operands = exit.isInstruction ? instructionInformation(exit.reason) : nil
+    region[.exitQualification] = operands?.displacement ?? exit.qualification
     region[.exitInterruption] = UInt64(exit.interruption)
     if exit.interruption & VMXFormat.hasErrorCode != 0 { region[.exitErrorCode] = UInt64(exit.errorCode) }
     region[.idtVectoring] = UInt64(pointee.vmx.vectoring)
@@ -49,7 +65,7 @@ extension UnsafeMutablePointer<CPU> {
     if exit.isInstruction || exit.interruption >> 8 & 7 >= 4 || pointee.vmx.vectoring >> 8 & 7 >= 4 {
       region[.exitInstructionLength] = UInt64(length)
     }
-    region[.exitInstructionInformation] = exit.isInstruction ? UInt64(instructionInformation(exit.reason)) : 0
+    region[.exitInstructionInformation] = UInt64(operands?.field ?? ioInformation(exit))
     // An injected event is there for one entry.
     region[.entryInterruption] = region[.entryInterruption] & 0x7FFF_FFFF
   }
@@ -84,11 +100,9 @@ extension UnsafeMutablePointer<CPU> {
     region[.guestIDTRLimit] = UInt64(pointee.idtr.limit)
     region[.guestRIP] = pointee.rip
     region[.guestRSP] = self[slot: Slot.rsp]
-    region[.guestRFLAGS] = materializeFlags()
-    region[.guestActivity] = 0
-    region[.guestPendingDebug] = 0
-    let shadow = pointee.shadowAt == retired || pointee.interruptShadow
-    region[.guestInterruptibility] = (shadow ? 1 : 0) | (pointee.nmiBlocked ? 8 : 0)
+    region[.guestRFLAGS] = savedFlags(pointee.vmx.exit)
+    region[.guestActivity] = pointee.activity == .halted ? 1 : 0
+    saveBlocking(region)
     if region.has(.savePreemptionTimer) {
       let now = retired &+ pointee.slept
       let left = pointee.vmx.preemptionDeadline > now ? pointee.vmx.preemptionDeadline - now : 0
@@ -100,20 +114,56 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  private func instructionInformation(_ reason: ExitReason) -> UInt32 {
-    switch reason {
-    case .io, .gdtrIdtrAccess, .ldtrTrAccess, .vmclear, .vmptrld, .vmptrst, .vmread, .vmwrite, .vmxon, .invept, .invvpid:
-      InstructionInformation.field(of: vcpu.codeBytes(15), mode: mode)
-    default: 0
+  /// RF as an exception's flags image has it; 0 for instructions that exit, 1 for what EPT does not let
+  /// happen (SDM 3C 28.3.3).
+  private func savedFlags(_ exit: VMXExit) -> UInt64 {
+    let flags = materializeFlags()
+    if exit.isInstruction { return flags & ~RFLAGS.rf }
+    switch exit.reason {
+    case .exception where exit.interruption >> 8 & 7 == VMXFormat.EventType.hardwareException.rawValue:
+      return pushedFlags(UInt8(truncatingIfNeeded: exit.interruption), .exception)
+    case .exception where exit.interruption >> 8 & 7 > VMXFormat.EventType.hardwareException.rawValue:
+      return flags & ~RFLAGS.rf
+    case .eptViolation, .eptMisconfiguration:
+      let isFault = pointee.vmx.vectoring == 0 || pointee.vmx.vectoring >> 8 & 7 == 3
+      return isFault ? flags | RFLAGS.rf : flags
+    default: return flags
     }
+  }
+
+  /// Blocking by STI, MOV SS and NMI, and the debug traps it or this exit holds back (SDM 3C 28.3.4).
+  private func saveBlocking(_ region: VMCSRegion) {
+    let hasShadow = pointee.shadowAt == retired || pointee.interruptShadow
+    let shadow: UInt64 = !hasShadow ? 0 : pointee.shadowIsMOVSS ? 2 : 1
+    region[.guestInterruptibility] = shadow | (pointee.nmiBlocked ? 8 : 0)
+    var pending = pointee.vmx.exit.pendingDebug
+    let isHeld = hasShadow || pointee.activity == .halted
+    if isHeld && pointee.rflags & RFLAGS.tf != 0 { pending |= 1 << 14 }
+    region[.guestPendingDebug] = pending
+  }
+
+  /// Information and displacement of the instructions whose exit qualification is a displacement; nil for
+  /// others.
+  private func instructionInformation(_ reason: ExitReason) -> InstructionInformation? {
+    switch reason {
+    case .gdtrIdtrAccess, .ldtrTrAccess, .vmclear, .vmptrld, .vmptrst, .vmread, .vmwrite, .vmxon, .invept, .invvpid:
+      InstructionInformation(of: vcpu.codeBytes(15), mode: mode, rip: pointee.rip)
+    default: nil
+    }
+  }
+
+  /// Information about INS and OUTS.
+  private func ioInformation(_ exit: VMXExit) -> UInt32 {
+    guard exit.reason == .io, exit.qualification & 1 << 4 != 0 else { return 0 }
+    return InstructionInformation(of: vcpu.codeBytes(15), mode: mode, rip: pointee.rip).field
   }
 
   // MARK: The monitor's state (SDM 3C 28.5)
 
-  func loadHost(_ region: VMCSRegion) {
+  /// False where the PDPTEs of a monitor with PAE paging cannot be loaded.
+  private func loadHost(_ region: VMCSRegion) -> Bool {
     let long = region.has(.hostAddressSpaceSize)
-    let kept = CR0.et | CR0.nw | CR0.cd
-    pointee.cr0 = pointee.cr0 & kept | region[.hostCR0] & ~kept
+    pointee.cr0 = pointee.cr0 & ~Self.loadedCR0 | region[.hostCR0] & Self.loadedCR0
     pointee.cr3 = region[.hostCR3]
     pointee.cr4 = region[.hostCR4] | (long ? CR4.pae : 0)
     pointee.dr7 = 0x400
@@ -133,8 +183,9 @@ extension UnsafeMutablePointer<CPU> {
     pointee.cpl = 0
     pointee.shadowAt = .max
     pointee.interruptShadow = false
-    if pointee.cr4 & CR4.pae != 0 && !long { _ = loadPDPTEs(from: pointee.cr3) }
     updateAll()
+    guard pointee.cr4 & CR4.pae != 0 && !long else { return true }
+    return (try? loadPDPTEs(from: pointee.cr3)) ?? false
   }
 
   private func loadHostSegments(_ region: VMCSRegion, long: Bool) {

@@ -16,8 +16,13 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Remembers the event whose delivery begins, for the IDT-vectoring fields (SDM 3C 28.2.4).
   func noteVectoring(_ vector: UInt8, _ errorCode: UInt32?, _ kind: InterruptKind) {
-    pointee.vmx.vectoring = VMXFormat.interruption(type(kind), vector: vector, hasErrorCode: errorCode != nil)
-    pointee.vmx.vectoringErrorCode = errorCode ?? 0
+    let code = reported(errorCode)
+    pointee.vmx.vectoring = VMXFormat.interruption(type(kind), vector: vector, hasErrorCode: code != nil)
+    pointee.vmx.vectoringErrorCode = code ?? 0
+  }
+
+  /// The VMCS gets no error codes of real mode (SDM 3C 28.2.2).
+  private func reported(_ errorCode: UInt32?) -> UInt32? { pointee.cr0 & CR0.pe == 0 ? nil : errorCode
   }
 
   /// Leaves for the guest's monitor where the exception bitmap wants this exception.
@@ -25,12 +30,13 @@ extension UnsafeMutablePointer<CPU> {
     _ vector: UInt8, _ errorCode: UInt32?, _ kind: InterruptKind, linear: UInt64 = 0
   ) throws(Stop) {
     guard isNonRoot, wants(.exception(vector: vector, errorCode: errorCode ?? 0)) else { return }
+    let code = reported(errorCode)
     let isAddress = vector == Exception.pf.rawValue || vector == Exception.db.rawValue
     throw vmExit(
       VMXExit(
         reason: .exception, qualification: isAddress ? linear : 0,
-        interruption: VMXFormat.interruption(type(kind), vector: vector, hasErrorCode: errorCode != nil),
-        errorCode: errorCode ?? 0))
+        interruption: VMXFormat.interruption(type(kind), vector: vector, hasErrorCode: code != nil),
+        errorCode: code ?? 0))
   }
 
   /// True where an external interrupt is taken whatever IF says: it exits.
@@ -68,30 +74,41 @@ extension UnsafeMutablePointer<CPU> {
     return pointee.vmx.preemptionDeadline > now ? pointee.vmx.preemptionDeadline - now : 1
   }
 
-  /// Something must be looked at after each instruction of a guest of a guest.
-  var looksAtBoundaries: Bool {
+  /// An interrupt or NMI window, or an interrupt that waits, may come up after a system instruction.
+  var waitsForWindow: Bool {
+    if pointee.vmx.heldInterrupt != nil { return true }
     guard isNonRoot else { return false }
-    let controls = pointee.vmx.controls
-    return controls.has(.monitorTrapFlag) || controls.has(.interruptWindowExiting) || controls.has(.nmiWindowExiting)
+    let wanted = VMXControlBit.interruptWindowExiting.mask | VMXControlBit.nmiWindowExiting.mask
+    return pointee.vmx.controls.primary & wanted != 0
+  }
+
+  /// Something must be looked at after the next instruction of a guest of a guest.
+  var looksAtBoundary: Bool {
+    if isNonRoot && pointee.vmx.controls.has(.monitorTrapFlag) { return true }
+    return pointee.shadowAt == retired && waitsForWindow
   }
 
   // MARK: Event injection (SDM 3C 27.6.1)
 
-  /// Delivers the event of the last VM entry.
+  /// Delivers the event of the last VM entry, which is no pending MTF exit.
   func injectPending() throws(Stop) {
     let info = pointee.vmx.injection
     let length = UInt64(pointee.vmx.injectionLength)
     let vector = UInt8(truncatingIfNeeded: info)
-    let code = info & VMXFormat.hasErrorCode != 0 ? pointee.vmx.injectionErrorCode : nil
     pointee.vmx.injection = 0
     pointee.stopLength = UInt8(truncatingIfNeeded: length)
+    pointee.stopOnStack = false
+    pointee.activity = .active
     switch VMXFormat.EventType(rawValue: info >> 8 & 7) {
     case .externalInterrupt: try interrupt(vector: vector, kind: .external)
     case .nmi: try interrupt(vector: vector, kind: .nmi)
     case .softwareInterrupt: try injectSoftware(vector, length, .softwareInterrupt)
     case .softwareException: try injectSoftware(vector, length, .softwareException)
     case .privilegedSoftwareException: try injectSoftware(vector, length, .privilegedSoftwareException)
-    default: try interrupt(vector: vector, errorCode: code, kind: .exception)
+    default:
+      let hasCode = info & VMXFormat.hasErrorCode != 0
+      try deliver(
+        Fault(vector: vector, hasErrorCode: hasCode, errorCode: pointee.vmx.injectionErrorCode), isInjected: true)
     }
   }
 

@@ -5,19 +5,20 @@ import X86
 /// (SDM 3C chapter 31).
 extension UnsafeMutablePointer<CPU> {
   func vmxInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
-    if op == .vmcall && pointee.vmx.vmxon == VMXState.none { throw raise(.ud) }
     if op == .vmxon {
       try vmxon(o)
       return
     }
+    // VMCALL leaves a guest in any mode.
+    if op == .vmcall { try intercept(.vmxInstruction, .vmcall) }
     guard isProtected, pointee.vmx.vmxon != VMXState.none, pointee.efer & EFER.lma == 0 || isLong64 else {
       throw raise(.ud)
     }
-    try intercept(.vmxInstruction, reason(op), vmxOperandQualification(op, o))
+    try intercept(.vmxInstruction, reason(op))
     try requireRing0()
     switch op {
     case .vmxoff:
-      pointee.vmx = VMXState()
+      startVMX(VMXState.none)
       succeed()
     case .vmclear: try vmclear(o)
     case .vmptrld: try vmptrld(o)
@@ -49,14 +50,6 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  /// The displacement of the memory operand (SDM 3C 28.2.1): this processor gives the whole effective address.
-  private func vmxOperandQualification(_ op: SystemOp, _ o: MicroOpPointer) -> UInt64 {
-    switch op {
-    case .vmclear, .vmptrld, .vmptrst, .vmreadM, .vmwriteM, .invept, .invvpid: address(o)
-    default: 0
-    }
-  }
-
   // MARK: Success and failure (SDM 3C 31.2)
 
   func succeed() { replaceFlags(materializeFlags() & ~RFLAGS.arithmetic) }
@@ -74,16 +67,24 @@ extension UnsafeMutablePointer<CPU> {
 
   private func vmxon(_ o: MicroOpPointer) throws(Stop) {
     guard isProtected, pointee.cr4 & CR4.vmxe != 0, pointee.efer & EFER.lma == 0 || isLong64 else { throw raise(.ud) }
-    try intercept(.vmxInstruction, .vmxon, address(o))
+    try intercept(.vmxInstruction, .vmxon)
     try requireRing0()
     guard pointee.vmx.vmxon == VMXState.none else { return failValid(.vmxonInRoot) }
     let fixed = VMXCapabilities.cr0Fixed0
     guard pointee.cr0 & fixed == fixed else { throw raise(.gp, 0) }
     let pointer: UInt64 = try load(address(o))
     guard isRegion(pointer), vmcsRegion(pointer)?.revision == VMXCapabilities.revision else { return failInvalid() }
-    pointee.vmx = VMXState()
-    pointee.vmx.vmxon = pointer
+    startVMX(pointer)
     succeed()
+  }
+
+  /// Into or out of VMX operation; an interrupt that waits for the monitor goes on waiting.
+  private func startVMX(_ region: UInt64) {
+    let held = pointee.vmx.heldInterrupt
+    pointee.vmx = VMXState()
+    pointee.vmx.vmxon = region
+    pointee.vmx.heldInterrupt = held
+    pointee.leaveSoon = held != nil
   }
 
   private func vmclear(_ o: MicroOpPointer) throws(Stop) {
@@ -154,7 +155,8 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Types 1 and 2 of INVEPT, 0 to 3 of INVVPID. Translations are not tagged, so all of them go.
   private func invalidate(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
-    let type: UInt64 = get(o.pointee.dst)
+    let register: UInt64 = get(o.pointee.dst)
+    let type = isLong64 ? register : register & 0xFFFF_FFFF
     let at = address(o)
     let first: UInt64 = try load(at)
     let second: UInt64 = try load((at &+ 8) & pointee.addressMask)
@@ -164,7 +166,8 @@ extension UnsafeMutablePointer<CPU> {
     } else {
       let id = first & 0xFFFF
       let isClean = first >> 16 == 0
-      valid = type == 2 || (type <= 3 && isClean && id != 0 && (type != 0 || AddressWidth.isCanonical(second)))
+      let isNamed = type <= 3 && id != 0 && (type != 0 || AddressWidth.isCanonical(second))
+      valid = isClean && (type == 2 || isNamed)
     }
     guard valid else { return failValid(.invalidOperand) }
     flushTLB(keepGlobal: false)

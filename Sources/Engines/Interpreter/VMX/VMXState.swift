@@ -26,6 +26,8 @@ struct VMXState {
   var injection: UInt32 = 0
   var injectionErrorCode: UInt32 = 0
   var injectionLength: UInt8 = 0
+  /// Debug exceptions VM entry found pending, as in the field of the VMCS; 0 if none.
+  var pendingDebug: UInt64 = 0
   /// A write to CR8 went below the TPR threshold.
   var isTPRBelowThreshold = false
   /// The event being delivered to the guest, as IDT-vectoring information; 0 if none.
@@ -46,6 +48,8 @@ extension VMXState {
     heldInterrupt = operation.heldInterrupt
     preemptionDeadline = operation.preemptionDeadline ?? .max
     addedTSCOffset = operation.addedTSCOffset
+    pendingDebug = operation.pendingDebug
+    isTPRBelowThreshold = operation.isTPRBelowThreshold
   }
 
   /// The part of it that is the vCPU's state.
@@ -60,6 +64,8 @@ extension VMXState {
     result.heldInterrupt = heldInterrupt
     result.preemptionDeadline = preemptionDeadline == .max ? nil : preemptionDeadline
     result.addedTSCOffset = addedTSCOffset
+    result.pendingDebug = pendingDebug
+    result.isTPRBelowThreshold = isTPRBelowThreshold
     return result
   }
 }
@@ -74,6 +80,8 @@ struct VMXExit {
   var physical: UInt64 = 0
   /// The exit belongs to an instruction: length and information fields are filled.
   var isInstruction = false
+  /// Debug exceptions that wait behind this exit, as in the pending-debug-exceptions field.
+  var pendingDebug: UInt64 = 0
 }
 
 extension UnsafeMutablePointer<CPU> {
@@ -82,11 +90,13 @@ extension UnsafeMutablePointer<CPU> {
   /// Leaves for the guest's monitor if its VMCS says that this event exits. Nothing in root operation.
   @inline(__always)
   func intercept(
-    _ event: @autoclosure () -> VMXEvent, _ reason: ExitReason, _ qualification: @autoclosure () -> UInt64 = 0
+    _ event: @autoclosure () -> VMXEvent, _ reason: ExitReason, _ qualification: @autoclosure () -> UInt64 = 0,
+    linear: @autoclosure () -> UInt64 = 0
   ) throws(Stop) {
     guard isNonRoot else { return }
     if wants(event()) {
-      throw vmExit(VMXExit(reason: reason, qualification: qualification(), isInstruction: true))
+      throw vmExit(
+        VMXExit(reason: reason, qualification: qualification(), linear: linear(), isInstruction: true))
     }
   }
 
