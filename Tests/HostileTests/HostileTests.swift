@@ -20,6 +20,14 @@ struct HostileTests {
     }
   }
 
+  @Test func `2,000 random VMCSs and their guests stop with a reason, within their limit`() throws {
+    let maker = try GuestMaker(seed: 0x71D, limit: Self.limit)
+    for number in 0..<2000 {
+      let verdict = HostileCase(maker: maker, kind: .nested, number: number).run()
+      #expect(verdict.problems.isEmpty, "\(number): \(verdict.problems)")
+    }
+  }
+
   @Test("equal seeds make equal guests", arguments: GuestKind.all)
   func repeatable(kind: GuestKind) throws {
     let maker = try GuestMaker(seed: 7, limit: 200)

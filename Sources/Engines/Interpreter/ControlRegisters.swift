@@ -52,7 +52,7 @@ extension UnsafeMutablePointer<CPU> {
     try intercept(
       .movToCR(number: UInt8(number), value: value), .crAccess,
       VMXFormat.cr(number: UInt8(number), access: 0, gpr: register / 8))
-    if number == 8 && value & ~0xF == 0 && writeShadowedCR8(value) { return }
+    if number == 8, try writeShadowedCR8(value) { return }
     let done = takeAnswer() != nil
     if !done && !control(number).isEmpty && exits(on: control(number)) {
       let q = ExitQualification.cr(number: UInt8(number), access: .write, gpr: register / 8, value: value)

@@ -15,7 +15,7 @@ struct GuestChecks {
   private var isVirtual8086: Bool { value(.guestRFLAGS) & RFLAGS.vm != 0 }
 
   func check() -> EntryFailure? {
-    controlRegisters() ?? msrs() ?? segments() ?? tables() ?? ripAndFlags() ?? nonRegister()
+    controlRegisters() ?? msrs() ?? virtual8086Mode() ?? segments() ?? tables() ?? ripAndFlags() ?? nonRegister()
   }
 
   private func controlRegisters() -> EntryFailure? {
@@ -53,6 +53,12 @@ struct GuestChecks {
       return EntryFailure(.guestEFER, "LME and LMA differ with paging on")
     }
     return nil
+  }
+
+  /// First, as the segments of v8086 mode have rules of their own.
+  private func virtual8086Mode() -> EntryFailure? {
+    let cannotBe = isLong || value(.guestCR0) & CR0.pe == 0
+    return isVirtual8086 && cannotBe ? EntryFailure(.guestRFLAGS, "VM in IA-32e or real mode") : nil
   }
 
   // MARK: Segments (SDM 3C 27.3.1.2)
@@ -187,9 +193,6 @@ struct GuestChecks {
     }
     let flags = value(.guestRFLAGS)
     if flags & ~0x3F_7FD7 != 0 || flags & 2 == 0 { return EntryFailure(.guestRFLAGS, "a reserved bit") }
-    if flags & RFLAGS.vm != 0 && (isLong || value(.guestCR0) & CR0.pe == 0) {
-      return EntryFailure(.guestRFLAGS, "VM in IA-32e or real mode")
-    }
     let info = UInt32(value(.entryInterruption))
     let isExternal = info & VMXFormat.valid != 0 && info >> 8 & 7 == VMXFormat.EventType.externalInterrupt.rawValue
     if isExternal && flags & RFLAGS.interruptEnable == 0 {

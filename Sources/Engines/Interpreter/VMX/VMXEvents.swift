@@ -134,8 +134,9 @@ extension UnsafeMutablePointer<CPU> {
   var shadowedCR8: UInt64? { shadowTPR.map { physicalQuad($0) >> 4 & 0xF } }
 
   /// Writes CR8 to the shadow; false where there is none. Below the threshold the guest leaves afterwards.
-  func writeShadowedCR8(_ value: UInt64) -> Bool {
+  func writeShadowedCR8(_ value: UInt64) throws(Stop) -> Bool {
     guard let at = shadowTPR, let region = currentVMCS else { return false }
+    guard value & ~0xF == 0 else { throw raise(.gp, 0) }
     if let page = hostPage(at), page.writable {
       codeWritten(at, 4)
       page.host.storeBytes(of: UInt32(truncatingIfNeeded: value << 4), toByteOffset: Int(at & 0xFFF), as: UInt32.self)
