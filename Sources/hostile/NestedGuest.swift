@@ -108,10 +108,22 @@ struct NestedGuest {
       put(field, must | VMXCapabilities.mayBeOne(field) & chosen)
     }
     let fixed: [VMXControlBit] = [.hostAddressSpaceSize, .loadHostEFER, .saveEFER, .loadEFER]
-    for bit in fixed { put(bit.field, get(bit.field) | bit.mask) }
+    for bit in fixed { set(bit) }
+    if !random.one(in: 8) { reconcile() }
     fillAddresses(&random)
     fillHost()
     fillGuest(&random)
+  }
+
+  private func set(_ bit: VMXControlBit) { put(bit.field, get(bit.field) | bit.mask) }
+  private func has(_ bit: VMXControlBit) -> Bool { get(bit.field) & bit.mask != 0 }
+
+  /// What one control wants of another.
+  private func reconcile() {
+    if has(.nmiWindowExiting) { set(.virtualNMIs) }
+    if has(.virtualNMIs) { set(.nmiExiting) }
+    if has(.savePreemptionTimer) { set(.preemptionTimer) }
+    if has(.unrestrictedGuest) { set(.enableEPT) }
   }
 
   private func fillAddresses(_ random: inout Random) {
@@ -164,9 +176,7 @@ struct NestedGuest {
 
   /// 32-bit protected or real mode without paging.
   private func makeSmallGuest() {
-    for bit in [VMXControlBit.activateSecondary, .enableEPT, .unrestrictedGuest] {
-      put(bit.field, get(bit.field) | bit.mask)
-    }
+    for bit in [VMXControlBit.activateSecondary, .enableEPT, .unrestrictedGuest] { set(bit) }
     put(.entryControls, get(.entryControls) & ~VMXControlBit.ia32eModeGuest.mask)
     put(.guestEFER, 0)
     put(.guestCR0, CR0.et | CR0.ne | (start == .protected32 ? CR0.pe : 0))
