@@ -38,6 +38,14 @@ package enum EventKind: UInt16, CaseIterable, Sendable {
   case codeInvalidated
   /// INIT or SIPI reached a vCPU. a = 0 INIT, 1 SIPI, b = vector.
   case processorSignal
+  /// A guest that is itself a monitor entered its guest or got it back. `flags` = `NestedTransition`; a =
+  /// entry interruption information, exit reason, or field at fault; b = guest RIP or exit qualification.
+  case nested
+}
+
+/// What a `nested` event says happened.
+package enum NestedTransition: UInt8, CaseIterable, Sendable {
+  case entry, exit, entryRefused
 }
 
 /// One fixed-size record of the event stream.

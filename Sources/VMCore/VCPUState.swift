@@ -60,6 +60,32 @@ package enum ActivityState: UInt8, Sendable {
   case active, halted, shutdown, waitForSIPI
 }
 
+/// VMX operation of a guest that is itself a monitor (SDM 3C chapter 24). Its VMCSs lie in guest memory.
+package struct VMXOperation: Equatable, Sendable {
+  /// Physical address of the VMXON region; nil outside VMX operation.
+  package var vmxon: UInt64?
+  /// The current-VMCS pointer; nil if there is none.
+  package var current: UInt64?
+  /// In non-root operation: the guest's guest runs.
+  package var isNonRoot = false
+  /// The event VM entry has still to deliver, as interruption information, error code and instruction
+  /// length; 0 if there is none.
+  package var injection: UInt32 = 0
+  package var injectionErrorCode: UInt32 = 0
+  package var injectionLength: UInt8 = 0
+  /// An external interrupt that made the guest's guest exit without being acknowledged.
+  package var heldInterrupt: Vector?
+  /// Virtual time at which the VMX-preemption timer runs out.
+  package var preemptionDeadline: UInt64?
+  /// What VM entry added to the TSC's offset.
+  package var addedTSCOffset: UInt64 = 0
+  /// Debug exceptions that VM entry has still to deliver, as in the pending-debug-exceptions field.
+  package var pendingDebug: UInt64 = 0
+  /// The last instruction, a MOV to CR8, went below the TPR threshold.
+  package var isTPRBelowThreshold = false
+  package init() {}
+}
+
 /// Everything architecturally visible of one vCPU. A value: taken at a stop, shown, changed, put back.
 package struct VCPUState: Equatable, Sendable {
   /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8..R15 (the order of `GPR`).
@@ -97,8 +123,11 @@ package struct VCPUState: Equatable, Sendable {
   package var activity = ActivityState.active
   /// STI or MOV/POP SS retired last: interrupts wait for one instruction.
   package var interruptShadow = false
+  /// It was MOV or POP SS: the shadow also holds back debug exceptions, and VM entry fails in it.
+  package var shadowIsMOVSS = false
   /// NMIs are blocked until IRET.
   package var nmiBlocked = false
+  package var vmx = VMXOperation()
 
   /// The state after a reset (SDM 3A table 10-1): real mode at F000:FFF0.
   package init() {

@@ -5,10 +5,13 @@ import X86
 package enum ExitReason: UInt16, CaseIterable, Sendable {
   case exception = 0, externalInterrupt = 1, tripleFault = 2, initSignal = 3, sipi = 4
   case interruptWindow = 7, nmiWindow = 8, taskSwitch = 9, cpuid = 10, hlt = 12, invd = 13, invlpg = 14
-  case rdpmc = 15, rdtsc = 16, vmcall = 18
+  case rdpmc = 15, rdtsc = 16, vmcall = 18, vmclear = 19, vmlaunch = 20, vmptrld = 21, vmptrst = 22, vmread = 23
+  case vmresume = 24, vmwrite = 25, vmxoff = 26, vmxon = 27
   case crAccess = 28, drAccess = 29, io = 30, rdmsr = 31, wrmsr = 32, entryFailure = 33
-  case mwait = 36, monitorTrap = 37, monitor = 39, pause = 40
-  case gdtrIdtrAccess = 46, ldtrTrAccess = 47, eptViolation = 48, rdtscp = 51, wbinvd = 54, xsetbv = 55
+  case entryMSRFailure = 34
+  case mwait = 36, monitorTrap = 37, monitor = 39, pause = 40, tprBelowThreshold = 43
+  case gdtrIdtrAccess = 46, ldtrTrAccess = 47, eptViolation = 48, eptMisconfiguration = 49
+  case invept = 50, rdtscp = 51, preemptionTimer = 52, invvpid = 53, wbinvd = 54, xsetbv = 55
   /// INT n, INTO, INT1: software interrupts (not an SDM exit; for `bi` and the sensitive set).
   case softwareInterrupt = 256
   /// A debugger's breakpoint, watchpoint or step.

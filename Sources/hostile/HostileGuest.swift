@@ -7,13 +7,16 @@ import X86
 package enum GuestKind: Sendable, CustomStringConvertible {
   case program(GuestMode)
   case image
+  /// A monitor in VMX operation with a guest of its own.
+  case nested
 
-  package static let all: [GuestKind] = GuestMode.all.map { .program($0) } + [.image]
+  package static let all: [GuestKind] = GuestMode.all.map { .program($0) } + [.image, .nested]
 
   package var description: String {
     switch self {
     case .program(let mode): mode.description
     case .image: "images"
+    case .nested: "nested"
     }
   }
 }
@@ -47,7 +50,20 @@ package struct GuestMaker: Sendable {
     switch kind {
     case .program(let mode): return try program(mode, &random)
     case .image: return try image(&random)
+    case .nested: return try nested(&random)
     }
+  }
+
+  private func nested(_ random: inout Random) throws(VMError) -> Session {
+    let memory = try GuestMemory(ramSize: Self.programMemory)
+    var state = NestedGuest(in: memory, &random).state
+    for register in state.gpr.indices where register != Int(GPR.rsp.rawValue) {
+      state.gpr[register] = random.one(in: 3) ? random.edgy() : UInt64(random.below(0x1_0000))
+    }
+    var configuration = SessionConfiguration()
+    configuration.limit = limit
+    let machine = try VirtualMachine.assemble(name: "nested", memory: memory, cpus: 1, state: state)
+    return Session(configuration, machine: machine.machine)
   }
 
   // MARK: programs

@@ -185,7 +185,8 @@ private typealias B = SystemBench
     let b = try SystemBench()
     let zero = b.vcpu.cpuid(leaf: 0, subleaf: 0)
     #expect(zero == CPUIDResult(eax: 0x16, ebx: 0x756E_6547, ecx: 0x6C65_746E, edx: 0x4965_6E69))
-    #expect(b.vcpu.cpuid(leaf: 1, subleaf: 0).ecx == 0)
+    // VMX, and nothing else of ECX.
+    #expect(b.vcpu.cpuid(leaf: 1, subleaf: 0).ecx == 1 << 5)
     #expect(b.vcpu.cpuid(leaf: 0x8000_0008, subleaf: 0).eax == 0x3028)
     let brand = b.vcpu.cpuid(leaf: 0x8000_0002, subleaf: 0)
     #expect(brand.eax == 0x676E_6952)

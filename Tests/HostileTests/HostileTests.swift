@@ -1,3 +1,4 @@
+import Glibc
 import Session
 import Testing
 import VMCore
@@ -18,6 +19,15 @@ struct HostileTests {
       let verdict = HostileCase(maker: maker, kind: kind, number: number).run()
       #expect(verdict.problems.isEmpty, "\(kind) \(number): \(verdict.problems)")
     }
+  }
+
+  /// In a process of its own, where no exit costs a backtrace.
+  @Test func `2,000 random VMCSs and their guests stop with a reason, within their limit`() {
+    let source = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let candidates = ["release", "debug"].map { "/\(source)/.build/\($0)/hostile" }
+    let path = candidates.first { access($0, X_OK) == 0 } ?? "hostile"
+    let status = system("timeout 120 '\(path)' --only nested --seed 1821 --count 2000 --limit 200 >/dev/null 2>&1")
+    #expect(status == 0)
   }
 
   @Test("equal seeds make equal guests", arguments: GuestKind.all)

@@ -10,6 +10,8 @@ enum Stop: Error {
   case exit
   /// Run this instruction again by itself: it touches a watched range or its own block's code.
   case alone
+  /// The guest's own monitor is wanted: `CPU.vmx.exit`.
+  case vmExit
 }
 
 /// An exception to be delivered.
@@ -121,6 +123,8 @@ struct CPU {
   var activity = ActivityState.active
   /// Set by STI, MOV SS and POP SS; the loop turns it into `shadowAt`.
   var interruptShadow = false
+  /// The shadow is, or was last, that of MOV SS or POP SS.
+  var shadowIsMOVSS = false
   var nmiBlocked = false
 
   // x87: physical registers R0..R7 (not stack order); TOP in `fpuTop`.
@@ -142,6 +146,7 @@ struct CPU {
   var stringElements: UInt64 = 0
 
   var paging = PagingState()
+  var vmx = VMXState()
   /// IA32_MISC_ENABLE as the guest wrote it.
   var miscEnable: UInt64 = MSRDefaults.miscEnable
 

@@ -42,7 +42,8 @@ enum EmbeddedCPUID {
     for bit in [0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26] as [UInt32] { edx |= 1 << bit }
     // HTT: the count of logical processors is valid.
     if processors > 1 { edx |= 1 << 28 }
-    return CPUIDResult(eax: signature, ebx: ebx, ecx: 0, edx: edx)
+    // VMX.
+    return CPUIDResult(eax: signature, ebx: ebx, ecx: 1 << 5, edx: edx)
   }
 
   /// Leaf 7 EBX: FSGSBASE, SMEP, no FPU CS and DS, SMAP; UMIP is in ECX.

@@ -4,10 +4,10 @@ import X86
 /// MOV to and from control and debug registers (SDM 2B MOV, 3A 2.5, 3B 17.2).
 extension UnsafeMutablePointer<CPU> {
   /// CR4 bits this processor has.
-  private var supportedCR4: UInt64 {
+  var supportedCR4: UInt64 {
     let paging = CR4.pse | CR4.pae | CR4.pge | CR4.smep | CR4.smap
     let floating = CR4.osfxsr | CR4.osxmmexcpt
-    return paging | floating | CR4.tsd | CR4.de | CR4.pce | CR4.umip | CR4.fsgsbase
+    return paging | floating | CR4.tsd | CR4.de | CR4.pce | CR4.umip | CR4.fsgsbase | CR4.vmxe
   }
 
   private func control(_ number: Int) -> ExitControls.Instructions {
@@ -24,18 +24,20 @@ extension UnsafeMutablePointer<CPU> {
     try requireRing0()
     let own: UInt64
     switch number {
-    case 0: own = pointee.cr0
+    case 0: own = visibleCR0
     case 2: own = pointee.cr2
     case 3: own = pointee.cr3
-    case 4: own = pointee.cr4
-    case 8: own = pointee.cr8
+    case 4: own = isNonRoot ? pointee.vmx.controls.visibleCR4(pointee.cr4) : pointee.cr4
+    case 8: own = shadowedCR8 ?? pointee.cr8
     default: throw raise(.ud)
     }
     let register = o.pointee.dst
+    try intercept(
+      .movFromCR(number: UInt8(number)), .crAccess, VMXFormat.cr(number: UInt8(number), access: 1, gpr: register / 8))
     var value = own
     if let answer = takeAnswer() {
       value = answer
-    } else if !control(number).isEmpty && exits(on: control(number)) {
+    } else if !control(number).isEmpty && exits(on: control(number)) && (number != 8 || shadowedCR8 == nil) {
       let q = ExitQualification.cr(number: UInt8(number), access: .read, gpr: register / 8, value: own)
       throw leave(.crAccess, q)
     }
@@ -47,6 +49,10 @@ extension UnsafeMutablePointer<CPU> {
     guard [0, 2, 3, 4, 8].contains(number) else { throw raise(.ud) }
     let register = o.pointee.src
     let value = isLong64 ? get(register, as: UInt64.self) : UInt64(get(register, as: UInt32.self))
+    try intercept(
+      .movToCR(number: UInt8(number), value: value), .crAccess,
+      VMXFormat.cr(number: UInt8(number), access: 0, gpr: register / 8))
+    if number == 8, try writeShadowedCR8(value) { return }
     let done = takeAnswer() != nil
     if !done && !control(number).isEmpty && exits(on: control(number)) {
       let q = ExitQualification.cr(number: UInt8(number), access: .write, gpr: register / 8, value: value)
@@ -55,15 +61,30 @@ extension UnsafeMutablePointer<CPU> {
     switch number {
     case 0 where !done:
       guard value >> 32 == 0 else { throw raise(.gp, 0) }
-      try changeCR0(to: value)
+      try changeCR0(to: writtenCR0(value))
     case 2: pointee.cr2 = value
     case 3 where !done: try changeCR3(to: value)
-    case 4 where !done: try changeCR4(to: value)
+    case 4 where !done:
+      try changeCR4(to: isNonRoot ? pointee.vmx.controls.writtenCR4(pointee.cr4, value) : value)
     case 8:
       guard value & ~0xF == 0 else { throw raise(.gp, 0) }
       pointee.cr8 = value
     default: break
     }
+  }
+
+  /// CR0 as the program sees it.
+  var visibleCR0: UInt64 { isNonRoot ? pointee.vmx.controls.visibleCR0(pointee.cr0) : pointee.cr0 }
+  /// What a write of `value` makes of CR0: a guest of a guest changes its own bits only.
+  func writtenCR0(_ value: UInt64) -> UInt64 {
+    isNonRoot ? pointee.vmx.controls.writtenCR0(pointee.cr0, value) : value
+  }
+  /// PE, NE and PG stay 1 in VMX operation (SDM 3C 24.8); an unrestricted guest may clear PE and PG.
+  private func keepsVMXBits(cr0: UInt64) -> Bool {
+    guard pointee.vmx.vmxon != VMXState.none else { return true }
+    let isFree = isNonRoot && pointee.vmx.controls.has(.unrestrictedGuest)
+    let fixed = isFree ? CR0.ne : VMXCapabilities.cr0Fixed0
+    return cr0 & fixed == fixed
   }
 
   /// Loads CR0 with all its checks, entering or leaving protected mode, paging and IA-32e mode
@@ -74,6 +95,7 @@ extension UnsafeMutablePointer<CPU> {
     let old = pointee.cr0
     let pagingOn = new & CR0.pg != 0 && old & CR0.pg == 0
     let pagingOff = new & CR0.pg == 0 && old & CR0.pg != 0
+    guard keepsVMXBits(cr0: new) else { throw raise(.gp, 0) }
     guard new & CR0.pg == 0 || new & CR0.pe != 0, new & CR0.nw == 0 || new & CR0.cd != 0 else {
       throw raise(.gp, 0)
     }
@@ -88,7 +110,7 @@ extension UnsafeMutablePointer<CPU> {
     if pagingOff { efer &= ~EFER.lma }
     let cached = CR0.pg | CR0.cd | CR0.nw
     if new & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0 && efer & EFER.lma == 0 && (new ^ old) & cached != 0 {
-      guard loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
+      guard try loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
     }
     pointee.efer = efer
     pointee.cr0 = new
@@ -104,7 +126,7 @@ extension UnsafeMutablePointer<CPU> {
     if isIA32e {
       guard value & ~AddressWidth.physicalMask == 0 else { throw raise(.gp, 0) }
     } else if pointee.cr0 & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0 {
-      guard loadPDPTEs(from: value) else { throw raise(.gp, 0) }
+      guard try loadPDPTEs(from: value) else { throw raise(.gp, 0) }
     }
     pointee.cr3 = value
     flushTLB(keepGlobal: pointee.cr4 & CR4.pge != 0)
@@ -113,11 +135,12 @@ extension UnsafeMutablePointer<CPU> {
 
   private func changeCR4(to value: UInt64) throws(Stop) {
     guard value & ~supportedCR4 == 0 else { throw raise(.gp, 0) }
+    if pointee.vmx.vmxon != VMXState.none && value & CR4.vmxe == 0 { throw raise(.gp, 0) }
     if isIA32e && value & CR4.pae == 0 { throw raise(.gp, 0) }
     let changed = value ^ pointee.cr4
     let paging = CR4.pae | CR4.pse | CR4.pge | CR4.smep | CR4.smap
     if changed & paging != 0 && pointee.cr0 & CR0.pg != 0 && value & CR4.pae != 0 && !isIA32e {
-      guard loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
+      guard try loadPDPTEs(from: pointee.cr3) else { throw raise(.gp, 0) }
     }
     pointee.cr4 = value
     if changed & paging != 0 {
@@ -149,6 +172,7 @@ extension UnsafeMutablePointer<CPU> {
     let index = try debugRegister(number)
     let register = o.pointee.dst
     let own = index < 4 ? pointee.dr[index] : index == 6 ? pointee.dr6 : pointee.dr7
+    try intercept(.movDR, .drAccess, VMXFormat.dr(number: UInt8(number), isRead: true, gpr: register / 8))
     var value = own
     if let answer = takeAnswer() {
       value = answer
@@ -164,6 +188,7 @@ extension UnsafeMutablePointer<CPU> {
     let index = try debugRegister(number)
     let register = o.pointee.src
     let value = isLong64 ? get(register, as: UInt64.self) : UInt64(get(register, as: UInt32.self))
+    try intercept(.movDR, .drAccess, VMXFormat.dr(number: UInt8(number), isRead: false, gpr: register / 8))
     let q = ExitQualification.dr(number: UInt8(index), access: .write, gpr: register / 8, value: value)
     if try offer(.dr, .drAccess, q) { return }
     try checkGeneralDetect()

@@ -7,6 +7,7 @@ extension UnsafeMutablePointer<CPU> {
     let global = op == .sgdt || op == .lgdt
     let write = op == .lgdt || op == .lidt
     if write { try requireRing0() } else { try requireNoUMIP() }
+    try intercept(.descriptorTable, .gdtrIdtrAccess)
     let qualification = ExitQualification.descriptorTable(table: global ? 0 : 1, write: write)
     if try offer(.descriptorTables, .gdtrIdtrAccess, qualification) { return }
     let at = address(o)
@@ -34,6 +35,7 @@ extension UnsafeMutablePointer<CPU> {
     let write = op == .lldt || op == .lldtM || op == .ltr || op == .ltrM
     let local = op == .lldt || op == .lldtM || op == .sldt || op == .sldtM
     if write { try requireRing0() } else { try requireNoUMIP() }
+    try intercept(.descriptorTable, .ldtrTrAccess)
     let qualification = ExitQualification.descriptorTable(table: local ? 2 : 3, write: write)
     if try offer(.descriptorTables, .ldtrTrAccess, qualification) { return }
     switch op {
@@ -55,21 +57,25 @@ extension UnsafeMutablePointer<CPU> {
     switch op {
     case .smsw:
       try requireNoUMIP()
-      setSized(o.pointee.dst, o.pointee.sizeLog2, pointee.cr0)
+      setSized(o.pointee.dst, o.pointee.sizeLog2, visibleCR0)
     case .smswM:
       try requireNoUMIP()
-      try store(address(o), UInt16(truncatingIfNeeded: pointee.cr0))
+      try store(address(o), UInt16(truncatingIfNeeded: visibleCR0))
     case .clts:
       try requireRing0()
+      try intercept(.clts, .crAccess, VMXFormat.cr(number: 0, access: 2, gpr: 0))
       if try offer(.cr0, .crAccess, .cr(number: 0, access: .clts, gpr: 0, value: 0)) { return }
-      pointee.cr0 &= ~CR0.ts
+      pointee.cr0 = writtenCR0(pointee.cr0 & ~CR0.ts)
     default:
       try requireRing0()
       let word: UInt16 = op == .lmsw ? get(o.pointee.src) : try load(address(o))
       let value = UInt64(word & 0xF)
+      try intercept(
+        .lmsw(word), .crAccess, VMXFormat.cr(number: 0, access: 3, gpr: 0, isMemory: op == .lmswM, source: word),
+        linear: op == .lmswM ? address(o) : 0)
       if try offer(.cr0, .crAccess, .cr(number: 0, access: .lmsw, gpr: 0, value: UInt64(word))) { return }
       // LMSW can set PE but not clear it.
-      try changeCR0(to: pointee.cr0 & ~0xE | value)
+      try changeCR0(to: writtenCR0(pointee.cr0 & ~0xE | value))
     }
   }
 

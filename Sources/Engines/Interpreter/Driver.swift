@@ -28,8 +28,18 @@ extension InterpreterVCPU {
       let now = c.retired
       let used = now &- start
       guard used < limit else { return exit(.budget, .budget) }
+      var left = limit - used
+      if c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil {
+        if isNestedEventDue {
+          if let exit = takeNestedEvent() { return exit }
+          barren += 1
+          if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
+          continue
+        }
+        left = min(left, c.untilPreemption)
+        c.pointee.leaveSoon = c.waitsForWindow
+      }
       guard c.pointee.activity == .active else { return exit(.budget, .budget) }
-      let left = limit - used
       if windowOpen { return exit(.interruptWindow, .interruptWindow) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -48,7 +58,7 @@ extension InterpreterVCPU {
   /// Something must be looked at after each instruction.
   private var needsAlone: Bool {
     let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
-    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow
+    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || c.looksAtBoundary
   }
 
   // MARK: Entry
@@ -71,6 +81,7 @@ extension InterpreterVCPU {
       c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
       c.pointee.horizon &+= 1
       settle()
+      if let exit = monitorTrap() { return exit }
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
       if let exit = delivered(fault) { return exit }
@@ -102,13 +113,18 @@ extension InterpreterVCPU {
   }
 
   private func inject(_ event: InjectedEvent) -> VMExit? {
+    switch event {
+    case .externalInterrupt(let vector):
+      if let exit = c.arrivalExit(vector: vector, isNMI: false) { return leaveNested(exit) }
+    case .nmi:
+      if let exit = c.arrivalExit(vector: 2, isNMI: true) { return leaveNested(exit) }
+    case .exception: break
+    }
     if c.pointee.activity == .halted { c.pointee.activity = .active }
     do throws(Stop) {
       switch event {
-      case .externalInterrupt(let vector):
-        try c.interrupt(vector: vector, errorCode: nil, kind: .external)
-      case .nmi:
-        try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
+      case .externalInterrupt(let vector): try c.interrupt(vector: vector, errorCode: nil, kind: .external)
+      case .nmi: try c.interrupt(vector: 2, errorCode: nil, kind: .nmi)
       case .exception(let vector, let errorCode):
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
       }
@@ -148,6 +164,7 @@ extension InterpreterVCPU {
     let base = c.retired
     c.pointee.budget = 1
     c.pointee.horizon = base &+ 1
+    let wasNonRoot = c.isNonRoot
     let trapFlag = c.pointee.rflags & RFLAGS.tf != 0
     let resumeFlag = c.pointee.rflags & RFLAGS.rf
     let rip = c.pointee.rip
@@ -168,18 +185,32 @@ extension InterpreterVCPU {
     }
     c.updateContext()
     c.pointee.alone = false
-    if let stop { return stopped(stop) }
+    if let stop {
+      if let exit = stopped(stop) { return exit }
+      // The monitor trap flag counts a fault's delivery as an instruction.
+      return wasNonRoot && stop == .fault ? monitorTrap() : nil
+    }
     if c.pointee.interruptShadow { c.noteShadow() }
     settle()
     // RF lasts one instruction; IRET may have set it for the next.
     c.pointee.rflags &= ~resumeFlag
     var debug = guestWatchHit
-    // A MOV SS or POP SS puts single-step and data traps off by one instruction.
-    if trapFlag && c.pointee.shadowAt != c.retired { debug |= 1 << 14 }
+    // A MOV SS or POP SS puts single-step and data traps off by one instruction; VM entry drops them.
+    let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
+    if trapFlag && !isShadowed && wasNonRoot == c.isNonRoot { debug |= 1 << 14 }
     let hit = watchHit
+    if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) { return monitorTrap(pending: debug) }
     if debug != 0, let exit = deliver(Fault(vector: Exception.db.rawValue, linear: debug)) { return exit }
     if let hit { return exit(.debug, .debug(hit), rip: rip) }
     return nil
+  }
+
+  /// The exit of the monitor trap flag after an instruction or a delivery (SDM 3C 26.5.2); nothing where it
+  /// is off. It comes before the debug traps in `pending`, which wait in the VMCS.
+  private func monitorTrap(pending debug: UInt64 = 0) -> VMExit? {
+    guard c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) else { return nil }
+    let enabled: UInt64 = debug & 0xF != 0 ? 1 << 12 : 0
+    return leaveNested(VMXExit(reason: .monitorTrap, pendingDebug: debug & 0x400F | enabled))
   }
 
   private var linearRIP: UInt64 {
@@ -268,12 +299,23 @@ extension InterpreterVCPU {
       return runAlone(checkBreakpoint: false)
     case .exit:
       return exitOfInstruction()
+    case .vmExit:
+      return leaveNested() ?? (stopsAfterDelivery ? exit(.debug, .debug(.step)) : nil)
     }
   }
 
   /// Delivers an exception, and exits behind that where somebody steps.
   private func delivered(_ fault: Fault) -> VMExit? {
     deliver(fault) ?? (stopsAfterDelivery ? exit(.debug, .debug(.step)) : nil)
+  }
+
+  /// The guest's own monitor takes over; an exit to ours if that shut the vCPU down.
+  private func leaveNested() -> VMExit? {
+    c.leaveGuest(length: c.pointee.stopLength)
+    c.pointee.stopLength = 0
+    settle()
+    guard c.pointee.activity == .shutdown else { return nil }
+    return exit(.tripleFault, .tripleFault)
   }
 
   /// Delivers an exception through the guest's tables; an exit if the monitor wants to see it first, or
@@ -295,7 +337,52 @@ extension InterpreterVCPU {
     return nil
   }
 
-  private func exitOfInstruction() -> VMExit {
+  /// The same for an exit that belongs to no instruction.
+  private func leaveNested(_ exit: VMXExit) -> VMExit? {
+    c.pointee.vmx.exit = exit
+    c.pointee.stopLength = 0
+    return leaveNested()
+  }
+
+  /// Something of VMX operation comes before the next instruction.
+  private var isNestedEventDue: Bool {
+    guard c.pointee.activity == .active || c.pointee.activity == .halted else { return false }
+    if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.boundaryExit != nil { return true }
+    guard c.pointee.vmx.heldInterrupt != nil else { return false }
+    let isOpen = c.pointee.rflags & RFLAGS.interruptEnable != 0 && c.pointee.shadowAt != c.retired
+    return c.interruptsExit || isOpen
+  }
+
+  /// Delivers what VM entry injects, leaves for what is due, or gives the monitor an interrupt that waited.
+  private func takeNestedEvent() -> VMExit? {
+    if c.pointee.vmx.injection != 0 { return takeInjection() }
+    let debug = c.pointee.vmx.pendingDebug
+    if debug != 0 {
+      c.pointee.vmx.pendingDebug = 0
+      c.pointee.activity = .active
+      return deliver(Fault(vector: Exception.db.rawValue, linear: debug & 0x400F)) ?? monitorTrap()
+    }
+    if let exit = c.boundaryExit { return leaveNested(exit) }
+    guard let vector = c.pointee.vmx.heldInterrupt else { return nil }
+    c.pointee.vmx.heldInterrupt = nil
+    c.pointee.leaveSoon = false
+    return inject(.externalInterrupt(vector))
+  }
+
+  /// What VM entry injects: an event for the guest, or an exit by the monitor trap flag right away.
+  private func takeInjection() -> VMExit? {
+    if c.pointee.vmx.injection >> 8 & 7 == VMXFormat.EventType.other.rawValue {
+      return leaveNested(VMXExit(reason: .monitorTrap, pendingDebug: c.pointee.vmx.pendingDebug))
+    }
+    do throws(Stop) {
+      try c.injectPending()
+    } catch {
+      if let exit = stopped(error) { return exit }
+    }
+    return monitorTrap()
+  }
+
+  private func exitOfInstruction() -> VMExit? {
     var pending = c.pointee.exit
     let length = c.pointee.stopLength
     if case .unknownInstruction = pending.qualification {
@@ -303,7 +390,13 @@ extension InterpreterVCPU {
       c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
-    if pending.reason == .tripleFault { c.pointee.activity = .shutdown }
+    if pending.reason == .tripleFault {
+      if c.isNonRoot {
+        _ = c.vmExit(VMXExit(reason: .tripleFault))
+        return leaveNested()
+      }
+      c.pointee.activity = .shutdown
+    }
     let result = exit(pending.reason, pending.qualification, length: length)
     switch pending.qualification {
     case .debug(.execution): afterExit = .breakpoint
@@ -314,12 +407,17 @@ extension InterpreterVCPU {
   }
 
   private func bytesAtRIP() -> UInt64 {
-    var result: UInt64 = 0
-    for i in 0..<8 {
+    codeBytes(8).enumerated().reduce(0) { $0 | UInt64($1.element) << UInt64($1.offset * 8) }
+  }
+
+  /// At most `count` bytes of code from RIP on, fewer where nothing is mapped.
+  func codeBytes(_ count: Int) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for i in 0..<count {
       guard let gpa = c.translateQuietly(linearRIP &+ UInt64(i)) else { break }
-      result |= UInt64(memory.load(GPA(gpa), as: UInt8.self) ?? 0) << UInt64(i * 8)
+      bytes.append(memory.load(GPA(gpa), as: UInt8.self) ?? 0)
     }
-    return result
+    return bytes
   }
 
   private func exit(

@@ -38,19 +38,27 @@ private enum FaultClass {
 
 extension UnsafeMutablePointer<CPU> {
   /// Delivers an exception with RIP at the instruction it belongs to (faults) or after it (traps), and
-  /// whatever exceptions that raises in turn; a triple fault leaves for the monitor.
-  func deliver(_ fault: Fault) throws(Stop) {
+  /// whatever exceptions that raises in turn; a triple fault leaves for the monitor. One that VM entry
+  /// injects is offered to nobody and leaves CR2 and the debug registers as they are (SDM 3C 27.6.1.1).
+  func deliver(_ fault: Fault, isInjected: Bool = false) throws(Stop) {
     var current = fault
+    var isNew = !isInjected
     while true {
-      try offerException(current)
-      prepare(current)
+      if isNew {
+        try offerException(current)
+        prepare(current)
+      }
+      isNew = true
       guard let next = try attempt(current) else { return }
       switch (FaultClass(current.vector), FaultClass(next.vector)) {
       case (.doubleFault, .contributory), (.doubleFault, .pageFault), (.doubleFault, .doubleFault):
+        pointee.vmx.vectoring = 0
         throw leave(.tripleFault, .tripleFault)
       case (.contributory, .contributory), (.pageFault, .contributory), (.pageFault, .pageFault):
         if next.vector == Exception.pf.rawValue { pointee.cr2 = next.linear }
         current = Fault(vector: Exception.df.rawValue, hasErrorCode: true)
+        // An exit for it is no exit during delivery (SDM 3C 28.2.4).
+        pointee.vmx.vectoring = 0
       default: current = next
       }
     }
@@ -58,6 +66,8 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Leaves for the monitor where it wants to see this exception first.
   private func offerException(_ fault: Fault) throws(Stop) {
+    try interceptException(
+      fault.vector, fault.hasErrorCode ? fault.errorCode : nil, .exception, linear: fault.linear)
     guard pointee.controls.exceptions[fault.vector], !pointee.emulating else { return }
     throw leave(
       .exception,
@@ -94,6 +104,7 @@ extension UnsafeMutablePointer<CPU> {
     vector: UInt8, errorCode: UInt32? = nil, kind: InterruptKind, linear: UInt64 = 0
   ) throws(Stop) {
     let from = pointee.rip
+    if isNonRoot { noteVectoring(vector, errorCode, kind) }
     let alone = pointee.alone
     pointee.alone = true
     defer { pointee.alone = alone }
@@ -109,6 +120,7 @@ extension UnsafeMutablePointer<CPU> {
       if error == .fault { addExternalBit(kind) }
       throw error
     }
+    pointee.vmx.vectoring = 0
     pointee.interruptShadow = false
     pointee.activity = .active
     if kind == .nmi { pointee.nmiBlocked = true }

@@ -12,7 +12,10 @@ extension UnsafeMutablePointer<CPU> {
       pointee.rflags &= ~RFLAGS.interruptEnable
     case .sti:
       try requireIOPL()
-      if pointee.rflags & RFLAGS.interruptEnable == 0 { pointee.interruptShadow = true }
+      if pointee.rflags & RFLAGS.interruptEnable == 0 {
+        pointee.interruptShadow = true
+        pointee.shadowIsMOVSS = false
+      }
       pointee.rflags |= RFLAGS.interruptEnable
     case .clac, .stac:
       guard pointee.cpl == 0 else { throw raise(.ud) }

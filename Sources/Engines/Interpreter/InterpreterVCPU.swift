@@ -37,6 +37,8 @@ package final class InterpreterVCPU: VCPU {
   var afterExit = AfterExit.nothing
   /// `VMEntry.stopsAfterDelivery` of the present run.
   var stopsAfterDelivery = false
+  /// Why the guest's last VM entry was refused: a field of its VMCS and the rule it breaks.
+  package internal(set) var lastEntryFailure: String?
 
   /// What the last exit left open.
   enum AfterExit {
@@ -116,11 +118,15 @@ package final class InterpreterVCPU: VCPU {
   }
 
   package var canTakeInterrupt: Bool {
-    let enabled = c.pointee.rflags & RFLAGS.interruptEnable != 0
+    if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.pointee.vmx.heldInterrupt != nil {
+      return false
+    }
+    let exits = c.interruptsExit
+    let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
     if case .delivery = afterExit { return false }
     if case .instruction = afterExit { return false }
-    return enabled && waiting && c.pointee.shadowAt != c.retired && completed.isEmpty
+    return enabled && waiting && (exits || c.pointee.shadowAt != c.retired) && completed.isEmpty
   }
 
   package func gpr(_ register: GPR) -> UInt64 { c[slot: Int(register.rawValue)] }

@@ -45,6 +45,14 @@ extension UnsafeMutablePointer<CPU> {
     } else {
       try protectedReturn(size)
     }
+    if pointee.nmiBlocked { unblockNMIs() }
+  }
+
+  /// IRET ends the blocking of NMIs, but not while NMIs make a guest of a guest exit and it has no virtual
+  /// ones (SDM 3C 26.3).
+  private func unblockNMIs() {
+    let controls = pointee.vmx.controls
+    if isNonRoot && controls.has(.nmiExiting) && !controls.has(.virtualNMIs) { return }
     pointee.nmiBlocked = false
   }
 

@@ -21,6 +21,7 @@ extension UnsafeMutablePointer<CPU> {
   func readMSRInstruction(_ o: MicroOpPointer) throws(Stop) {
     try requireRing0()
     let index: UInt32 = get(8)
+    try intercept(.rdmsr(index), .rdmsr)
     if let answer = takeAnswer() {
       setPair(answer)
       return
@@ -38,6 +39,7 @@ extension UnsafeMutablePointer<CPU> {
     try requireRing0()
     let index: UInt32 = get(8)
     let value = pair
+    try intercept(.wrmsr(index), .wrmsr)
     if takeAnswer() != nil { return }
     let exit = ExitQualification.msr(index: index, write: true, value: value)
     if exits(on: .allMSRs) { throw leave(.wrmsr, exit) }
@@ -51,9 +53,10 @@ extension UnsafeMutablePointer<CPU> {
   func readMSR(_ index: UInt32, now: UInt64) -> UInt64? {
     switch index {
     case MSR.tsc: return now &+ pointee.tscOffset
-    case MSR.tscAdjust: return pointee.tscOffset
-    // Locked, with VMX off.
-    case MSR.featureControl: return 1
+    case MSR.tscAdjust: return pointee.tscOffset &- pointee.vmx.addedTSCOffset
+    // Locked, with VMXON allowed outside SMX.
+    case MSR.featureControl: return 1 | 1 << 2
+    case 0x480...0x490: return VMXCapabilities.msr(index, cr4: supportedCR4)
     case MSR.biosSignature: return 0
     case MSR.sysenterCS: return pointee.sysenterCS
     case MSR.sysenterESP: return pointee.sysenterESP
@@ -78,14 +81,15 @@ extension UnsafeMutablePointer<CPU> {
   /// for any other index.
   func writeMSR(_ index: UInt32, _ value: UInt64, now: UInt64) throws(Stop) -> Bool {
     switch index {
-    case MSR.tsc: pointee.tscOffset = value &- now
-    case MSR.tscAdjust: pointee.tscOffset = value
+    // The offset of a VMCS is not the guest's to change (SDM 3C 26.3).
+    case MSR.tsc: pointee.tscOffset = value &- now &+ pointee.vmx.addedTSCOffset
+    case MSR.tscAdjust: pointee.tscOffset = value &+ pointee.vmx.addedTSCOffset
     case MSR.biosSignature: break
     case MSR.sysenterCS: pointee.sysenterCS = value & 0xFFFF_FFFF
     case MSR.sysenterESP: pointee.sysenterESP = try canonical(value)
     case MSR.sysenterEIP: pointee.sysenterEIP = try canonical(value)
     case MSR.miscEnable: pointee.miscEnable = value
-    case MSR.featureControl: throw raise(.gp, 0)
+    case MSR.featureControl, 0x480...0x490: throw raise(.gp, 0)
     case MSR.debugControl: if value != 0 { throw raise(.gp, 0) }
     case MSR.pat:
       guard MSRDefaults.isValidPAT(value) else { throw raise(.gp, 0) }

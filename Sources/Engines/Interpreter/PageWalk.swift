@@ -23,11 +23,13 @@ enum PageEntry {
   static let global: UInt64 = 1 << 8
   static let noExecute: UInt64 = 1 << 63
   static let addressMask: UInt64 = AddressWidth.physicalMask & ~0xFFF
+  static let reservedInPDPTE: UInt64 = ~AddressWidth.physicalMask | 0x1E6
 }
 
 /// What the page tables say of one linear address, before anybody asks for a permission.
 struct PageWalk {
-  enum Outcome { case mapped, notPresent, reserved }
+  /// `extended`: extended page tables do not let the walk read one of its entries.
+  enum Outcome { case mapped, notPresent, reserved, extended }
   var outcome = Outcome.mapped
   var gpa: UInt64 = 0
   /// The conjunction over all levels.
@@ -45,6 +47,11 @@ struct PageWalk {
   var count = 0
   /// 4 or 8 bytes.
   var entrySize = 8
+  /// With EPT: the walk of the entry that stopped this one, or that may not be written, and its address.
+  var extended = EPTWalk()
+  var extendedAddress: UInt64 = 0
+  /// An entry lies where EPT forbids writing.
+  var hasReadOnlyEntry = false
 }
 
 extension UnsafeMutablePointer<CPU> {
@@ -90,7 +97,8 @@ extension UnsafeMutablePointer<CPU> {
     while true {
       let shift = UInt64(3 + 9 * level)
       let address = table + (linear >> shift & 0x1FF) * 8
-      let entry = pageTableEntry(address, 8)
+      guard let at = throughEPT(&walk, address) else { return }
+      let entry = pageTableEntry(at, 8)
       guard entry & PageEntry.present != 0 else {
         walk.outcome = .notPresent
         return
@@ -104,7 +112,7 @@ extension UnsafeMutablePointer<CPU> {
         walk.outcome = .reserved
         return
       }
-      note(&walk, entry, at: address)
+      note(&walk, entry, at: at)
       if leaf {
         finish(&walk, entry, large: level > 1)
         walk.gpa = (entry & PageEntry.addressMask & ~offsetMask) | (linear & offsetMask)
@@ -118,7 +126,7 @@ extension UnsafeMutablePointer<CPU> {
   /// 32-bit paging with 4 KiB and, by CR4.PSE, 4 MiB pages (PSE-36: address bits 39:32 in 20:13).
   private func descend32(_ walk: inout PageWalk, _ linear: UInt64) {
     walk.entrySize = 4
-    let directory = (pointee.cr3 & 0xFFFF_F000) + (linear >> 22 & 0x3FF) * 4
+    guard let directory = throughEPT(&walk, (pointee.cr3 & 0xFFFF_F000) + (linear >> 22 & 0x3FF) * 4) else { return }
     let pde = pageTableEntry(directory, 4)
     guard pde & PageEntry.present != 0 else {
       walk.outcome = .notPresent
@@ -136,7 +144,7 @@ extension UnsafeMutablePointer<CPU> {
       return
     }
     note(&walk, pde, at: directory)
-    let address = (pde & 0xFFFF_F000) + (linear >> 12 & 0x3FF) * 4
+    guard let address = throughEPT(&walk, (pde & 0xFFFF_F000) + (linear >> 12 & 0x3FF) * 4) else { return }
     let pte = pageTableEntry(address, 4)
     guard pte & PageEntry.present != 0 else {
       walk.outcome = .notPresent
@@ -145,6 +153,26 @@ extension UnsafeMutablePointer<CPU> {
     note(&walk, pte, at: address)
     finish(&walk, pte, large: false)
     walk.gpa = pte & 0xFFFF_F000 | linear & 0xFFF
+  }
+
+  /// Where an entry of a paging structure really lies; nil, with the outcome set, where EPT does not say.
+  @inline(__always)
+  private func throughEPT(_ walk: inout PageWalk, _ gpa: UInt64) -> UInt64? {
+    pointee.vmx.eptPointer == 0 ? gpa : entryThroughEPT(&walk, gpa)
+  }
+  private func entryThroughEPT(_ walk: inout PageWalk, _ gpa: UInt64) -> UInt64? {
+    let extended = readEPT(gpa)
+    let isReadable = extended.outcome == .mapped && extended.rights & 1 != 0
+    if !isReadable || (extended.rights & 2 == 0 && !walk.hasReadOnlyEntry) {
+      walk.extended = extended
+      walk.extendedAddress = gpa
+    }
+    guard isReadable else {
+      walk.outcome = .extended
+      return nil
+    }
+    if extended.rights & 2 == 0 { walk.hasReadOnlyEntry = true }
+    return extended.address
   }
 
   private func note(_ walk: inout PageWalk, _ entry: UInt64, at address: UInt64) {
@@ -167,13 +195,18 @@ extension UnsafeMutablePointer<CPU> {
   func translateQuietly(_ linear: UInt64) -> UInt64? {
     if pointee.efer & EFER.lma != 0 && !AddressWidth.isCanonical(linear) { return nil }
     let walk = readPageTables(pointee.efer & EFER.lma != 0 ? linear : linear & 0xFFFF_FFFF)
-    return walk.outcome == .mapped ? walk.gpa : nil
+    guard walk.outcome == .mapped else { return nil }
+    let extended = readEPT(walk.gpa)
+    return extended.outcome == .mapped ? extended.address : nil
   }
 
   /// Sets A in every entry used and, for a write, D in the leaf. Throws before the first change where an
   /// entry lies in the running block's own code.
-  func markUsed(_ walk: inout PageWalk, write: Bool) throws(Stop) {
+  func markUsed(_ walk: inout PageWalk, linear: UInt64, write: Bool) throws(Stop) {
     if walk.accessed && (walk.dirty || !write) { return }
+    if walk.hasReadOnlyEntry {
+      throw eptExit(walk.extended, walk.extendedAddress, linear: linear, needs: 2, final: false)
+    }
     for i in 0..<walk.count { try beforeWrite(walk.entries[i], walk.entrySize) }
     for i in 0..<walk.count {
       let last = i == walk.count - 1
@@ -190,12 +223,17 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   /// Loads the four PDPTEs of PAE paging from memory at CR3 (SDM 3A 4.4.1): false, and nothing loaded,
-  /// if a present one has a reserved bit set.
-  func loadPDPTEs(from cr3: UInt64) -> Bool {
-    let reserved: UInt64 = ~AddressWidth.physicalMask | 0x1E6
+  /// if a present one has a reserved bit set. Leaves for the monitor where EPT does not let them be read.
+  func loadPDPTEs(from cr3: UInt64) throws(Stop) -> Bool {
+    let reserved = PageEntry.reservedInPDPTE
     var loaded = InlineArray<4, UInt64>(repeating: 0)
     for i in 0..<4 {
-      let entry = pageTableEntry((cr3 & 0xFFFF_FFE0) + UInt64(i) * 8, 8)
+      let address = (cr3 & 0xFFFF_FFE0) + UInt64(i) * 8
+      let extended = readEPT(address)
+      guard extended.outcome == .mapped, extended.rights & 1 != 0 else {
+        throw eptExit(extended, address, linear: nil, needs: 1, final: false)
+      }
+      let entry = pageTableEntry(extended.address, 8)
       if entry & PageEntry.present != 0 && entry & reserved != 0 { return false }
       loaded[i] = entry
     }

@@ -180,20 +180,39 @@ extension UnsafeMutablePointer<CPU> {
   /// Walks the page tables for one access: permissions, A and D bits, or #PF (SDM 3A 4.6, 4.7).
   private func walk(_ linear: UInt64, _ access: Access) throws(Stop) -> Translation {
     var walk = readPageTables(linear)
+    if walk.outcome == .extended {
+      throw eptExit(walk.extended, walk.extendedAddress, linear: linear, needs: 1, final: false)
+    }
     guard walk.outcome == .mapped else {
       throw pageFault(linear, access, walk.outcome == .reserved ? PageFaultError.present | PageFaultError.reserved : 0)
     }
     guard pointee.cr0 & CR0.pg != 0 else {
-      return Translation(gpa: walk.gpa, writable: true, user: false, global: false, large: false)
+      return try extend(
+        Translation(gpa: walk.gpa, writable: true, user: false, global: false, large: false), linear, access)
     }
     let user = access.privilege == .user
     let mayWrite = walk.writable || (!user && pointee.cr0 & CR0.wp == 0)
     guard allows(walk, access), mayWrite || !access.write else {
       throw pageFault(linear, access, PageFaultError.present)
     }
-    try markUsed(&walk, write: access.write)
-    return Translation(
+    try markUsed(&walk, linear: linear, write: access.write)
+    let result = Translation(
       gpa: walk.gpa, writable: mayWrite && walk.dirty, user: walk.user, global: walk.global, large: walk.large)
+    return try extend(result, linear, access)
+  }
+
+  /// The same through extended page tables, where they are in force (SDM 3C 29.3).
+  private func extend(_ result: Translation, _ linear: UInt64, _ access: Access) throws(Stop) -> Translation {
+    guard pointee.vmx.eptPointer != 0 else { return result }
+    let extended = readEPT(result.gpa)
+    let needs: UInt64 = access.write ? 2 : access.fetch ? 4 : 1
+    guard extended.outcome == .mapped, extended.rights & needs != 0 else {
+      throw eptExit(extended, result.gpa, linear: linear, needs: needs, final: true)
+    }
+    var real = result
+    real.gpa = extended.address
+    if extended.rights & 2 == 0 { real.writable = false }
+    return real
   }
 
   private func allows(_ walk: PageWalk, _ access: Access) -> Bool {
@@ -288,7 +307,7 @@ extension UnsafeMutablePointer<CPU> {
   /// Brings PDPTEs and TLBs in line after the state was replaced from outside.
   func refreshPaging() {
     let pae = pointee.cr0 & CR0.pg != 0 && pointee.cr4 & CR4.pae != 0
-    if pae && pointee.efer & EFER.lma == 0 { _ = loadPDPTEs(from: pointee.cr3) }
+    if pae && pointee.efer & EFER.lma == 0 { _ = try? loadPDPTEs(from: pointee.cr3) }
     flushTLB(keepGlobal: false)
     bumpGeneration()
   }

@@ -33,10 +33,33 @@ extension UnsafeMutablePointer<CPU> {
       .io, .io(port: port, size: UInt8(size), write: true, string: string, rep: rep, value: cut(value, size)))
   }
 
+  private func interceptPort(
+    _ port: UInt16, _ size: Int, input: Bool, immediate: Bool = false, string: Bool = false, rep: Bool = false,
+    linear: @autoclosure () -> UInt64 = 0
+  ) throws(Stop) {
+    try intercept(
+      .io(port: port, size: UInt8(size)), .io,
+      VMXFormat.io(
+        port: port, size: UInt8(size), isInput: input, isString: string, hasREP: rep, isImmediate: immediate),
+      linear: linear())
+  }
+
+  /// The linear address of a string operand, without any check.
+  private func uncheckedLinear(_ segment: Int, _ offset: UInt64) -> UInt64 {
+    let base: UInt64
+    switch segment {
+    case 4: base = self[slot: Slot.fsBase]
+    case 5: base = self[slot: Slot.gsBase]
+    default: base = isLong64 ? 0 : pointee.segments[segment].base
+    }
+    return (base &+ offset) & pointee.addressMask
+  }
+
   func portInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
     let size = 1 << Int(o.pointee.sizeLog2)
     let port = o.pointee.imm < 0 ? get(16, as: UInt16.self) : UInt16(o.pointee.imm & 0xFF)
     try checkPort(port, size)
+    try interceptPort(port, size, input: op == .in, immediate: o.pointee.imm >= 0)
     try notePort(port, size)
     if op == .in {
       setSized(0, o.pointee.sizeLog2, try input(port, size, string: false, rep: false))
@@ -56,6 +79,10 @@ extension UnsafeMutablePointer<CPU> {
     try checkPort(port, size)
     while true {
       if rep && self[slot: 1] & mask == 0 { return }
+      try interceptPort(
+        port, size, input: op == .ins, string: true, rep: rep,
+        linear: op == .ins
+          ? uncheckedLinear(0, self[slot: 7] & mask) : uncheckedLinear(Int(o.pointee.src), self[slot: 6] & mask))
       try notePort(port, size)
       if op == .ins {
         let at = try linear(0, self[slot: 7] & mask, size: size, write: true)

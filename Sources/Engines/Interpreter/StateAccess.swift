@@ -51,8 +51,10 @@ extension InterpreterVCPU {
     s.tscOffset = c.pointee.tscOffset
     s.activity = c.pointee.activity
     s.interruptShadow = c.pointee.shadowAt == c.retired
+    s.shadowIsMOVSS = s.interruptShadow && c.pointee.shadowIsMOVSS
     s.nmiBlocked = c.pointee.nmiBlocked
     readFPU(&s.fpu)
+    s.vmx = c.pointee.vmx.operation
     return s
   }
 
@@ -102,9 +104,14 @@ extension InterpreterVCPU {
     c.pointee.tscOffset = s.tscOffset
     c.pointee.activity = s.activity
     c.pointee.shadowAt = s.interruptShadow ? c.retired : .max
+    c.pointee.shadowIsMOVSS = s.shadowIsMOVSS
     c.pointee.nmiBlocked = s.nmiBlocked
     c.pointee.cpl = s.cpl
     writeFPU(s.fpu)
+    c.pointee.vmx = VMXState(s.vmx)
+    if s.vmx.isNonRoot {
+      if let region = c.currentVMCS { c.startNonRoot(region) } else { c.pointee.vmx.nonRoot = false }
+    }
     c.refreshPaging()
     c.updateContext()
     afterExit = .nothing

@@ -22,6 +22,10 @@ enum SystemOp: UInt16 {
   case `in`, out, ins, outs
   case syscall, sysret, sysenter, sysexit, swapgs
   case rdfsbase, rdgsbase, wrfsbase, wrgsbase
+  // `M`: the operand that may lie in memory does. VMREAD: `src` is the encoding; VMWRITE, INVEPT, INVVPID:
+  // `dst` is the encoding or type.
+  case vmxon, vmxoff, vmclear, vmptrld, vmptrst, vmread, vmreadM, vmwrite, vmwriteM, vmlaunch, vmresume, vmcall
+  case invept, invvpid
   /// UD0, UD1, UD2 and what CPUID denies.
   case undefined
 }
@@ -55,6 +59,9 @@ extension UnsafeMutablePointer<CPU> {
     case .ins, .outs: try portStringInstruction(op, o)
     case .syscall, .sysret, .sysenter, .sysexit, .swapgs: try fastCall(op, o)
     case .rdfsbase, .rdgsbase, .wrfsbase, .wrgsbase: try baseInstruction(op, o)
+    case .vmxon, .vmxoff, .vmclear, .vmptrld, .vmptrst, .vmread, .vmreadM, .vmwrite, .vmwriteM, .vmlaunch, .vmresume,
+      .vmcall, .invept, .invvpid:
+      try vmxInstruction(op, o)
     case .undefined: throw raise(.ud)
     }
   }
@@ -92,10 +99,10 @@ extension UnsafeMutablePointer<CPU> {
     switch op {
     case .movToSegment:
       try loadSegment(index, get(o.pointee.src))
-      if index == 2 { pointee.interruptShadow = true }
+      if index == 2 { shadowOfMOVSS() }
     case .movToSegmentM:
       try loadSegment(index, try load(address(o)))
-      if index == 2 { pointee.interruptShadow = true }
+      if index == 2 { shadowOfMOVSS() }
     case .movFromSegment:
       setSized(o.pointee.dst, o.pointee.sizeLog2, UInt64(pointee.segments[index].selector))
     case .movFromSegmentM: try store(address(o), pointee.segments[index].selector)
@@ -111,7 +118,7 @@ extension UnsafeMutablePointer<CPU> {
       try loadSegment(index, selector)
       // The pointer moves by the width of the old stack.
       commitStack(stack)
-      if index == 2 { pointee.interruptShadow = true }
+      if index == 2 { shadowOfMOVSS() }
     default:
       let at = address(o)
       let offset = try readLinear(at, size, privilege)
@@ -133,6 +140,12 @@ extension UnsafeMutablePointer<CPU> {
     } else {
       try push(&s, size, UInt64(selector))
     }
+  }
+
+  /// Interrupts and debug traps wait for one instruction.
+  private func shadowOfMOVSS() {
+    pointee.interruptShadow = true
+    pointee.shadowIsMOVSS = true
   }
 
   // MARK: Far transfers and software interrupts
@@ -164,6 +177,7 @@ extension UnsafeMutablePointer<CPU> {
     if kind != .softwareInterrupt && pointee.controls.exceptions[vector] && !pointee.emulating {
       throw leave(.exception, .exception(vector: vector, errorCode: nil, linear: 0))
     }
+    if kind != .softwareInterrupt { try interceptException(vector, nil, kind) }
     try interrupt(vector: vector, kind: kind)
     if kind == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
   }
@@ -172,10 +186,12 @@ extension UnsafeMutablePointer<CPU> {
 
   private func waitInstruction(_ op: SystemOp) throws(Stop) {
     if op == .pause {
+      try intercept(.pause, .pause)
       _ = try offer(.pause, .pause, .none)
       return
     }
     try requireRing0()
+    try intercept(.hlt, .hlt)
     if try offer(.hlt, .hlt, .hlt) { return }
     pointee.activity = .halted
   }
@@ -185,17 +201,23 @@ extension UnsafeMutablePointer<CPU> {
     switch op {
     case .invlpg:
       let linear = address(o)
+      try intercept(.invlpg, .invlpg, linear)
       if try offer(.invlpg, .invlpg, .invlpg(GVA(linear))) { return }
       if !isLong64 || AddressWidth.isCanonical(linear) { flushPage(linear) }
       bumpGeneration()
-    case .invd: _ = try offer(.wbinvd, .invd, .none)
-    default: _ = try offer(.wbinvd, .wbinvd, .none)
+    case .invd:
+      try intercept(.invd, .invd)
+      _ = try offer(.wbinvd, .invd, .none)
+    default:
+      try intercept(.wbinvd, .wbinvd)
+      _ = try offer(.wbinvd, .wbinvd, .none)
     }
   }
 
   private func cpuidInstruction() throws(Stop) {
     let leaf: UInt32 = get(0)
     let subleaf: UInt32 = get(8)
+    try intercept(.cpuid, .cpuid)
     if try offer(.cpuid, .cpuid, .cpuid(leaf: leaf, subleaf: subleaf)) { return }
     let result = cpuid(leaf: leaf, subleaf: subleaf)
     set(0, result.eax)
@@ -218,6 +240,7 @@ extension UnsafeMutablePointer<CPU> {
   private func counterInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
     if op == .rdpmc {
       if pointee.cpl > 0 && isProtectedOrV86 && pointee.cr4 & CR4.pce == 0 { throw raise(.gp, 0) }
+      try intercept(.rdpmc, .rdpmc)
       guard let answer = takeAnswer() else {
         if exits(on: .rdpmc) { throw leave(.rdpmc, .none) }
         // There are no performance counters: every index is one too many.
@@ -226,7 +249,9 @@ extension UnsafeMutablePointer<CPU> {
       setPair(answer)
       return
     }
+    if op == .rdtscp && isNonRoot && !pointee.vmx.controls.has(.enableRDTSCP) { throw raise(.ud) }
     if pointee.cpl > 0 && pointee.cr4 & CR4.tsd != 0 { throw raise(.gp, 0) }
+    try intercept(op == .rdtscp ? .rdtscp : .rdtsc, op == .rdtscp ? .rdtscp : .rdtsc)
     let reason: ExitReason = op == .rdtscp ? .rdtscp : .rdtsc
     if let answer = takeAnswer() {
       setPair(answer)

@@ -43,6 +43,9 @@ extension UnsafeMutablePointer<CPU> {
   /// change; what fails afterwards belongs to the new task, so it is delivered there: from an interrupt it
   /// is thrown, for `deliver` to combine; from an instruction it is delivered here.
   func switchTask(_ selector: UInt16, _ source: TaskSwitchSource, errorCode: UInt32? = nil) throws(Stop) {
+    // What is wrong with the new task faults before the monitor is asked (SDM 3C 26.4.2).
+    if isNonRoot { _ = try newTask(selector, source) }
+    try intercept(.taskSwitch, .taskSwitch, VMXFormat.taskSwitch(selector: selector, source: source.rawValue))
     if exits(on: .taskSwitch) {
       throw leave(.taskSwitch, .taskSwitch(selector: selector, source: source.rawValue))
     }
@@ -140,7 +143,7 @@ extension UnsafeMutablePointer<CPU> {
     pointee.dr7 &= ~0x155
     if layout.wide && pointee.cr0 & CR0.pg != 0 {
       pointee.cr3 = image.cr3
-      if pointee.cr4 & CR4.pae != 0 { _ = loadPDPTEs(from: image.cr3) }
+      if pointee.cr4 & CR4.pae != 0 { _ = try? loadPDPTEs(from: image.cr3) }
       flushTLB(keepGlobal: true)
     }
     bumpGeneration()

@@ -50,12 +50,14 @@ private let plainSystem: [ZydisMnemonic.RawValue: PlainSystem] = {
   add(ZYDIS_MNEMONIC_SYSENTER, PlainSystem(.sysenter, ends: true))
   add(ZYDIS_MNEMONIC_SYSEXIT, PlainSystem(.sysexit, ends: true))
   add(ZYDIS_MNEMONIC_SWAPGS, PlainSystem(.swapgs))
+  add(ZYDIS_MNEMONIC_VMCALL, PlainSystem(.vmcall, ends: true))
+  add(ZYDIS_MNEMONIC_VMLAUNCH, PlainSystem(.vmlaunch, ends: true))
+  add(ZYDIS_MNEMONIC_VMRESUME, PlainSystem(.vmresume, ends: true))
+  add(ZYDIS_MNEMONIC_VMXOFF, PlainSystem(.vmxoff, ends: true))
   let absent = [
     ZYDIS_MNEMONIC_UD0, ZYDIS_MNEMONIC_UD1, ZYDIS_MNEMONIC_UD2, ZYDIS_MNEMONIC_RSM, ZYDIS_MNEMONIC_XGETBV,
-    ZYDIS_MNEMONIC_XSETBV, ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_VMCALL,
-    ZYDIS_MNEMONIC_VMLAUNCH, ZYDIS_MNEMONIC_VMRESUME, ZYDIS_MNEMONIC_VMXOFF, ZYDIS_MNEMONIC_VMXON,
-    ZYDIS_MNEMONIC_VMPTRLD, ZYDIS_MNEMONIC_VMPTRST, ZYDIS_MNEMONIC_VMCLEAR, ZYDIS_MNEMONIC_VMREAD,
-    ZYDIS_MNEMONIC_VMWRITE, ZYDIS_MNEMONIC_VMMCALL, ZYDIS_MNEMONIC_VMRUN, ZYDIS_MNEMONIC_GETSEC,
+    ZYDIS_MNEMONIC_XSETBV, ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_VMMCALL, ZYDIS_MNEMONIC_VMRUN,
+    ZYDIS_MNEMONIC_GETSEC,
   ]
   for mnemonic in absent { add(mnemonic, PlainSystem(.undefined, ends: true)) }
   return table
@@ -71,7 +73,7 @@ extension Translator {
       add(op, ends: plain.ends)
       return true
     }
-    return translateTransfer() || translateSegmentMove() || translateTables() || translateRegisters()
+    return translateVMX() || translateTransfer() || translateSegmentMove() || translateTables() || translateRegisters()
       || translatePorts()
   }
 
@@ -289,6 +291,52 @@ extension Translator {
       op.src = Self.registerOffset(operands[operand].reg.value)
     }
     add(op, ends: ends)
+  }
+
+  // MARK: VMX
+
+  private mutating func translateVMX() -> Bool {
+    switch instruction.mnemonic {
+    case ZYDIS_MNEMONIC_VMXON: translatePointer(.vmxon, write: false)
+    case ZYDIS_MNEMONIC_VMCLEAR: translatePointer(.vmclear, write: false)
+    case ZYDIS_MNEMONIC_VMPTRLD: translatePointer(.vmptrld, write: false)
+    case ZYDIS_MNEMONIC_VMPTRST: translatePointer(.vmptrst, write: true)
+    case ZYDIS_MNEMONIC_VMREAD: translateField(.vmread, .vmreadM, operand: 0)
+    case ZYDIS_MNEMONIC_VMWRITE: translateField(.vmwrite, .vmwriteM, operand: 1)
+    case ZYDIS_MNEMONIC_INVEPT: translateInvalidation(.invept)
+    case ZYDIS_MNEMONIC_INVVPID: translateInvalidation(.invvpid)
+    default: return false
+    }
+    return true
+  }
+
+  private mutating func translatePointer(_ kind: SystemOp, write: Bool) {
+    var op = systemOp(kind, size: 3)
+    address(operands[0], &op, size: 8, write: write)
+    add(op, ends: true)
+  }
+
+  /// `operand` is the one that may be memory; the other is a register.
+  private mutating func translateField(_ register: SystemOp, _ memory: SystemOp, operand: Int) {
+    var op = systemOp(isMemory(operand) ? memory : register, size: operandSizeLog2)
+    let isRead = register == .vmread
+    let encoding = Self.slotOffset(operands[1 - operand].reg.value)
+    if isRead { op.src = encoding } else { op.dst = encoding }
+    if isMemory(operand) {
+      address(operands[operand], &op, size: context.isLong64 ? 8 : 4, write: isRead)
+    } else if isRead {
+      op.dst = Self.slotOffset(operands[operand].reg.value)
+    } else {
+      op.src = Self.slotOffset(operands[operand].reg.value)
+    }
+    add(op, ends: true)
+  }
+
+  private mutating func translateInvalidation(_ kind: SystemOp) {
+    var op = systemOp(kind, size: 3)
+    op.dst = Self.slotOffset(operands[0].reg.value)
+    address(operands[1], &op, size: 16, write: false)
+    add(op, ends: true)
   }
 
   // MARK: FS and GS bases, ports

@@ -105,6 +105,16 @@ package enum EventJSON {
     case .codeInvalidated: return [.init("gpa", .hex(event.b))]
     case .processorSignal:
       return [.init("signal", .string(a == 0 ? "init" : "sipi")), .init("vector", .number(event.b))]
+    case .nested:
+      switch NestedTransition(rawValue: event.flags) {
+      case .entry: return [.init("what", .string("vmentry")), .init("injected", .hex(a)), .init("guestRIP", .hex(event.b))]
+      case .exit:
+        let reason = ExitReason(rawValue: UInt16(truncatingIfNeeded: event.a))?.name ?? "unknown"
+        return [.init("what", .string("vmexit")), .init("reason", .string(reason)), .init("qualification", .hex(event.b))]
+      default:
+        let field = VMCSField(rawValue: event.a).map { "\($0)" } ?? "unknown"
+        return [.init("what", .string("entry refused")), .init("field", .string(field))]
+      }
     }
   }
 }

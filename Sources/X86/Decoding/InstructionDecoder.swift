@@ -37,7 +37,7 @@ package enum InstructionDecoder {
     return status & 0x8000_0000 == 0 ? Int(instruction.length) : nil
   }
 
-  private static func machineMode(_ mode: ProcessorMode) -> ZydisMachineMode {
+  static func machineMode(_ mode: ProcessorMode) -> ZydisMachineMode {
     switch mode {
     case .real16, .virtual8086: ZYDIS_MACHINE_MODE_REAL_16
     case .protected16: ZYDIS_MACHINE_MODE_LEGACY_16
@@ -48,7 +48,7 @@ package enum InstructionDecoder {
     }
   }
 
-  private static func stackWidth(_ mode: ProcessorMode) -> ZydisStackWidth {
+  static func stackWidth(_ mode: ProcessorMode) -> ZydisStackWidth {
     switch mode.codeBits {
     case 16: ZYDIS_STACK_WIDTH_16
     case 32: ZYDIS_STACK_WIDTH_32
