@@ -24,7 +24,7 @@ package struct EventReport {
     package func contains(_ kind: EventKind) -> Bool {
       switch self {
       case .all: true
-      case .exits: kind == .exit || kind == .entry
+      case .exits: kind == .exit || kind == .entry || kind == .nested
       case .interrupts:
         [.exception, .interrupt, .softwareInterrupt, .eoi, .interruptLine, .processorSignal].contains(kind)
       case .hypercalls: kind == .hypercall
@@ -120,7 +120,24 @@ package struct EventReport {
       return "the guest asked for \(Int(event.a) < names.count ? names[Int(event.a)] : "something unknown")"
     case .codeInvalidated: return "code changed in page \(Hex.text(event.b))"
     case .processorSignal: return event.a == 0 ? "INIT" : "SIPI, vector \(Hex.padded(event.b, 2))h"
+    case .nested: return Self.transition(event)
     default: return ""
+    }
+  }
+
+  /// What a guest that is itself a monitor did with its guest.
+  private static func transition(_ event: Event) -> String {
+    switch NestedTransition(rawValue: event.flags) {
+    case .entry:
+      let injected = event.a & VMXFormat.valid != 0 ? ", injecting vector \(Hex.padded(UInt64(event.a & 0xFF), 2))h" : ""
+      return "the guest entered its guest at \(Hex.text(event.b))\(injected)"
+    case .exit:
+      let reason = ExitReason(rawValue: UInt16(truncatingIfNeeded: event.a)).map(\.name) ?? "\(event.a & 0xFFFF)"
+      let failed = event.a >> 31 != 0 ? "failed VM entry: " : "VM exit of the guest's guest: "
+      return "\(failed)\(reason.uppercased()), qualification \(Hex.text(event.b))"
+    case .entryRefused:
+      return "VM entry refused: VMCS field \(VMCSField(rawValue: event.a).map { "\($0)" } ?? Hex.text(UInt64(event.a)))"
+    case nil: return ""
     }
   }
 
