@@ -49,7 +49,7 @@ package struct GuestMaker: Sendable {
     var random = random(kind, number)
     switch kind {
     case .program(let mode): return try program(mode, &random)
-    case .image: return try image(&random)
+    case .image: return try image(number, &random)
     case .nested: return try nested(&random)
     }
   }
@@ -102,17 +102,17 @@ package struct GuestMaker: Sendable {
 
   // MARK: images
 
-  private func image(_ random: inout Random) throws(VMError) -> Session {
+  private func image(_ number: Int, _ random: inout Random) throws(VMError) -> Session {
     let guest = images.mutated(&random)
     var configuration = guest.configuration
-    let file = try TemporaryFile(guest.bytes)
+    let file = try TemporaryFile(guest.bytes, name: "\(seed)-\(number)")
     configuration.guest = file.path
     configuration.memory = Self.imageMemory
     configuration.limit = limit
     switch random.below(16) {
     case 0:
       let padding = [UInt8](repeating: 0xFF, count: -guest.bytes.count & 4095)
-      let rom = try TemporaryFile(guest.bytes + padding)
+      let rom = try TemporaryFile(guest.bytes + padding, name: "\(seed)-\(number)-rom")
       var firmware = SessionConfiguration()
       firmware.firmware = rom.path
       firmware.memory = Self.imageMemory

@@ -1,20 +1,24 @@
 import Glibc
 import VMCore
 
-/// A file without a name of its own that lives as long as this value: the memory behind it, by a path in `/proc`.
+/// A file that lives as long as this value. Its path follows from its name: a guest can read it in its command
+/// line, and equal cases are to be equal guests.
 struct TemporaryFile: ~Copyable {
-  private let descriptor: Int32
-  var path: String { "/proc/self/fd/\(descriptor)" }
+  let path: String
 
-  init(_ bytes: [UInt8]) throws(VMError) {
-    var name = Array("/tmp/ringside-hostile-XXXXXX".utf8CString)
-    descriptor = mkstemp(&name)
-    guard descriptor >= 0 else { throw VMError(.host, "no temporary file (errno \(errno))", remedy: "look at /tmp") }
-    unlink(name)
-    guard write(descriptor, bytes, bytes.count) == bytes.count else {
-      throw VMError(.host, "a temporary file of \(bytes.count) bytes cannot be written", remedy: "look at /tmp")
+  init(_ bytes: [UInt8], name: String) throws(VMError) {
+    path = "/tmp/ringside-hostile-\(getpid())-\(name)"
+    let descriptor = open(path, O_CREAT | O_EXCL | O_WRONLY, 0o600)
+    guard descriptor >= 0 else {
+      throw VMError(.host, "cannot make \(path) (errno \(errno))", remedy: "look at /tmp")
+    }
+    let written = write(descriptor, bytes, bytes.count)
+    close(descriptor)
+    guard written == bytes.count else {
+      unlink(path)
+      throw VMError(.host, "\(path): \(bytes.count) bytes cannot be written", remedy: "look at /tmp")
     }
   }
 
-  deinit { close(descriptor) }
+  deinit { unlink(path) }
 }
