@@ -30,6 +30,7 @@ enum ExplainEvents {
     case .request: "The guest asked for reset, shutdown or an exit status."
     case .codeInvalidated: "A store hit a page with decoded code: self-modifying code, or a new program loaded."
     case .processorSignal: "INIT or a start-up IPI reached a vCPU."
+    case .nested: "A guest that is itself a monitor entered its own guest, got it back, or had its entry refused."
     }
   }
 

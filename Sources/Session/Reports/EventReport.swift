@@ -119,8 +119,25 @@ package struct EventReport {
       let names = ["shutdown", "exit with status \(Int64(bitPattern: event.b))", "reset"]
       return "the guest asked for \(Int(event.a) < names.count ? names[Int(event.a)] : "something unknown")"
     case .codeInvalidated: return "code changed in page \(Hex.text(event.b))"
+    case .nested: return Self.nested(event)
     case .processorSignal: return event.a == 0 ? "INIT" : "SIPI, vector \(Hex.padded(event.b, 2))h"
     default: return ""
+    }
+  }
+
+  /// What a guest that is a monitor and its own guest did.
+  private static func nested(_ event: Event) -> String {
+    switch NestedTransition(rawValue: event.flags) {
+    case .entry: return "VM entry of the guest's own guest, RIP \(Hex.text(event.b))"
+    case .exit:
+      let reason = ExitReason(rawValue: UInt16(truncatingIfNeeded: event.a))
+      let name = reason?.name.uppercased() ?? "reason \(event.a & 0xFFFF)"
+      let failed = event.a >> 31 != 0 ? ", the entry failed" : ""
+      return "VM exit to the guest: \(name), qualification \(Hex.text(event.b))\(failed)"
+    case .entryRefused:
+      let field = VMCSField(encoding: event.a).map { "\($0)" } ?? Hex.text(UInt64(event.a))
+      return "VM entry refused: \(field)"
+    case nil: return ""
     }
   }
 

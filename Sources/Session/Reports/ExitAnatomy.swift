@@ -139,6 +139,12 @@ package struct ExitAnatomy {
     case .eptViolation: "access to a guest-physical address without memory behind it"
     case .wbinvd: "WBINVD, as WBINVD exiting is on"
     case .xsetbv: "XSETBV, which always exits"
+    case .vmclear, .vmlaunch, .vmptrld, .vmptrst, .vmread, .vmresume, .vmwrite, .vmxoff, .vmxon, .invept, .invvpid:
+      "an instruction of VMX, which always exits"
+    case .entryMSRFailure: "an MSR of the VM-entry list could not be loaded"
+    case .tprBelowThreshold: "MOV to CR8 went below the TPR threshold"
+    case .eptMisconfiguration: "an entry of the extended page tables that means nothing"
+    case .preemptionTimer: "the VMX-preemption timer ran out"
     case .softwareInterrupt: "INT n, as software interrupts were asked for"
     case .debug: "a debugger's breakpoint, watch or step"
     case .budget: "the instruction budget ran out"
