@@ -34,7 +34,7 @@ package final class RunDigest {
     var time = event.time
     switch event.kind {
     case .exit: if !Self.isGuests(event.exitReason) { return }
-    case .exception, .softwareInterrupt, .unknownInstruction: time = 0
+    case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     case .entry, .stop, .go, .codeInvalidated: return
     default: break
     }
