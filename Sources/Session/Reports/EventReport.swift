@@ -119,7 +119,6 @@ package struct EventReport {
       let names = ["shutdown", "exit with status \(Int64(bitPattern: event.b))", "reset"]
       return "the guest asked for \(Int(event.a) < names.count ? names[Int(event.a)] : "something unknown")"
     case .codeInvalidated: return "code changed in page \(Hex.text(event.b))"
-    case .nested: return Self.nested(event)
     case .processorSignal: return event.a == 0 ? "INIT" : "SIPI, vector \(Hex.padded(event.b, 2))h"
     case .nested: return Self.transition(event)
     default: return ""
