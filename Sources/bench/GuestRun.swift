@@ -69,6 +69,8 @@ package struct GuestRun: Sendable {
       switch running.reader.next(seconds: patience) {
       case .line(let line): run.take(GuestLine(line.text), first: line.first, last: line.last)
       case .end:
+        // Bochs leaves with the last bytes of its serial port unwritten: all results there is all there.
+        if run.hasLast(of: words) { return run }
         run.complaints.append("the guest ended after \(run.place)")
         return run
       case .late:
@@ -77,6 +79,12 @@ package struct GuestRun: Sendable {
       }
     }
     return run
+  }
+
+  /// The last test that was asked for has given its result.
+  private func hasLast(of words: String) -> Bool {
+    guard begun == nil, let last = words.split(separator: " ").last, let result = results.last else { return false }
+    return last.split(separator: ":").first.map(String.init) == result.name
   }
 
   private var place: String {
