@@ -244,4 +244,27 @@ private let specialCases: [PageCase] = [
     _ = b.vcpu.run(VMEntry(.complete(0x1234_5678)), limit: 1)
     #expect(b.state[.rax] == 0x1234_5678)
   }
+
+  @Test("a store across a page border where many address bits change does not follow the second page alone")
+  func borders() throws {
+    for border in [0x8000_0000, 0x1_0000_0000] as [UInt64] {
+      let b = try SystemBench()
+      b.enterLong()
+      // The pages on both sides of the border, far apart in memory.
+      let low = border - 0x1000
+      b.put(0x11000 + (low >> 30) * 8, UInt64(0x1_5007))
+      b.put(0x1_5FF8, UInt64(0x1_6007))
+      b.put(0x1_6FF8, UInt64(0x5_0007))
+      b.put(0x11000 + (border >> 30) * 8, UInt64(0x1_7007))
+      b.put(0x1_7000, UInt64(0x1_8007))
+      b.put(0x1_8000, UInt64(0x3_0007))
+      b.vcpu.setGPR(.rax, 0x4433_2211)
+      b.vcpu.setGPR(.rbx, border)
+      // MOV [RBX], EAX; MOV [RBX-2], EAX.
+      b.memory.write(GPA(SystemBench.code), [0x89, 0x03, 0x89, 0x43, 0xFE])
+      _ = b.vcpu.run(.resume, limit: 2)
+      #expect(b.get(0x5_0FFE) == UInt16(0x2211) && b.get(0x3_0000) == UInt32(0x4433_4433))
+      #expect(b.get(0x2_FFFE) == UInt16(0))
+    }
+  }
 }

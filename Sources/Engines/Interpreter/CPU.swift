@@ -45,9 +45,11 @@ enum TLB {
   @inline(__always) static func index(_ linear: UInt64) -> Int {
     Int(truncatingIfNeeded: linear &>> 12) & (entries - 1)
   }
-  /// Upper address bits take part: buffers that lie a power of two apart are often written in step.
+  /// Upper address bits take part: buffers that lie a power of two apart are often written in step. The lowest
+  /// bit is the page number's own, so that neighbours never share an entry: an access that begins on one page
+  /// is looked up by the entry of its first byte and the tag of its last, and must miss.
   @inline(__always) static func writeIndex(_ linear: UInt64) -> Int {
-    Int(truncatingIfNeeded: (linear &>> 12) ^ (linear &>> 22)) & (entries - 1) ^ (entries / 2)
+    Int(truncatingIfNeeded: (linear &>> 12) ^ (linear &>> 22 & ~1)) & (entries - 1) ^ (entries / 2)
   }
 }
 
