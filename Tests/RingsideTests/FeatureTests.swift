@@ -32,6 +32,11 @@ import Testing
     Row(feature: "honest capabilities", guest: "long-kernel", steps: [(":info engine", "deterministic")]),
     Row(feature: "guest console and VGA text", guest: "long-kernel", steps: [("c", "Good night.")]),
     Row(feature: "search in memory and lists", guest: "long-kernel", steps: [("20e", "STOPPED #"), ("1/cpuid Enter", "cpuid")]),
+    Row(feature: "exit anatomy, from exit to exit", guest: "long-kernel", steps: [
+      ("8e", "STOPPED #7"), ("1 Enter z", "#7 anatomy"), ("", "3 qualification"), ("", "6 resume"), ("[", "#6 anatomy"),
+    ]),
+    Row(feature: "a hex editor with undo", guest: "long-kernel", steps: [("3z", "Memory"), ("x90", "90 e7"), ("u", "c0 e7")]),
+    Row(feature: "the same as JSON, headless", guest: "long-kernel", steps: [(":trace export /dev/null", "events")]),
     Row(feature: "event stream", guest: "long-kernel", steps: [("10e", "STOPPED #"), (":info events", "exit")]),
     Row(feature: "back-trace", guest: "long-kernel", steps: [(":break log_write", "breakpoint 1"), ("c", "Breakpoint 1"), (":bt", "log_write")]),
   ]

@@ -105,14 +105,14 @@ extension InterpreterVCPU {
   }
 
   /// The present instruction is over: nothing allowed or answered for it counts for the next.
-  private func settle() {
+  func settle() {
     c.pointee.emulating = false
     c.pointee.hasAnswer = false
     if !completed.isEmpty { completed.removeAll(keepingCapacity: true) }
     completedUsed = 0
   }
 
-  private func inject(_ event: InjectedEvent) -> VMExit? {
+  func inject(_ event: InjectedEvent) -> VMExit? {
     switch event {
     case .externalInterrupt(let vector):
       if let exit = c.arrivalExit(vector: vector, isNMI: false) { return leaveNested(exit) }
@@ -205,14 +205,6 @@ extension InterpreterVCPU {
     return nil
   }
 
-  /// The exit of the monitor trap flag after an instruction or a delivery (SDM 3C 26.5.2); nothing where it
-  /// is off. It comes before the debug traps in `pending`, which wait in the VMCS.
-  private func monitorTrap(pending debug: UInt64 = 0) -> VMExit? {
-    guard c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) else { return nil }
-    let enabled: UInt64 = debug & 0xF != 0 ? 1 << 12 : 0
-    return leaveNested(VMXExit(reason: .monitorTrap, pendingDebug: debug & 0x400F | enabled))
-  }
-
   private var linearRIP: UInt64 {
     if c.isLong64 { return c.pointee.rip }
     return (c.pointee.segments[1].base &+ c.pointee.rip) & 0xFFFF_FFFF
@@ -289,7 +281,7 @@ extension InterpreterVCPU {
   // MARK: Stops
 
   /// Answers a given-up instruction: delivers its fault, runs it alone, or exits.
-  private func stopped(_ stop: Stop) -> VMExit? {
+  func stopped(_ stop: Stop) -> VMExit? {
     switch stop {
     case .fault:
       var fault = c.pointee.fault
@@ -309,18 +301,9 @@ extension InterpreterVCPU {
     deliver(fault) ?? (stopsAfterDelivery ? exit(.debug, .debug(.step)) : nil)
   }
 
-  /// The guest's own monitor takes over; an exit to ours if that shut the vCPU down.
-  private func leaveNested() -> VMExit? {
-    c.leaveGuest(length: c.pointee.stopLength)
-    c.pointee.stopLength = 0
-    settle()
-    guard c.pointee.activity == .shutdown else { return nil }
-    return exit(.tripleFault, .tripleFault)
-  }
-
   /// Delivers an exception through the guest's tables; an exit if the monitor wants to see it first, or
   /// the guest shut down.
-  private func deliver(_ fault: Fault) -> VMExit? {
+  func deliver(_ fault: Fault) -> VMExit? {
     completedUsed = 0
     do throws(Stop) {
       try c.deliver(fault)
@@ -335,51 +318,6 @@ extension InterpreterVCPU {
     }
     settle()
     return nil
-  }
-
-  /// The same for an exit that belongs to no instruction.
-  private func leaveNested(_ exit: VMXExit) -> VMExit? {
-    c.pointee.vmx.exit = exit
-    c.pointee.stopLength = 0
-    return leaveNested()
-  }
-
-  /// Something of VMX operation comes before the next instruction.
-  private var isNestedEventDue: Bool {
-    guard c.pointee.activity == .active || c.pointee.activity == .halted else { return false }
-    if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.boundaryExit != nil { return true }
-    guard c.pointee.vmx.heldInterrupt != nil else { return false }
-    let isOpen = c.pointee.rflags & RFLAGS.interruptEnable != 0 && c.pointee.shadowAt != c.retired
-    return c.interruptsExit || isOpen
-  }
-
-  /// Delivers what VM entry injects, leaves for what is due, or gives the monitor an interrupt that waited.
-  private func takeNestedEvent() -> VMExit? {
-    if c.pointee.vmx.injection != 0 { return takeInjection() }
-    let debug = c.pointee.vmx.pendingDebug
-    if debug != 0 {
-      c.pointee.vmx.pendingDebug = 0
-      c.pointee.activity = .active
-      return deliver(Fault(vector: Exception.db.rawValue, linear: debug & 0x400F)) ?? monitorTrap()
-    }
-    if let exit = c.boundaryExit { return leaveNested(exit) }
-    guard let vector = c.pointee.vmx.heldInterrupt else { return nil }
-    c.pointee.vmx.heldInterrupt = nil
-    c.pointee.leaveSoon = false
-    return inject(.externalInterrupt(vector))
-  }
-
-  /// What VM entry injects: an event for the guest, or an exit by the monitor trap flag right away.
-  private func takeInjection() -> VMExit? {
-    if c.pointee.vmx.injection >> 8 & 7 == VMXFormat.EventType.other.rawValue {
-      return leaveNested(VMXExit(reason: .monitorTrap, pendingDebug: c.pointee.vmx.pendingDebug))
-    }
-    do throws(Stop) {
-      try c.injectPending()
-    } catch {
-      if let exit = stopped(error) { return exit }
-    }
-    return monitorTrap()
   }
 
   private func exitOfInstruction() -> VMExit? {
@@ -420,7 +358,7 @@ extension InterpreterVCPU {
     return bytes
   }
 
-  private func exit(
+  func exit(
     _ reason: ExitReason, _ qualification: ExitQualification, length: UInt8 = 0, rip: UInt64? = nil
   ) -> VMExit {
     VMExit(
