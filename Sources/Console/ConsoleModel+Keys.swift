@@ -243,6 +243,7 @@ extension ConsoleModel {
     let times = count > 1 ? " \(count)" : ""
     switch action {
     case .step: perform("step\(times)")
+    case .stepBack: perform("rsi\(times)")
     case .over: perform("next\(times)")
     case .out: perform("finish")
     case .toCursor: perform("until 0x\(Format.hex(code.cursorLinear(snapshot)))")

@@ -2,7 +2,7 @@ import TerminalUI
 
 /// What a key does, apart from what the focused pane does with it.
 package enum ConsoleAction: Equatable, Sendable {
-  case step, over, out, toCursor, nextExit, nextExitOfReason, nextInterrupt, nextHypercall
+  case step, stepBack, over, out, toCursor, nextExit, nextExitOfReason, nextInterrupt, nextHypercall
   case run, runWithoutDrawing, animate, pause, toggleBreakpoint, listBreakpoints, watch
   case exitBack(Int), exitForward(Int), firstExit, lastExit
   case find, findNext, findPrevious, goTo, toInstructionPointer
@@ -12,7 +12,7 @@ package enum ConsoleAction: Equatable, Sendable {
   /// Lets the guest run in another way than an animation does.
   package var runsGuest: Bool {
     switch self {
-    case .step, .over, .out, .toCursor, .nextExit, .nextExitOfReason, .nextInterrupt, .nextHypercall, .run,
+    case .step, .stepBack, .over, .out, .toCursor, .nextExit, .nextExitOfReason, .nextInterrupt, .nextHypercall, .run,
       .runWithoutDrawing:
       true
     default: false
@@ -46,6 +46,7 @@ package enum KeyTable {
 
   package static let bindings: [KeyBinding] = [
     bind("step", [Key("s"), Key(.function(8)), Key(.function(11))], .step, "step one instruction", line: ("step", 1), count: true),
+    bind("step-back", [Key(.backspace)], .stepBack, "step back one instruction, the guest's state with it", count: true),
     bind("over", [Key("n"), Key(.function(10))], .over, "step over a call", line: ("over", 2), count: true),
     bind("out", [Key("f")], .out, "run until this routine returns", line: ("out", 3)),
     bind("to-cursor", [Key("u"), Key(.function(7))], .toCursor, "run to the cursor in the code pane", line: ("to cursor", 12)),

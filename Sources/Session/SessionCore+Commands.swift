@@ -26,7 +26,9 @@ extension SessionCore {
       if let why = descriptor.whyDisabled(in: phase) {
         throw CommandError(typed: arguments.name, expected: why)
       }
-      return try descriptor.action(self, arguments)
+      let result = try descriptor.action(self, arguments)
+      if descriptor.name == "set", !isReplaying, !result.failed { script.add(.command(line), at: control.retired) }
+      return result
     } catch {
       return error.result
     }

@@ -236,8 +236,14 @@ extension SessionCore {
     return false
   }
 
-  func typeToConsole(_ bytes: [UInt8]) { machine.platform.consoleInput(bytes) }
-  func pressKeys(_ codes: [UInt8]) { machine.platform.keyboardInput(codes) }
+  func typeToConsole(_ bytes: [UInt8]) {
+    script.add(.console(bytes), at: control.retired)
+    machine.platform.consoleInput(bytes)
+  }
+  func pressKeys(_ codes: [UInt8]) {
+    script.add(.keys(codes), at: control.retired)
+    machine.platform.keyboardInput(codes)
+  }
 
   /// A halt of a watched guest takes its time, at most until somebody wants something.
   func idle(_ nanoseconds: UInt64) {
@@ -267,10 +273,11 @@ extension SessionCore {
 
   func reset() -> CommandResult {
     do {
-      try reload()
+      try startOver()
     } catch {
       return CommandResult([error.description], failed: true)
     }
+    script = RunScript()
     phase = .created
     stop = .created
     states = control.vcpus.map(\.state)

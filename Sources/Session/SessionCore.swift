@@ -34,6 +34,12 @@ final class SessionCore {
   var isServing = false
   var quits = false
   var generation: UInt64 = 0
+  /// What came from outside so far, for going back.
+  var script = RunScript()
+  /// The guest is being run again: what it is given is not new.
+  var isReplaying = false
+  /// The devices before the first instruction.
+  let firstPlatform: [UInt8]
   var pace = Pace()
   var onConsoleOutput: ([UInt8]) -> Void = { _ in }
   /// Blocks until the guest gets input from outside; false when there will be none. For sessions without a
@@ -49,11 +55,13 @@ final class SessionCore {
     stream = EventStream(machine.events)
     history = CommandHistory(path: configuration.historyPath)
     describe = ExitDescription(words: machine.words)
+    firstPlatform = machine.platform.snapshot()
     control.restart(machine.initialStates)
     states = machine.engine.vcpus.map(\.state)
     previousStates = states
     exchange = Exchange(Self.emptySnapshot(machine, states))
     connect()
+    stream.markBeginning()
     publish()
   }
 

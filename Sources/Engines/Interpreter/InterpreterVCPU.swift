@@ -112,6 +112,12 @@ package final class InterpreterVCPU: VCPU {
   package var instructionCount: UInt64 { c.retired }
   package var virtualTime: UInt64 { c.retired &+ c.pointee.slept }
 
+  package func restartClock() {
+    c.pointee.budget = 0
+    c.pointee.horizon = 0
+    c.pointee.slept = 0
+  }
+
   package func idle(until time: UInt64) {
     let now = virtualTime
     if time > now { c.pointee.slept &+= time - now }

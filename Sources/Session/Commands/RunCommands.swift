@@ -47,6 +47,13 @@ enum RunCommands {
       help: "run to the N-th next interrupt or exception", runsGuest: true
     ) { core, arguments throws(CommandError) in core.go(StepPlan(.delivery, count: try count(arguments))) },
     CommandDescriptor(
+      ["rsi", "reverse-stepi", "back", "rs"], .running, keys: ["Backspace"], arguments: "[N]",
+      help: "go back N instructions, the guest's state with it (deterministic engines)"
+    ) { core, arguments throws(CommandError) in core.stepBack(try count(arguments)) },
+    CommandDescriptor(
+      ["rc", "reverse-continue"], .running, help: "go back to the last breakpoint before now, or to the start"
+    ) { core, _ throws(CommandError) in core.runBack() },
+    CommandDescriptor(
       ["limit"], .running, arguments: "[INSTRUCTIONS|none]", help: "stop when so many instructions have retired in all"
     ) { core, arguments throws(CommandError) in try limit(core, arguments) },
     CommandDescriptor(

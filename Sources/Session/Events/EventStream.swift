@@ -83,6 +83,19 @@ package final class EventStream {
   /// Takes in what waits in the ring.
   package func drain() { sink.consume { tallies.take($0) } }
 
+  /// Forgets everything taken in so far, and what waits: the guest starts again.
+  func startOver() {
+    drain()
+    tallies = EventTallies()
+    for event in beginning { tallies.take(event) }
+  }
+  /// What building the machine said, before the first instruction.
+  private var beginning: [Event] = []
+  func markBeginning() {
+    drain()
+    beginning = (tallies.newest.first..<tallies.newest.total).map { tallies.newest[$0] }
+  }
+
   /// Takes every event, in order; nil when nothing is recorded.
   package var recorder: EventRecorder? {
     get { tallies.recorder }

@@ -311,6 +311,20 @@ package final class RunControl {
     events.emit(event)
   }
 
+  /// As it was before the first run, with the guest in these states; breakpoints and settings stay.
+  func startOver(_ states: [VCPUState]) {
+    restart(states)
+    retired = 0
+    time = 0
+    costs = ExitCosts()
+    exitStates = ExitStateRing()
+    stepPlan = nil
+    judgedExit = nil
+    overTrap = false
+    trapsAreStale = true
+    exitsUntilSlack = Self.slackInterval
+  }
+
   /// HLT retires at once; the vCPU sleeps behind it.
   private func halt(_ vcpu: any VCPU) {
     lanes[current].action = .resume
