@@ -66,12 +66,8 @@ struct QualificationReport {
     // Behind legacy prefixes and REX: E4h...E7h have the port in the instruction.
     let opcode = instruction?.bytes.first { ![0x66, 0x67, 0xF0, 0xF2, 0xF3].contains($0) && !(0x40...0x4F).contains($0) }
     let isImmediate = opcode.map { (0xE4...0xE7).contains($0) } ?? false
-    var low = UInt64(size &- 1) & 7
-    if !write { low |= 1 << 3 }
-    if string { low |= 1 << 4 }
-    if rep { low |= 1 << 5 }
-    if isImmediate { low |= 1 << 6 }
-    word = low | UInt64(port) << 16
+    word = VMXFormat.io(
+      port: port, size: size, isInput: !write, isString: string, hasREP: rep, isImmediate: isImmediate)
     fields = [
       QualificationField("size", "2:0", UInt64(size &- 1), "\(size) byte\(size == 1 ? "" : "s")"),
       QualificationField("direction", "3", write ? 0 : 1, write ? "OUT" : "IN"),
@@ -93,7 +89,8 @@ struct QualificationReport {
   private mutating func mmio(_ gpa: GPA, _ linear: GVA, _ size: UInt8, _ write: Bool, _ value: UInt64) {
     source = "SDM 3C table 28-7"
     // Read or write, no permission at all in the entry, linear address valid and its translation the cause.
-    word = (write ? 2 : 1) | 1 << 7 | 1 << 8
+    let access = write ? VMXFormat.EPTViolation.write : .read
+    word = access.union([.linearValid, .final]).rawValue
     fields = [
       QualificationField("read", "0", write ? 0 : 1, write ? "no" : "data read"),
       QualificationField("write", "1", write ? 1 : 0, write ? "data write" : "no"),
@@ -108,15 +105,18 @@ struct QualificationReport {
 
   private mutating func control(_ number: UInt8, _ access: RegisterAccess, _ gpr: UInt8, _ value: UInt64) {
     source = "SDM 3C table 28-3"
-    let types: [RegisterAccess: (UInt64, String)] = [
-      .write: (0, "MOV to CR"), .read: (1, "MOV from CR"), .clts: (2, "CLTS"), .lmsw: (3, "LMSW"),
-    ]
-    let type = types[access] ?? (0, "")
-    word = UInt64(number & 15) | type.0 << 4 | UInt64(gpr & 15) << 8
-    if access == .lmsw { word |= (value & 0xFFFF) << 16 }
+    let name =
+      switch access {
+      case .write: "MOV to CR"
+      case .read: "MOV from CR"
+      case .clts: "CLTS"
+      case .lmsw: "LMSW"
+      }
+    let statusWord = access == .lmsw ? UInt16(truncatingIfNeeded: value) : 0
+    word = VMXFormat.cr(number: number & 15, access: access.rawValue, gpr: gpr & 15, source: statusWord)
     fields = [
       QualificationField("register", "3:0", UInt64(number), "CR\(number)"),
-      QualificationField("access", "5:4", type.0, type.1),
+      QualificationField("access", "5:4", UInt64(access.rawValue), name),
     ]
     if access == .write || access == .read {
       fields.append(QualificationField("GPR", "11:8", UInt64(gpr & 15), GPR(rawValue: gpr & 15)?.name.uppercased() ?? ""))
@@ -137,7 +137,7 @@ struct QualificationReport {
   private mutating func debug(_ number: UInt8, _ access: RegisterAccess, _ gpr: UInt8, _ value: UInt64) {
     source = "SDM 3C table 28-4"
     let isRead = access == .read
-    word = UInt64(number & 7) | (isRead ? 1 << 4 : 0) | UInt64(gpr & 15) << 8
+    word = VMXFormat.dr(number: number & 7, isRead: isRead, gpr: gpr & 15)
     fields = [
       QualificationField("register", "2:0", UInt64(number), "DR\(number)"),
       QualificationField("direction", "4", isRead ? 1 : 0, isRead ? "MOV from DR" : "MOV to DR"),

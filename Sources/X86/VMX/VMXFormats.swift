@@ -17,7 +17,7 @@ package enum VMXFormat {
   package static func io(
     port: UInt16, size: UInt8, isInput: Bool, isString: Bool, hasREP: Bool, isImmediate: Bool
   ) -> UInt64 {
-    var value = UInt64(size) - 1 | UInt64(port) << 16
+    var value = UInt64(size &- 1) & 7 | UInt64(port) << 16
     if isInput { value |= 1 << 3 }
     if isString { value |= 1 << 4 }
     if hasREP { value |= 1 << 5 }
