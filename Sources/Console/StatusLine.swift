@@ -34,6 +34,7 @@ package enum StatusLine {
     case .haltedForGood: " halted"
     case .limit: " limit"
     case .error: " error"
+    case .wentBack: " back"
     case .created, .pause, .step, .shutdown, .reset, .guestExit: ""
     }
   }

@@ -59,7 +59,7 @@ extension SessionCore {
       var isWhole = try replay(to: present) { stops.append($0) }
       if isWhole { passDeliveries(until: before, at: present) }
       guard isWhole, control.vcpus.map(\.state) == before else {
-        settle(isWhole ? .step : .pause)
+        settle(.pause)
         let why = isWhole ? "led to another state" : "was interrupted"
         return CommandResult(
           ["running the guest again \(why) at instruction \(control.retired); this is where it stands now"], failed: true)
@@ -68,8 +68,9 @@ extension SessionCore {
       control.breakpoints = BreakpointTable()
       control.stopReasons = ReasonSet()
       isWhole = try replay(to: target) { _ in }
-      settle(isWhole ? .step : .pause)
+      settle(isWhole ? .wentBack : .pause)
     } catch {
+      settle(.error(error.description))
       return CommandResult([error.description], failed: true)
     }
     return answerToGoingBack()
@@ -94,10 +95,9 @@ extension SessionCore {
 
   private func answerToGoingBack() -> CommandResult {
     let forgotten = script.forget(after: control.retired)
-    var lines = ["Went back to instruction \(control.retired): the guest was run again from its start, its state with it."]
-    if forgotten > 0 { lines.append("What was typed or set after that (\(forgotten)) is forgotten.") }
     let answer = answerToStop()
-    return CommandResult(lines + answer.lines, json: answer.json)
+    let lost = forgotten == 0 ? [] : ["What was typed or set after that (\(forgotten)) is forgotten."]
+    return CommandResult(answer.lines + lost, json: answer.json)
   }
 
   /// The guest as it was loaded, with all clocks at 0 and nothing counted yet.
@@ -139,7 +139,9 @@ extension SessionCore {
     while control.retired < count {
       switch control.run(goal) {
       case .target: return true
-      case .stopped(.breakpoint), .stopped(.exit):
+      // What only stops a debugger is a place on the way; the guest's own end is not.
+      case .stopped(let reason) where reason.endStatus == nil && reason != .limit:
+        if case .error = reason { return false }
         onStop(control.retired)
       case .attention:
         let attention = exchange.takeAttention()

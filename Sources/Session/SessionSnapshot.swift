@@ -21,6 +21,8 @@ package enum StopReason: Equatable, Sendable {
   case pause
   /// A step, next, finish, until or "to the next ..." reached its goal.
   case step
+  /// `rsi`, `rc`: the guest, with all its state, is where it was before.
+  case wentBack
   case breakpoint(Int)
   /// `exit [N]`, `e`: the N-th VM exit from now came.
   case exit(ExitReason)

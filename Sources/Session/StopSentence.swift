@@ -22,6 +22,7 @@ extension StopReason {
     case .reset: 13
     case .guestExit: 14
     case .error: 15
+    case .wentBack: 16
     }
   }
 
@@ -44,6 +45,7 @@ extension StopReason {
     case .reset: "reset"
     case .guestExit: "exited"
     case .error: "error"
+    case .wentBack: "back"
     }
   }
 
@@ -71,6 +73,8 @@ extension SessionCore {
       return "Loaded \(loaded); stopped before its first instruction at \(here)."
     case .pause: return "Paused at \(here)."
     case .step: return StopAnswer.stepped(here)
+    case .wentBack:
+      return "Back after \(control.retired) instructions, at \(here); registers, memory and devices are those of then."
     case .breakpoint(let number):
       let what = summary(control.breakpoints[number]).map { " (\($0.what))" } ?? ""
       return "Breakpoint \(number)\(what) at \(here)." + watchedValue(number)

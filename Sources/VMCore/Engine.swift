@@ -74,8 +74,7 @@ package protocol VCPU: AnyObject {
   var virtualTime: UInt64 { get }
   /// Moves virtual time forward (never back) to `time` without retiring instructions.
   func idle(until time: UInt64)
-  /// Sets instruction count and virtual time to 0, as at creation. Engines that are not deterministic need
-  /// not: nobody runs their guests again.
+  /// Sets instruction count and virtual time to 0, as at creation.
   func restartClock()
   /// IF is set, no shadow, nothing else being delivered.
   var canTakeInterrupt: Bool { get }
@@ -98,8 +97,4 @@ package protocol VCPU: AnyObject {
 package struct EngineConfiguration: Sendable {
   package var vcpuCount: Int
   package init(vcpuCount: Int = 1) { self.vcpuCount = vcpuCount }
-}
-
-extension VCPU {
-  package func restartClock() {}
 }

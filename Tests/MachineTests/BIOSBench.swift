@@ -16,6 +16,7 @@ final class IdleVCPU: VCPU {
     VMExit(vcpu: 0, reason: .budget, qualification: .budget, rip: state.rip, instructionLength: 0, instructionCount: 0)
   }
   func kick() {}
+  func restartClock() {}
   func idle(until time: UInt64) { virtualTime = max(virtualTime, time) }
   func gpr(_ register: GPR) -> UInt64 { state[register] }
   func setGPR(_ register: GPR, _ value: UInt64) { state[register] = value }

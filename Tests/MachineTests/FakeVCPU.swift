@@ -17,6 +17,7 @@ final class FakeVCPU: VCPU {
   init(index: Int = 0) { self.index = index }
   func run(_ entry: VMEntry, limit: UInt64) -> VMExit { exit(.budget, .budget) }
   func kick() {}
+  func restartClock() {}
   func idle(until time: UInt64) { virtualTime = max(virtualTime, time) }
   func gpr(_ register: GPR) -> UInt64 { state[register] }
   func setGPR(_ register: GPR, _ value: UInt64) { state[register] = value }

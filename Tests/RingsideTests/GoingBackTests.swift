@@ -35,10 +35,16 @@ import Testing
     #expect(text.contains("forgotten"))
   }
 
+  @Test("stops that sx asked for are no hindrance", arguments: ["sx exception stop", "sx int stop", "sx io stop"])
+  func otherStops(_ wish: String) {
+    let text = Self.answers([wish, "continue", "continue", "rsi 7"])
+    #expect(text.contains("Back after"), "\(text)")
+  }
+
   @Test func `back to the last breakpoint, or to the start`() {
     let at = ["break putc", "continue", "continue", "continue"]
     let one = Self.answers(at + ["rc", "print $rip"])
-    #expect(one.contains("Went back"))
+    #expect(one.contains("Back after"))
     #expect(Self.registers(at + ["rc"]) == Self.registers(["break putc", "continue", "continue"]))
     #expect(Self.registers(["step 50", "rc"]) == Self.registers([]))
     #expect(Shell.run("--headless long-kernel -c rsi").errors.contains("has not executed anything yet"))

@@ -110,6 +110,10 @@ final class ScriptedVCPU: VCPU {
   }
 
   func kick() { kicked.store(true, ordering: .releasing) }
+  func restartClock() {
+    instructionCount = 0
+    virtualTime = 0
+  }
   func idle(until time: UInt64) { virtualTime = max(virtualTime, time) }
   var canTakeInterrupt: Bool { state.rflags & RFLAGS.interruptEnable != 0 }
   func gpr(_ register: GPR) -> UInt64 { state[register] }

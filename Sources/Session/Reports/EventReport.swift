@@ -171,7 +171,7 @@ package struct EventReport {
   private static func stopName(_ number: UInt32) -> String {
     let names = [
       "created", "paused", "stepped", "breakpoint", "exit", "hypercall", "interrupt", "exception", "triple fault",
-      "unknown instruction", "halted", "limit", "shutdown", "reset", "guest exit", "error",
+      "unknown instruction", "halted", "limit", "shutdown", "reset", "guest exit", "error", "went back",
     ]
     return Int(number) < names.count ? names[Int(number)] : "unknown"
   }
