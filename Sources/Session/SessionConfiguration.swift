@@ -16,7 +16,7 @@ package struct SessionConfiguration: Sendable {
   package var guest: String?
   package var technique = Technique.hvm
   /// `auto`, `kvm`, `interpreter`, `rewriter`.
-  package var engine = "auto"
+  package var engine = "interpreter"
   package var mode: StartMode?
   package var loadAddress: UInt64?
   package var entry: UInt64?

@@ -253,6 +253,26 @@ extension SessionCore {
     if milliseconds > 0, !exchange.needsAttention { exchange.sleep(milliseconds: milliseconds) }
   }
 
+  /// The same for a guest whose time is the host's: all of it passes, or as much as nobody wants anything; gives
+  /// how much that was.
+  func sleep(_ nanoseconds: UInt64) -> UInt64 {
+    takeSlack()
+    if isServing { publishIfDue(.publish) }
+    let start = ExitCosts.now()
+    while !exchange.needsAttention {
+      let passed = ExitCosts.now() &- start
+      guard passed < nanoseconds else { break }
+      let left = nanoseconds - passed
+      if left >= 2_000_000 {
+        exchange.sleep(milliseconds: Int(min(left / 1_000_000 - 1, 100)))
+      } else {
+        var time = timespec(tv_sec: 0, tv_nsec: Int(left))
+        nanosleep(&time, nil)
+      }
+    }
+    return ExitCosts.now() &- start
+  }
+
   /// Every vCPU waits for an interrupt that no timer will bring; gives the stop when nobody else will either.
   private func idleForInput() -> StopReason? {
     takeSlack()

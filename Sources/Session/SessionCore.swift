@@ -72,6 +72,8 @@ final class SessionCore {
     control.recordsStates = configuration.recordsStates
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
     let exchange = exchange
+    control.countsInstructions = machine.engine.capabilities.contains(.instructionBudget)
+    if !control.countsInstructions { control.sleep = { [unowned self] in sleep($0) } }
     control.needsAttention = { exchange.needsAttention }
     control.onSlack = { [unowned self] in
       takeSlack()

@@ -37,6 +37,19 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
   }
 }
 
+/// Something an engine does as the processors it stands for do, or does not on this host.
+package struct EngineTrait: Equatable, Sendable {
+  package var name: String
+  package var holds: Bool
+  /// One sentence: what that gives, or what its lack means.
+  package var explanation: String
+  package init(name: String, holds: Bool, explanation: String) {
+    self.name = name
+    self.holds = holds
+    self.explanation = explanation
+  }
+}
+
 package struct CPUIDResult: Equatable, Sendable {
   package var eax, ebx, ecx, edx: UInt32
   package init(eax: UInt32 = 0, ebx: UInt32 = 0, ecx: UInt32 = 0, edx: UInt32 = 0) {
@@ -54,6 +67,12 @@ package protocol Engine: AnyObject {
   var capabilities: EngineCapabilities { get }
   /// The VM's vCPUs, made with the engine; index = `VMExit.vcpu`.
   var vcpus: [any VCPU] { get }
+  /// What was found out about the host; none for engines that are the same on every host.
+  var traits: [EngineTrait] { get }
+}
+
+extension Engine {
+  package var traits: [EngineTrait] { [] }
 }
 
 /// One virtual processor. Only `kick()` may be called from another thread while `run` is under way.
@@ -91,6 +110,13 @@ package protocol VCPU: AnyObject {
   /// Guest-physical address behind a linear one, by the present page tables, without side effects;
   /// nil where nothing is mapped.
   func translate(_ address: GVA) -> GPA?
+  /// Why the engine cannot go on, in one sentence with a remedy, where the last exit was `unknown` or
+  /// `entryFailure`; nil where it has nothing to add.
+  var failureSentence: String? { get }
+}
+
+extension VCPU {
+  package var failureSentence: String? { nil }
 }
 
 /// What an engine is told about the VM it executes.

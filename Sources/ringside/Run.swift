@@ -45,7 +45,7 @@ struct Run: ParsableCommand {
 
   @Argument(help: "A file, or the name of a sample.") var guest: String?
   @Option(help: "hvm, rewrite or pv.") var technique = Technique.hvm
-  @Option(help: "auto, kvm, interpreter or rewriter.") var engine = "auto"
+  @Option(help: "interpreter, kvm, auto (KVM where the processor has it) or rewriter.") var engine = "interpreter"
   @Option(help: "Mode a flat image starts in: real, protected or long.") var mode: StartMode?
   @Option(help: "Address a flat image is loaded at.") var load: Address?
   @Option(help: "Address of the first instruction.") var entry: Address?

@@ -1,0 +1,242 @@
+import CHost
+import VMCore
+import X86
+
+/// KVM's exits in the vocabulary every engine shares.
+extension KVMVCPU {
+  /// The exit KVM_RUN came back with; nil where the engine has dealt with it.
+  func exitOfKVM() -> VMExit? {
+    switch Int32(cpu.run.pointee.exit_reason) {
+    case KVM_EXIT_IO: return ioExit()
+    case KVM_EXIT_MMIO: return mmioExit()
+    case KVM_EXIT_HLT: return hltExit()
+    case KVM_EXIT_X86_RDMSR: return msrExit(write: false)
+    case KVM_EXIT_X86_WRMSR: return msrExit(write: true)
+    case KVM_EXIT_IRQ_WINDOW_OPEN: return canTakeInterrupt ? exit(.interruptWindow, .interruptWindow) : nil
+    case KVM_EXIT_INTR: return nil
+    case KVM_EXIT_SET_TPR: return nil
+    case KVM_EXIT_DEBUG: return debugExit()
+    case KVM_EXIT_SHUTDOWN: return shutdownExit()
+    case KVM_EXIT_INTERNAL_ERROR: return internalError()
+    case KVM_EXIT_FAIL_ENTRY:
+      let reason = chost_kvm_entry_failure(cpu.run)
+      return entryFailure(
+        UInt32(truncatingIfNeeded: reason),
+        "the processor refused to enter the guest (hardware reason \(String(reason, radix: 16))h)")
+    case KVM_EXIT_UNKNOWN: return unknownExit(chost_kvm_hardware_reason(cpu.run), "an exit KVM does not know")
+    default: return unknownExit(UInt64(cpu.run.pointee.exit_reason), "KVM exit \(cpu.run.pointee.exit_reason)")
+    }
+  }
+
+  private func unknownExit(_ raw: UInt64, _ what: String) -> VMExit {
+    failureSentence = "KVM left the guest for a reason this engine does not know: \(what); use --engine interpreter"
+    return exit(.unknown, .unknown(raw: raw))
+  }
+
+  // MARK: ports
+
+  private func ioExit() -> VMExit {
+    let io = chost_kvm_io_exit(cpu.run)
+    let found = findIO(io)
+    open.kind = .io
+    open.registers = cpu.sync.pointee.regs
+    let rip = cpu.sync.pointee.regs.rip
+    open.isPast = found.isPast
+    open.rip = found.isPast ? rip &- UInt64(found.length) : rip
+    open.next = open.rip &+ UInt64(found.length)
+    open.element = 0
+    open.count = max(io.count, 1)
+    return ioElement(io, found)
+  }
+
+  /// The exit of the element that is under way.
+  func ioElement(_ io: chost_kvm_io, _ found: KVMPortInstruction) -> VMExit {
+    let value = io.write ? Self.value(io.data + Int(open.element) * Int(io.size), io.size) : 0
+    return exit(
+      .io,
+      .io(
+        port: io.port, size: io.size, write: io.write, string: found.isString, rep: found.isRepeated, value: value),
+      rip: open.rip, length: found.length)
+  }
+
+  func findIO(_ io: chost_kvm_io) -> KVMPortInstruction {
+    let rip = cpu.sync.pointee.regs.rip
+    if io.write, ripIsPastOut {
+      let length = lengthOfOut(before: rip, io.port, io.size)
+      if length > 0 { return KVMPortInstruction(length: length, isPast: true) }
+    }
+    if let found = KVMPortInstruction(codeBytes(at: rip), isLong: mode == .long64), found.isOut == io.write {
+      return found
+    }
+    let length = length(before: rip) { $0.isString && $0.mnemonic.hasPrefix(io.write ? "outs" : "ins") }
+    return KVMPortInstruction(length: length, isOut: io.write, isString: length > 0, isPast: true)
+  }
+
+  static func value(_ bytes: UnsafePointer<UInt8>, _ size: UInt8) -> UInt64 {
+    (0..<Int(min(size, 8))).reduce(0) { $0 | UInt64(bytes[$1]) << UInt64(8 * $1) }
+  }
+
+  static func put(_ value: UInt64, into bytes: UnsafeMutablePointer<UInt8>, _ size: UInt8) {
+    for i in 0..<Int(min(size, 8)) { bytes[i] = UInt8(truncatingIfNeeded: value >> UInt64(8 * i)) }
+  }
+
+  // MARK: memory
+
+  private func mmioExit() -> VMExit? {
+    let access = chost_kvm_mmio_exit(cpu.run)
+    let size = UInt8(truncatingIfNeeded: access.size)
+    if access.write, memory.hostPage(GPA(access.gpa)) != nil { return storeToReadOnly(access) }
+    let rip = cpu.sync.pointee.regs.rip
+    var length: UInt8
+    var linearAddress: UInt64 = 0
+    if access.write {
+      length = self.length(before: rip) { writes($0, access.gpa, size) }
+    } else {
+      length = self.length(at: rip)
+    }
+    open.kind = .mmio
+    open.registers = cpu.sync.pointee.regs
+    open.isPast = false
+    open.rip = access.write ? rip &- UInt64(length) : rip
+    open.next = open.rip &+ UInt64(length)
+    let found = instruction(at: open.rip)
+    for operand in found.memory {
+      let address = address(of: operand, in: found)
+      if let gpa = space.translate(address), gpa >> 12 == access.gpa >> 12 {
+        linearAddress = address & ~4095 | access.gpa & 4095
+      }
+    }
+    let value = access.write ? Self.value(access.data, size) : 0
+    return exit(
+      .eptViolation,
+      .mmio(gpa: GPA(access.gpa), linear: GVA(linearAddress), size: size, write: access.write, value: value),
+      rip: open.rip, length: length)
+  }
+
+  // MARK: MSRs, HLT
+
+  private func msrExit(write: Bool) -> VMExit {
+    let index = chost_kvm_msr_index(cpu.run)
+    open.kind = .msr
+    open.registers = cpu.sync.pointee.regs
+    open.isPast = false
+    open.rip = cpu.sync.pointee.regs.rip
+    let length = length(at: open.rip)
+    open.next = open.rip &+ UInt64(length)
+    let value = write ? chost_kvm_msr_data(cpu.run) : 0
+    return exit(
+      write ? .wrmsr : .rdmsr, .msr(index: index, write: write, value: value), rip: open.rip, length: length)
+  }
+
+  private func hltExit() -> VMExit {
+    let next = cpu.sync.pointee.regs.rip
+    guard controls.instructions.contains(.hlt) else {
+      activity = .halted
+      instructionCount &+= 1
+      return exit(.budget, .budget)
+    }
+    return hltExit(at: next &- 1, isPast: true)
+  }
+
+  func hltExit(at rip: UInt64, isPast: Bool) -> VMExit {
+    open.kind = .hlt
+    open.registers = cpu.sync.pointee.regs
+    open.isPast = isPast
+    open.rip = rip
+    open.next = rip &+ 1
+    return exit(.hlt, .hlt, rip: rip, length: 1)
+  }
+
+  // MARK: the guest's end
+
+  private func shutdownExit() -> VMExit {
+    let system = cpu.sync.pointee.sregs
+    let pages = system.cr0 & CR0.pg != 0 && system.efer & EFER.lma == 0
+    if pages, !traits.contains(.paging32) {
+      failureSentence =
+        "The guest turned on 32-bit paging, which this host's KVM cannot run (trait paging32); use --engine interpreter"
+      activity = .shutdown
+      return exit(.unknown, .unknown(raw: UInt64(KVM_EXIT_SHUTDOWN)))
+    }
+    let calls = system.efer & EFER.sce != 0 && system.efer & EFER.lma != 0
+    if calls, !traits.contains(.syscallEntersRing0) {
+      failureSentence = "The guest met a triple fault, and it uses SYSCALL, which stays in ring 3 with this host's KVM "
+        + "(trait syscallEntersRing0); use --engine interpreter"
+      activity = .shutdown
+      return exit(.unknown, .unknown(raw: UInt64(KVM_EXIT_SHUTDOWN)))
+    }
+    activity = .shutdown
+    return exit(.tripleFault, .tripleFault)
+  }
+
+  /// What KVM could not execute, the embedded processor does (Documentation/virt/kvm/api.rst,
+  /// KVM_CAP_EXIT_ON_EMULATION_FAILURE).
+  private func internalError() -> VMExit? {
+    guard chost_kvm_suberror(cpu.run) == UInt32(KVM_INTERNAL_ERROR_EMULATION) else {
+      return unknownExit(UInt64(chost_kvm_suberror(cpu.run)), "internal error \(chost_kvm_suberror(cpu.run))")
+    }
+    let at = linear(cpu.sync.pointee.regs.rip)
+    if debug.isPlanted(at) { return breakpointExit(at) }
+    disarmTraps()
+    defer { _ = armTraps() }
+    emulatedCount &+= 1
+    return byCompanion(.resume, limit: 1)
+  }
+
+  // MARK: CR8
+
+  /// The guest changed its task priority: the platform, whose local APIC it is, hears of it before anything else.
+  func withTaskPriority(_ exit: VMExit) -> VMExit {
+    guard cpu.run.pointee.cr8 != knownCR8, open.kind != .companion else { return exit }
+    let found = open
+    let first = taskPriorityExit()
+    waiting = (exit, found)
+    return first
+  }
+
+  func taskPriorityExit() -> VMExit {
+    knownCR8 = cpu.run.pointee.cr8
+    open = KVMOpenExit()
+    open.kind = .taskPriority
+    return exit(.crAccess, .cr(number: 8, access: .write, gpr: 0, value: knownCR8))
+  }
+}
+
+/// An IN, OUT, INS or OUTS, as far as an exit tells about it.
+struct KVMPortInstruction {
+  var length: UInt8 = 0
+  var isOut = true
+  var isString = false
+  var isRepeated = false
+  var isPast = false
+
+  init(length: UInt8, isOut: Bool = true, isString: Bool = false, isPast: Bool) {
+    self.length = length
+    self.isOut = isOut
+    self.isString = isString
+    self.isPast = isPast
+  }
+
+  /// The instruction that begins with `code`; nil if it is another one.
+  init?(_ code: [UInt8], isLong: Bool) {
+    for (index, byte) in code.enumerated() {
+      switch byte {
+      case 0xF2, 0xF3: isRepeated = true
+      case 0x66, 0x67, 0x2E, 0x36, 0x3E, 0x26, 0x64, 0x65: break
+      case 0x40...0x4F where isLong: break
+      case 0xE4...0xE7, 0xEC...0xEF:
+        isOut = byte & 2 != 0
+        length = UInt8(index + (byte & 8 == 0 ? 2 : 1))
+        isRepeated = false
+        return
+      case 0x6C...0x6F:
+        isOut = byte & 2 != 0
+        isString = true
+        length = UInt8(index + 1)
+        return
+      default: return nil
+      }
+    }
+    return nil
+  }
+}
