@@ -152,7 +152,7 @@ extension KVMVCPU {
   private func shutdownExit() -> VMExit {
     let system = cpu.sync.pointee.sregs
     let pages = system.cr0 & CR0.pg != 0 && system.efer & EFER.lma == 0
-    if pages, !traits.contains(.paging32) {
+    if pages || turnsOnPaging, !traits.contains(.paging32) {
       failureSentence =
         "The guest turned on 32-bit paging, which this host's KVM cannot run (trait paging32); use --engine interpreter"
       activity = .shutdown
@@ -167,6 +167,14 @@ extension KVMVCPU {
     }
     activity = .shutdown
     return exit(.tripleFault, .tripleFault)
+  }
+
+  /// The guest stands at the MOV to CR0 that was to turn on paging without long mode.
+  private var turnsOnPaging: Bool {
+    guard cpu.sync.pointee.sregs.efer & EFER.lme == 0 else { return false }
+    let code = codeBytes(at: cpu.sync.pointee.regs.rip, count: 3)
+    guard code.count == 3, code[0] == 0x0F, code[1] == 0x22, code[2] & 0x38 == 0 else { return false }
+    return GPR(rawValue: code[2] & 7).map { gpr($0) & CR0.pg != 0 } ?? false
   }
 
   /// What KVM could not execute, the embedded processor does (Documentation/virt/kvm/api.rst,
