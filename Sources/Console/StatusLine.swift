@@ -53,11 +53,15 @@ package enum StatusLine {
     if let count, count > 9 { parts.append(Part(text: "count \(count)", role: .helpKey, importance: 95)) }
     if let animation { parts.append(Part(text: "ANIMATION \(animation)/s", role: .statusRunning, importance: 96)) }
     if running {
-      parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
+      if snapshot.countsInstructions {
+        parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
+      }
       parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 64))
     }
     parts.append(Part(text: "exits \(Format.grouped(snapshot.exitCount))", importance: 55))
-    parts.append(Part(text: "icount \(Format.grouped(snapshot.instructionCount))", importance: 60))
+    let count = snapshot.countsInstructions ? Format.grouped(snapshot.instructionCount) : SessionSnapshot.notCounted
+    parts.append(Part(text: "icount \(count)", importance: snapshot.countsInstructions ? 60 : 25))
+    if let note = snapshot.engineNote { parts.append(Part(text: note, importance: 35)) }
     parts.append(Part(text: "t \(Format.duration(snapshot.virtualTime))", importance: 45))
     if snapshot.droppedEvents > 0 {
       parts.append(Part(text: "\(Format.short(Double(snapshot.droppedEvents))) not shown", importance: 30))

@@ -48,6 +48,9 @@ extension SessionCore {
     }
     snapshot.otherExitAddresses = stream.byAddress.others
     snapshot.measuredMIPS = pace.measuredMIPS
+    snapshot.countsInstructions = control.countsInstructions
+    snapshot.engineNote = machine.engineNote
+    snapshot.engineTraits = machine.engine.traits
     snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
     return snapshot
   }

@@ -73,6 +73,7 @@ final class SessionCore {
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
     let exchange = exchange
     control.countsInstructions = machine.engine.capabilities.contains(.instructionBudget)
+    stream.countsInstructions = control.countsInstructions
     if !control.countsInstructions { control.sleep = { [unowned self] in sleep($0) } }
     control.needsAttention = { exchange.needsAttention }
     control.onSlack = { [unowned self] in

@@ -124,7 +124,8 @@ extension SessionCore {
       state.linearRIP, count: InstructionDecoder.maximumLength, translate: vcpu.translate)
     let answer = StopAnswer(
       stop: stop, sentence: stop == .step ? nil : stopSentence(), state: state, code: code, symbols: symbols,
-      actionOutput: actionOutput, vcpu: control.current, instructionCount: control.retired, time: control.time,
+      actionOutput: actionOutput, vcpu: control.current, instructionCount: control.countsInstructions ? control.retired : nil,
+      time: control.time,
       exitCount: stream.exitCount)
     actionOutput = []
     return CommandResult(deferred: { answer.words })

@@ -18,10 +18,13 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
   /// Several vCPUs run at the same time, each on a thread of its own.
   package static let parallelVCPUs = Self(rawValue: 1 << 8)
 
+  /// CPUID, RDTSC, control registers and the like exit where that is asked for.
+  package static let instructionExits = Self(rawValue: 1 << 9)
+
   package static var allCases: [EngineCapabilities] {
     [
       .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
-      .hardwareAssisted, .multipleVCPUs, .parallelVCPUs,
+      .hardwareAssisted, .multipleVCPUs, .parallelVCPUs, .instructionExits,
     ]
   }
   package var name: String {
@@ -35,6 +38,7 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
     case .hardwareAssisted: "hardware-assisted"
     case .multipleVCPUs: "multiple vCPUs"
     case .parallelVCPUs: "vCPUs in threads"
+    case .instructionExits: "instruction exits"
     default: "several"
     }
   }

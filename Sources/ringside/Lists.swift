@@ -59,11 +59,18 @@ struct ListEngines: ParsableCommand {
         print("\(report.name): \(why)")
         continue
       }
-      print("\(report.name): \(Int(report.mips)) million instructions a second, measured now with")
-      print("  \(EngineReport.measuredWith)")
+      if report.capabilities.contains(.instructionBudget) {
+        print("\(report.name): \(Int(report.mips)) million instructions a second, measured now with")
+        print("  \(EngineReport.measuredWith)")
+      } else {
+        print("\(report.name): instructions are not counted on this engine")
+      }
       for capability in EngineCapabilities.allCases {
         print("  \(report.capabilities.contains(capability) ? "yes" : "no ")  \(capability.name)")
       }
+      guard !report.traits.isEmpty else { continue }
+      print("  found out about this host:")
+      for trait in report.traits { print("  \(trait.holds ? "yes" : "no ")  \(pad(trait.name, 20))\(trait.explanation)") }
     }
   }
 
@@ -72,7 +79,8 @@ struct ListEngines: ParsableCommand {
       ("name", .string(report.name)), ("available", .bool(report.unavailable == nil)),
       ("why", report.unavailable.map { .string($0) } ?? .null), ("mips", .real(report.mips)),
       ("measuredWith", .string(EngineReport.measuredWith)),
-      ("capabilities", .strings(EngineCapabilities.allCases.filter { report.capabilities.contains($0) }.map(\.name))))
+      ("capabilities", .strings(EngineCapabilities.allCases.filter { report.capabilities.contains($0) }.map(\.name))),
+      ("traits", .object(report.traits.map { .init($0.name, .bool($0.holds)) })))
   }
 }
 

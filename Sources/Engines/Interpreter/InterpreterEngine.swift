@@ -28,7 +28,7 @@ package final class InterpreterEngine: Engine {
   package var capabilities: EngineCapabilities {
     [
       .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
-      .multipleVCPUs,
+      .multipleVCPUs, .instructionExits,
     ]
   }
   package var vcpus: [any VCPU] { processors }

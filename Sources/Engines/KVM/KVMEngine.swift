@@ -42,7 +42,7 @@ package final class KVMEngine: Engine {
   }
 
   package var capabilities: EngineCapabilities {
-    var result: EngineCapabilities = [.singleStep, .multipleVCPUs]
+    var result: EngineCapabilities = [.singleStep, .memoryWatch, .multipleVCPUs, .parallelVCPUs]
     if findings.traits.showHardware { result.insert(.hardwareAssisted) }
     return result
   }

@@ -11,6 +11,8 @@ package final class EventRecorder {
   /// A write failed (disk full, reader gone): what came after is lost, and this says so.
   package private(set) var failed = false
   package let path: String
+  /// Instruction counts of exits are to be written.
+  package var countsInstructions = true
 
   /// `-` is standard output.
   package init(path: String) throws(VMError) {
@@ -28,7 +30,7 @@ package final class EventRecorder {
   deinit { fclose(file) }
 
   package func record(_ event: Event) {
-    var line = EventJSON.value(of: event).text
+    var line = EventJSON.value(of: event, counts: countsInstructions).text
     line += "\n"
     let size = line.utf8.count
     let written = line.withCString { fwrite($0, 1, size, file) }

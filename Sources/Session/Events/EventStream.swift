@@ -97,9 +97,14 @@ package final class EventStream {
   }
 
   /// Takes every event, in order; nil when nothing is recorded.
+  /// What recorders are told about instruction counts.
+  var countsInstructions = true
   package var recorder: EventRecorder? {
     get { tallies.recorder }
-    set { tallies.recorder = newValue }
+    set {
+      newValue?.countsInstructions = countsInstructions
+      tallies.recorder = newValue
+    }
   }
   package var digest: RunDigest { tallies.digest }
   var exits: RingBuffer<KeptExit> { tallies.exits }
