@@ -289,3 +289,50 @@ int chost_kvm_timer_set(uintptr_t timer, uint64_t nanoseconds) {
 }
 
 void chost_kvm_timer_delete(uintptr_t timer) { timer_delete((timer_t)timer); }
+
+// MARK: a bare loop
+
+static long bare_loop(int vcpu, struct kvm_run *run, uint64_t origin) {
+  struct kvm_sregs sregs;
+  int result = chost_kvm_get_sregs(vcpu, &sregs);
+  if (result < 0) return result;
+  sregs.cs.base = 0;
+  sregs.cs.selector = 0;
+  struct kvm_regs regs = {.rip = origin, .rflags = 2};
+  if ((result = chost_kvm_set_sregs(vcpu, &sregs)) < 0) return result;
+  if ((result = chost_kvm_set_regs(vcpu, &regs)) < 0) return result;
+  long count = 0;
+  while (1) {
+    result = chost_kvm_run(vcpu);
+    if (result == -EINTR || result == -EAGAIN) continue;
+    if (result < 0) return result;
+    if (run->exit_reason != KVM_EXIT_IO) return -EPROTO;
+    if (run->io.port == 0xF4) return count;
+    count++;
+  }
+}
+
+static long bare_machine(int kvm, int vm, void *page, uint64_t origin) {
+  int result = chost_kvm_set_memory(vm, 0, 0, origin & ~4095ull, 4096, (uint64_t)(uintptr_t)page);
+  if (result < 0) return result;
+  int vcpu = chost_kvm_create_vcpu(vm, 0);
+  if (vcpu < 0) return vcpu;
+  size_t size = (size_t)chost_kvm_run_size(kvm);
+  struct kvm_run *run = chost_kvm_map_run(vcpu, size);
+  long count = run ? bare_loop(vcpu, run, origin) : -ENOMEM;
+  if (run) chost_kvm_unmap_run(run, size);
+  close(vcpu);
+  return count;
+}
+
+long chost_kvm_bare_loop(int kvm, const uint8_t *code, size_t size, uint64_t origin) {
+  if ((origin & 4095) + size > 4096) return -EINVAL;
+  uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return -errno;
+  memcpy(page + (origin & 4095), code, size);
+  int vm = chost_kvm_create_vm(kvm);
+  long count = vm < 0 ? vm : bare_machine(kvm, vm, page, origin);
+  if (vm >= 0) close(vm);
+  munmap(page, 4096);
+  return count;
+}

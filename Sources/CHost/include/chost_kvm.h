@@ -72,6 +72,10 @@ int chost_kvm_timer_create(uintptr_t *timer);
 int chost_kvm_timer_set(uintptr_t timer, uint64_t nanoseconds);
 void chost_kvm_timer_delete(uintptr_t timer);
 
+// A VM of one page with real-mode code that runs until it writes to port F4h; its other exits are not looked at.
+// The result is how many there were.
+long chost_kvm_bare_loop(int kvm, const uint8_t *code, size_t size, uint64_t origin);
+
 // The unions of kvm_run.
 typedef struct {
   uint16_t port;
