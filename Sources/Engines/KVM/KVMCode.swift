@@ -59,11 +59,17 @@ extension KVMVCPU {
     return 0
   }
 
-  /// Whether an instruction could have written `size` bytes at `gpa`. String instructions have moved on.
-  func writes(_ found: DecodedInstruction, _ gpa: UInt64, _ size: UInt8) -> Bool {
-    if found.isString { return found.memory.contains { $0.writes } }
+  /// The length of the instruction before `rip` that wrote `size` bytes at `gpa`: all it writes, or a part.
+  func lengthOfStore(before rip: UInt64, _ gpa: UInt64, _ size: UInt8) -> UInt8 {
+    let exact = length(before: rip) { writes($0, gpa) { $0 == Int(size) } }
+    return exact > 0 ? exact : length(before: rip) { writes($0, gpa) { $0 > Int(size) } }
+  }
+
+  /// Whether an instruction could have written at `gpa`. String instructions have moved on.
+  private func writes(_ found: DecodedInstruction, _ gpa: UInt64, _ fits: (Int) -> Bool) -> Bool {
+    if found.isString { return found.memory.contains { $0.writes && fits($0.size) } }
     return found.memory.contains { operand in
-      guard operand.writes, operand.size >= Int(size) else { return false }
+      guard operand.writes, fits(operand.size) else { return false }
       if operand.isPush { return true }
       guard let address = space.translate(address(of: operand, in: found)) else { return false }
       return gpa >= address && gpa < address + UInt64(max(operand.size, 1))

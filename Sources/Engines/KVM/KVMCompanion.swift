@@ -46,6 +46,15 @@ extension KVMVCPU {
     return conclude(old) { companion.run(entry, limit: limit) } again: { companion.run(.resume, limit: limit) }
   }
 
+  /// One instruction on the embedded processor while the guest runs freely; nil to go on.
+  func byCompanionAmidst() -> VMExit? {
+    disarmTraps()
+    emulatedCount &+= 1
+    if let exit = byCompanion(.resume, limit: 1) { return exit }
+    plant()
+    return nil
+  }
+
   /// Where the embedded processor is about to store, as the kernel knows nothing of it.
   private func noteStores() {
     let found = instruction(at: cpu.sync.pointee.regs.rip)

@@ -8,11 +8,15 @@ struct KVMDebug {
   enum Slot: Equatable {
     case execution(UInt64)
     case data(WatchRange, size: UInt8)
+    /// A handler of the guest's where faults of ring 3 are looked at (see `KVMRing3`).
+    case handler(vector: UInt8, address: UInt64)
   }
   /// The traps changed since `slots` and `planted` were made.
   var isStale = false
   /// In the order of DR0 to DR3.
   var slots: [Slot] = []
+  /// Handlers that are to be watched, as far as debug registers are left.
+  var handlers: [(vector: UInt8, address: UInt64)] = []
   /// Linear addresses that get an INT3.
   var software: [UInt64] = []
   /// Watches that are kept by making their pages read-only.
@@ -43,6 +47,9 @@ struct KVMDebug {
     for address in traps.execution.sorted() {
       if slots.count < 4 { slots.append(.execution(address)) } else { software.append(address) }
     }
+    for (vector, address) in handlers where slots.count < 4 && !traps.execution.contains(address) {
+      slots.append(.handler(vector: vector, address: address))
+    }
   }
 
   /// The length of a watch a debug register can hold (SDM 3B 18.2.5); nil for others.
@@ -58,7 +65,7 @@ struct KVMDebug {
     for (index, slot) in slots.enumerated() {
       result[7] |= 2 << UInt64(2 * index)
       switch slot {
-      case .execution(let address): result[index] = address
+      case .execution(let address), .handler(_, let address): result[index] = address
       case .data(let watch, let size):
         result[index] = watch.address.value
         let kind: UInt64 = watch.onRead ? 3 : 1
@@ -83,6 +90,7 @@ extension KVMVCPU {
   /// guest already stands at a breakpoint.
   @inline(__always)
   func armTraps() -> VMExit? {
+    if !traits.contains(.syscallEntersRing0) { findHandlers() }
     if !debug.isStale, debug.slots.isEmpty, debug.software.isEmpty, debug.watchedByPage.isEmpty { return nil }
     return armSlowly()
   }
@@ -106,7 +114,9 @@ extension KVMVCPU {
     if !debug.planted.isEmpty { unplant() }
   }
 
-  private func plant() {
+  /// Puts INT3s where debug registers do not reach.
+  func plant() {
+    guard !debug.software.isEmpty, debug.planted.isEmpty else { return }
     let space = space
     for address in debug.software {
       guard let gpa = space.translate(address), let page = memory.hostPage(GPA(gpa)), page.writable else { continue }
@@ -153,7 +163,7 @@ extension KVMVCPU {
     engine.noteWrite(access.gpa)
     guard let cause = cause(of: access.gpa, size) else { return nil }
     let rip = cpu.sync.pointee.regs.rip
-    let length = length(before: rip) { writes($0, access.gpa, size) }
+    let length = lengthOfStore(before: rip, access.gpa, size)
     open = KVMOpenExit()
     if cpu.finishInstruction() == 0, let exit = exitOfKVM() { return exit }
     instructionCount &+= 1
@@ -177,6 +187,25 @@ extension KVMVCPU {
   }
 
   // MARK: exits
+
+  /// A debug register saw an access behind which the guest stands now. One for reads sees writes too.
+  private func watchExit(_ watch: WatchRange, _ size: UInt8) -> VMExit? {
+    let rip = cpu.sync.pointee.regs.rip
+    var access = (at: watch.address.value, size: size, write: watch.onWrite)
+    let end = watch.address.value &+ watch.length
+    let length = length(before: rip) { found in
+      for operand in found.memory where operand.size > 0 && operand.size <= 64 {
+        let at = address(of: operand, in: found)
+        guard at < end, watch.address.value < at &+ UInt64(operand.size) else { continue }
+        access = (at, UInt8(operand.size), operand.writes)
+        return true
+      }
+      return false
+    }
+    if length > 0, !(access.write ? watch.onWrite : watch.onRead) { return nil }
+    return exit(
+      .debug, .debug(.data(GVA(access.at), size: access.size, write: access.write)), rip: rip &- UInt64(length))
+  }
 
   func breakpointExit(_ linear: UInt64) -> VMExit {
     let result = exit(.debug, .debug(.execution(GVA(linear))))
@@ -202,10 +231,8 @@ extension KVMVCPU {
     for (index, slot) in debug.slots.enumerated() where dr6 >> UInt64(index) & 1 != 0 {
       switch slot {
       case .execution: return breakpointExit(linear(rip))
-      case .data(let watch, let size):
-        let length = length(before: rip) { !$0.memory.isEmpty }
-        return exit(
-          .debug, .debug(.data(watch.address, size: size, write: watch.onWrite)), rip: rip &- UInt64(length))
+      case .handler(let vector, let address): return linear(rip) == address ? review(vector) : nil
+      case .data(let watch, let size): return watchExit(watch, size)
       }
     }
     return nil

@@ -52,7 +52,7 @@ package struct KVMTraits: OptionSet, Sendable, CaseIterable {
     case .paging32:
       holds ? "protected mode with paging runs" : "32-bit paging ends the guest at its first instruction"
     case .syscallEntersRing0:
-      holds ? "SYSCALL reaches ring 0" : "SYSCALL stays in ring 3: a kernel's system calls fail"
+      holds ? "SYSCALL reaches ring 0" : "SYSCALL stays in ring 3: it is mended at the guest's fault handlers, where their breakpoints fit"
     case .swBreakpointExit: holds ? "a planted INT3 exits" : "a planted INT3 reaches the monitor as an emulation failure, in ring 0 alone"
     case .dataWatchpoints: holds ? "debug registers watch data" : "debug registers never fire on data: pages are made read-only"
     case .hwExecAtCPL3: holds ? "breakpoints work in ring 3" : "breakpoints do not fire in ring 3"

@@ -90,7 +90,7 @@ extension KVMVCPU {
     var length: UInt8
     var linearAddress: UInt64 = 0
     if access.write {
-      length = self.length(before: rip) { writes($0, access.gpa, size) }
+      length = lengthOfStore(before: rip, access.gpa, size)
     } else {
       length = self.length(at: rip)
     }
@@ -158,13 +158,6 @@ extension KVMVCPU {
       activity = .shutdown
       return exit(.unknown, .unknown(raw: UInt64(KVM_EXIT_SHUTDOWN)))
     }
-    let calls = system.efer & EFER.sce != 0 && system.efer & EFER.lma != 0
-    if calls, !traits.contains(.syscallEntersRing0) {
-      failureSentence = "The guest met a triple fault, and it uses SYSCALL, which stays in ring 3 with this host's KVM "
-        + "(trait syscallEntersRing0); use --engine interpreter"
-      activity = .shutdown
-      return exit(.unknown, .unknown(raw: UInt64(KVM_EXIT_SHUTDOWN)))
-    }
     activity = .shutdown
     return exit(.tripleFault, .tripleFault)
   }
@@ -185,10 +178,7 @@ extension KVMVCPU {
     }
     let at = linear(cpu.sync.pointee.regs.rip)
     if debug.isPlanted(at) { return breakpointExit(at) }
-    disarmTraps()
-    defer { _ = armTraps() }
-    emulatedCount &+= 1
-    return byCompanion(.resume, limit: 1)
+    return byCompanionAmidst()
   }
 
   // MARK: CR8

@@ -11,7 +11,7 @@ extension KVMVCPU {
   /// repeated string instruction is one instruction (see `VCPU.run`).
   private static let unsteppable: Set<String> = [
     "iret", "iretd", "iretq", "pushf", "pushfd", "pushfq", "popf", "popfd", "popfq", "int", "int1", "int3", "into",
-    "syscall", "sysret", "sysenter", "sysexit", "sti", "lss",
+    "syscall", "sysret", "sysenter", "sysexit", "sti", "lss", "swapgs",
   ]
 
   /// Executes one instruction; nil when it is done.

@@ -112,9 +112,11 @@ package final class KVMVCPU: VCPU {
   }
 
   private func runToExit(_ entry: VMEntry, _ limit: UInt64, _ start: UInt64) -> VMExit {
+    let before = instructionCount
     if let exit = carryOut(entry, limit) { return exit }
     if takeKick() { return exit(.kicked, .kicked) }
-    if limit == 0 { return exit(.budget, .budget) }
+    // An instruction that was finished is one of the limit.
+    if limit == 0 || limit == 1 && instructionCount != before { return exit(.budget, .budget) }
     guard activity == .active else { return exit(.budget, .budget) }
     if entry.interruptWindow, canTakeInterrupt { return exit(.interruptWindow, .interruptWindow) }
     if limit == 1 { return step(entry) ?? exit(.budget, .budget) }
