@@ -50,6 +50,7 @@ extension SessionCore {
     snapshot.measuredMIPS = pace.measuredMIPS
     snapshot.countsInstructions = control.countsInstructions
     snapshot.engineNote = machine.engineNote
+    snapshot.engineRemarks = machine.engine.remarks
     snapshot.engineTraits = machine.engine.traits
     snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
     return snapshot

@@ -195,6 +195,8 @@ package struct SessionSnapshot: Sendable {
   /// What was found out about the host for this engine.
   package var engineTraits: [EngineTrait] = []
 
+  package var engineRemarks: [String] = []
+
   /// A count of instructions as it is shown.
   package static let notCounted = "not counted on this engine"
 }

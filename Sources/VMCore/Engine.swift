@@ -76,10 +76,13 @@ package protocol Engine: AnyObject {
   var vcpus: [any VCPU] { get }
   /// What was found out about the host; none for engines that are the same on every host.
   var traits: [EngineTrait] { get }
+  /// What else there is to say about it now, a sentence each.
+  var remarks: [String] { get }
 }
 
 extension Engine {
   package var traits: [EngineTrait] { [] }
+  package var remarks: [String] { [] }
 }
 
 /// One virtual processor. Only `kick()` may be called from another thread while `run` is under way.

@@ -30,6 +30,18 @@ struct HostileTests {
     #expect(status == 0)
   }
 
+  /// The same under KVM, each guest for a few milliseconds.
+  @Test(.enabled(if: access("/dev/kvm", R_OK | W_OK) == 0, "no usable /dev/kvm"))
+  func `random programs under KVM stop with a reason`() {
+    let source = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let candidates = ["release", "debug"].map { "/\(source)/.build/\($0)/hostile" }
+    let path = candidates.first { access($0, X_OK) == 0 } ?? "hostile"
+    let kinds = ["real", "protected32-ring0", "protected16-ring3", "long64-ring0", "long64-ring3"]
+    let only = kinds.map { "--only \($0)" }.joined(separator: " ")
+    let status = system("timeout 240 '\(path)' --engine kvm \(only) --seed 1821 --count 400 >/dev/null 2>&1")
+    #expect(status == 0)
+  }
+
   @Test("equal seeds make equal guests", arguments: GuestKind.all)
   func repeatable(kind: GuestKind) throws {
     let maker = try GuestMaker(seed: 7, limit: 200)

@@ -48,6 +48,11 @@ package final class KVMEngine: Engine {
   }
   package var vcpus: [any VCPU] { processors }
   package var traits: [EngineTrait] { findings.traits.described }
+  package var remarks: [String] {
+    let count = processors.reduce(UInt64(0)) { $0 &+ $1.emulatedCount }
+    return count == 0
+      ? [] : ["\(count) instructions that KVM does not have were executed by the embedded processor"]
+  }
   package var kvmTraits: KVMTraits { findings.traits }
 
   // MARK: memory

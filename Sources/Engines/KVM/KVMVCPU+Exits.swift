@@ -150,9 +150,7 @@ extension KVMVCPU {
   // MARK: the guest's end
 
   private func shutdownExit() -> VMExit {
-    let system = cpu.sync.pointee.sregs
-    let pages = system.cr0 & CR0.pg != 0 && system.efer & EFER.lma == 0
-    if pages || turnsOnPaging, !traits.contains(.paging32) {
+    if enteredWithPaging32 || hasPaging32 || turnsOnPaging, !traits.contains(.paging32) {
       failureSentence =
         "The guest turned on 32-bit paging, which this host's KVM cannot run (trait paging32); use --engine interpreter"
       activity = .shutdown
@@ -161,6 +159,8 @@ extension KVMVCPU {
     activity = .shutdown
     return exit(.tripleFault, .tripleFault)
   }
+
+  var hasPaging32: Bool { cpu.sync.pointee.sregs.cr0 & CR0.pg != 0 && cpu.sync.pointee.sregs.efer & EFER.lma == 0 }
 
   /// The guest stands at the MOV to CR0 that was to turn on paging without long mode.
   private var turnsOnPaging: Bool {

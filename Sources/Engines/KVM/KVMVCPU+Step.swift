@@ -63,6 +63,7 @@ extension KVMVCPU {
     setGuestDebug(UInt32(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP))
     defer { setGuestDebug(0) }
     let rip = cpu.sync.pointee.regs.rip
+    enteredWithPaging32 = hasPaging32
     let deadline = HostTime.now() &+ Self.patience
     cpu.run.pointee.request_interrupt_window = 0
     while true {

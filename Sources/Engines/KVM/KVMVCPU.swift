@@ -63,6 +63,8 @@ package final class KVMVCPU: VCPU {
   /// Nil after a run, until somebody asks.
   var slow: KVMSlowState?
   var tscOffset: UInt64 = 0
+  /// The guest had 32-bit paging on when it was entered last.
+  var enteredWithPaging32 = false
   /// CR8 as the platform knows it.
   var knownCR8: UInt64 = 0
   var debug = KVMDebug()
@@ -129,6 +131,7 @@ package final class KVMVCPU: VCPU {
   private func runFreely(_ entry: VMEntry, until deadline: UInt64) -> VMExit {
     if let exit = armTraps() { return exit }
     engine.refreshShadows(for: self)
+    enteredWithPaging32 = hasPaging32
     defer { disarmTraps() }
     while true {
       cpu.run.pointee.request_interrupt_window = entry.interruptWindow ? 1 : 0

@@ -38,7 +38,7 @@ enum MachineTopics {
       return CommandResult(
         ["engine \(engine.name), technique \(core.machine.technique.rawValue)"] + note + [
           "can: \(has.joined(separator: ", "))", "cannot: \(hasNot.joined(separator: ", "))",
-        ] + traits,
+        ] + engine.remarks + traits,
         json: .members(
           ("engine", .string(engine.name)), ("technique", .string(core.machine.technique.rawValue)),
           ("chosen", core.machine.engineNote.map { .string($0) } ?? .null), ("can", .strings(has)),

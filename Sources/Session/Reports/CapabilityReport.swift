@@ -11,7 +11,8 @@ package struct CapabilityReport {
   package var rows: [ReportRow] {
     [
       pair("engine", "\(snapshot.engine): \(Self.engine(snapshot.engine))"),
-    ] + (snapshot.engineNote.map { [pair("chosen", $0)] } ?? []) + [
+    ] + (snapshot.engineNote.map { [pair("chosen", $0)] } ?? [])
+      + snapshot.engineRemarks.map { pair("", $0) } + [
       pair("technique", "\(snapshot.technique): \(Self.technique(snapshot.technique))"),
       pair("speed", speed),
       pair("breakpoints", slots),
