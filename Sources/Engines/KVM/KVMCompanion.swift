@@ -43,7 +43,21 @@ extension KVMVCPU {
     if limit > 0 { noteStores() }
     companion.load(old, time: virtualTime, traps: traps)
     open = KVMOpenExit()
-    return conclude(old) { companion.run(entry, limit: limit) } again: { companion.run(.resume, limit: limit) }
+    let exit = conclude(old) { companion.run(entry, limit: limit) } again: { companion.run(.resume, limit: limit) }
+    if limit == 0, exit == nil, Self.isPageFault(entry) { setCR2(old.cr2) }
+    return exit
+  }
+
+  /// A page fault that is put in leaves CR2 to who puts it in (SDM 3C 27.6.1).
+  private static func isPageFault(_ entry: VMEntry) -> Bool {
+    if case .fault(Exception.pf.rawValue, _) = entry.action { return true }
+    if case .exception(Exception.pf.rawValue, _)? = entry.inject { return true }
+    return false
+  }
+
+  private func setCR2(_ value: UInt64) {
+    cpu.sync.pointee.sregs.cr2 = value
+    cpu.changed(KVMProcessor.systemRegisters)
   }
 
   /// One instruction on the embedded processor while the guest runs freely; nil to go on.

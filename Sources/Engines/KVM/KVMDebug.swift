@@ -26,8 +26,6 @@ struct KVMDebug {
   /// What KVM was told last.
   var control: UInt32 = 0
   var registers: [UInt64] = Array(repeating: 0, count: 8)
-  /// A watched store that KVM has done: to be reported when its instruction is over.
-  var hit: DebugCause?
 
   func isPlanted(_ linear: UInt64) -> Bool { planted.contains { $0.linear == linear } }
 
@@ -219,13 +217,8 @@ extension KVMVCPU {
     let rip = cpu.sync.pointee.regs.rip
     if chost_kvm_debug_exception(cpu.run) == UInt32(Exception.bp.rawValue) {
       if debug.isPlanted(linear(rip)) { return breakpointExit(linear(rip)) }
-      // The guest's own INT3: it gets its exception, behind the instruction.
-      setRIP(rip &+ 1)
-      cpu.sync.pointee.events.exception.injected = 1
-      cpu.sync.pointee.events.exception.nr = Exception.bp.rawValue
-      cpu.sync.pointee.events.exception.has_error_code = 0
-      cpu.changed(KVMProcessor.events)
-      return nil
+      // The guest's own INT3.
+      return byCompanionAmidst()
     }
     let dr6 = chost_kvm_debug_dr6(cpu.run)
     for (index, slot) in debug.slots.enumerated() where dr6 >> UInt64(index) & 1 != 0 {

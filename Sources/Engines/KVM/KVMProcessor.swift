@@ -89,13 +89,12 @@ final class KVMProcessor {
   private func enterWithCalls() -> Int32 {
     if let failure = storeByCalls() { return failure }
     let result = chost_kvm_run(fd)
-    let code = result
     load()
-    return code
+    return result
   }
 
   /// Loads what is dirty into the vCPU without running it; the failure, if there is one.
-  func storeByCalls() -> Int32? {
+  private func storeByCalls() -> Int32? {
     defer { dirty = 0 }
     if dirty & Self.registers != 0 {
       let result = chost_kvm_set_regs(fd, &sync.pointee.regs)

@@ -16,13 +16,13 @@ extension KVMVCPU {
 
   /// Executes one instruction; nil when it is done.
   func step(_ entry: VMEntry) -> VMExit? {
+    if let exit = deliverPending() { return exit }
     let at = linear(cpu.sync.pointee.regs.rip)
     if open.kind != .breakpoint, traps.execution.contains(at) { return breakpointExit(at) }
     let found = instruction(at: cpu.sync.pointee.regs.rip)
     if found.mnemonic == "hlt", currentPrivilege == 0, controls.instructions.contains(.hlt) {
       return hltExit(at: cpu.sync.pointee.regs.rip, isPast: false)
     }
-    if let exit = deliverPending() { return exit }
     return isSteppable(found) ? stepByKVM(found) : stepByCompanion(entry)
   }
 

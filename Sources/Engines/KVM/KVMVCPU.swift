@@ -124,23 +124,24 @@ package final class KVMVCPU: VCPU {
     if limit == 1 { return step(entry) ?? exit(.budget, .budget) }
     if open.kind == .breakpoint, let exit = stepOver(entry) { return exit }
     let (deadline, overflow) = start.addingReportingOverflow(min(limit, 1 << 50))
-    return runFreely(entry, until: overflow ? .max : deadline)
+    return runFreely(entry, from: start, until: overflow ? .max : deadline)
   }
 
   /// Runs the guest until an exit, the deadline or a kick.
-  private func runFreely(_ entry: VMEntry, until deadline: UInt64) -> VMExit {
+  private func runFreely(_ entry: VMEntry, from start: UInt64, until deadline: UInt64) -> VMExit {
     if let exit = armTraps() { return exit }
     engine.refreshShadows(for: self)
     enteredWithPaging32 = hasPaging32
     defer { disarmTraps() }
+    var now = start
     while true {
       cpu.run.pointee.request_interrupt_window = entry.interruptWindow ? 1 : 0
       cpu.prepare()
       if takeKick() { return settled(.kicked, .kicked) }
-      let now = HostTime.now()
       if now >= deadline { return settled(.budget, .budget) }
       cpu.setAlarm(deadline, now: now)
       if let exit = enter() { return exit }
+      now = HostTime.now()
     }
   }
 
@@ -246,7 +247,15 @@ package final class KVMVCPU: VCPU {
   }
 
   package func capture(into capture: inout RegisterCapture) {
-    for register in GPR.allCases { capture[register] = gpr(register) }
+    let regs = cpu.sync.pointee.regs
+    capture.gpr = [
+      regs.rax, regs.rcx, regs.rdx, regs.rbx, regs.rsp, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10,
+      regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+    ]
+    if open.kind == .companion {
+      for register in GPR.allCases { capture[register] = companion.vcpu.gpr(register) }
+    }
+    for entry in open.written { capture[entry.register] = entry.value }
     capture.rip = shownRIP
     capture.rflags = cpu.sync.pointee.regs.rflags
     capture.csBase = cpu.sync.pointee.sregs.cs.base
