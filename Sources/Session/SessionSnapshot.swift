@@ -37,6 +37,8 @@ package enum StopReason: Equatable, Sendable {
   case shutdown
   case reset
   case guestExit(status: Int32)
+  /// VM entry refused the state or controls that somebody set; nothing was executed.
+  case entryFailed(String)
   case error(String)
 }
 

@@ -180,8 +180,8 @@ final class SystemBench {
 
   /// The exception one instruction raises, seen by the monitor before it is delivered.
   func fault(_ bytes: [UInt8]) -> Seen? {
-    vcpu.controls.exceptions = .all
-    defer { vcpu.controls.exceptions = .none }
+    vcpu.controls.wishes.vectors = .all
+    defer { vcpu.controls.wishes.vectors = .none }
     let exit = step(bytes)
     guard case .exception(let vector, let code, let linear) = exit.qualification else { return nil }
     return Seen(vector, code, linear)

@@ -35,6 +35,8 @@ package final class InterpreterVCPU: VCPU {
   var completedUsed = 0
   /// What the driver must still do about the exit it returned last.
   var afterExit = AfterExit.nothing
+  /// What made the last exit.
+  package internal(set) var exitCause: VMXCause?
   /// `VMEntry.stopsAfterDelivery` of the present run.
   var stopsAfterDelivery = false
   /// Why the guest's last VM entry was refused: a field of its VMCS and the rule it breaks.
@@ -116,6 +118,7 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.budget = 0
     c.pointee.horizon = 0
     c.pointee.slept = 0
+    stopTimer()
   }
 
   package func idle(until time: UInt64) {
@@ -130,6 +133,7 @@ package final class InterpreterVCPU: VCPU {
     let exits = c.interruptsExit
     let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
+    if c.pointee.trapPending { return false }
     if case .delivery = afterExit { return false }
     if case .instruction = afterExit { return false }
     return enabled && waiting && (exits || c.pointee.shadowAt != c.retired) && completed.isEmpty
@@ -141,11 +145,6 @@ package final class InterpreterVCPU: VCPU {
   package var activity: ActivityState {
     get { c.pointee.activity }
     set { c.pointee.activity = newValue }
-  }
-
-  package var controls: ExitControls {
-    get { c.pointee.controls }
-    set { c.pointee.controls = newValue }
   }
 
   package var traps = DebugTraps() {

@@ -1,3 +1,4 @@
+import VMCore
 import X86
 
 /// A VMCS region in guest memory: revision identifier at 0, abort indicator at 4, launch state at 8, then
@@ -6,7 +7,7 @@ import X86
 ///
 /// Invariant for the raw pointer: it comes from `hostPage` of a page-aligned address, so 4,096 bytes of
 /// guest RAM lie behind it; regions are looked up anew for every instruction and never kept.
-struct VMCSRegion {
+struct VMCSRegion: VMCSFields {
   private let base: UnsafeMutableRawPointer
   private static let firstField = 16
 
@@ -27,11 +28,5 @@ struct VMCSRegion {
     nonmutating set {
       base.storeBytes(of: newValue & field.mask, toByteOffset: Self.firstField + field.slot * 8, as: UInt64.self)
     }
-  }
-
-  /// True where a control bit is 1; secondary controls count only when the primary ones activate them.
-  func has(_ bit: VMXControlBit) -> Bool {
-    if bit.field == .secondaryControls && !has(.activateSecondary) { return false }
-    return self[bit.field] & bit.mask != 0
   }
 }
