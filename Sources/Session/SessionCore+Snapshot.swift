@@ -49,6 +49,8 @@ extension SessionCore {
     snapshot.otherExitAddresses = stream.byAddress.others
     snapshot.measuredMIPS = pace.measuredMIPS
     snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
+    snapshot.vmcs = vmcsView()
+    snapshot.ports = namedPorts
     return snapshot
   }
 

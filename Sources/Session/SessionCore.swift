@@ -25,6 +25,8 @@ final class SessionCore {
   var exitActions: [ExitReason: ExitAction] = [:]
   /// The control area of the VM's VMCS as the person set it.
   var vmcs = VMCSModel()
+  /// Ports somebody answers at, with their names.
+  let namedPorts: [NamedPort]
   var aliases: [String: String] = [:]
   var lastCommand = ""
   var sourceDepth = 0
@@ -57,6 +59,10 @@ final class SessionCore {
     stream = EventStream(machine.events)
     history = CommandHistory(path: configuration.historyPath)
     describe = ExitDescription(words: machine.words)
+    namedPorts = (0...UInt16.max).compactMap { port in
+      let name = machine.words.portName(port, write: true) ?? machine.words.portName(port, write: false)
+      return name.map { NamedPort(port: port, name: $0) }
+    }
     firstPlatform = machine.platform.snapshot()
     control.restart(machine.initialStates)
     states = machine.engine.vcpus.map(\.state)

@@ -190,4 +190,8 @@ package struct SessionSnapshot: Sendable {
   /// Millions of instructions a second when the guest last ran for long enough to tell; 0 before.
   package var measuredMIPS = 0.0
   package var engines: [EngineChoice] = []
+  /// What makes the guest exit.
+  package var vmcs = VMCSView()
+  /// Ports somebody answers at, ascending.
+  package var ports: [NamedPort] = []
 }

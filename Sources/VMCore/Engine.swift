@@ -54,6 +54,12 @@ package protocol Engine: AnyObject {
   var capabilities: EngineCapabilities { get }
   /// The VM's vCPUs, made with the engine; index = `VMExit.vcpu`.
   var vcpus: [any VCPU] { get }
+  /// Why the VMCS's control bits cannot be changed on this engine; nil where they can.
+  var whyControlsAreFixed: String? { get }
+}
+
+extension Engine {
+  package var whyControlsAreFixed: String? { nil }
 }
 
 /// One virtual processor. Only `kick()` may be called from another thread while `run` is under way.

@@ -175,7 +175,9 @@ final class SystemBench {
   @discardableResult
   func step(_ bytes: [UInt8], _ entry: VMEntry = .resume) -> VMExit {
     memory.write(GPA(linearRIP()), bytes)
-    return vcpu.run(entry, limit: 1)
+    let exit = vcpu.run(entry, limit: 1)
+    // A task switch always exits; the monitor lets it happen.
+    return exit.reason == .taskSwitch ? vcpu.run(VMEntry(.emulate), limit: 1) : exit
   }
 
   /// The exception one instruction raises, seen by the monitor before it is delivered.

@@ -94,6 +94,10 @@ extension InterpreterVCPU {
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
       if let exit = delivered(fault) { return exit }
+    case (.injection(let event), .emulate), (.injection(let event), .complete):
+      c.pointee.emulating = true
+      if let exit = inject(event) { return exit }
+      settle()
     case (_, .fault(let vector, let errorCode)):
       settle()
       let fault = Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0)
@@ -138,7 +142,10 @@ extension InterpreterVCPU {
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
       }
     } catch {
-      return stopped(error)
+      guard error == .exit, case .taskSwitch = c.pointee.exit.qualification else { return stopped(error) }
+      let result = exit(.taskSwitch, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
+      afterExit = .injection(event)
+      return result
     }
     noteTrap()
     return nil
@@ -324,7 +331,7 @@ extension InterpreterVCPU {
       try c.deliver(fault)
     } catch {
       guard error == .exit else { return stopped(error) }
-      if case .exception = c.pointee.exit.qualification {
+      if isOfDelivery(c.pointee.exit.qualification) {
         let result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
         afterExit = .delivery(fault)
         return result
@@ -334,6 +341,14 @@ extension InterpreterVCPU {
     settle()
     noteTrap()
     return nil
+  }
+
+  /// The exit is that of an event on its way to the guest, not of the instruction at RIP.
+  private func isOfDelivery(_ qualification: ExitQualification) -> Bool {
+    switch qualification {
+    case .exception, .taskSwitch: true
+    default: false
+    }
   }
 
   private func exitOfInstruction() -> VMExit? {

@@ -49,6 +49,8 @@ package final class InterpreterVCPU: VCPU {
     case instruction(length: UInt8)
     /// An exception waits to be delivered.
     case delivery(Fault)
+    /// An event to be injected waits: its task gate's switch is the monitor's to allow.
+    case injection(InjectedEvent)
     /// A breakpoint at this RIP was reported: the instruction there runs without stopping again.
     case breakpoint
   }
@@ -134,7 +136,10 @@ package final class InterpreterVCPU: VCPU {
     let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
     if c.pointee.trapPending { return false }
-    if case .delivery = afterExit { return false }
+    switch afterExit {
+    case .delivery, .injection: return false
+    default: break
+    }
     if case .instruction = afterExit { return false }
     return enabled && waiting && (exits || c.pointee.shadowAt != c.retired) && completed.isEmpty
   }

@@ -35,7 +35,7 @@ package final class RunDigest {
     switch event.kind {
     case .exit: if !Self.isGuests(event.exitReason) { return }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
-    case .entry, .stop, .go, .codeInvalidated: return
+    case .entry, .stop, .go, .codeInvalidated, .controls: return
     default: break
     }
     let kind = UInt64(event.kind.rawValue) << 32
