@@ -15,11 +15,13 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
   package static let exceptionExits = Self(rawValue: 1 << 5)
   package static let hardwareAssisted = Self(rawValue: 1 << 6)
   package static let multipleVCPUs = Self(rawValue: 1 << 7)
+  /// Several vCPUs run at the same time, each on a thread of its own.
+  package static let parallelVCPUs = Self(rawValue: 1 << 8)
 
   package static var allCases: [EngineCapabilities] {
     [
       .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
-      .hardwareAssisted, .multipleVCPUs,
+      .hardwareAssisted, .multipleVCPUs, .parallelVCPUs,
     ]
   }
   package var name: String {
@@ -32,6 +34,7 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
     case .exceptionExits: "exception exits"
     case .hardwareAssisted: "hardware-assisted"
     case .multipleVCPUs: "multiple vCPUs"
+    case .parallelVCPUs: "vCPUs in threads"
     default: "several"
     }
   }

@@ -10,7 +10,7 @@ import X86
 final class SystemBench {
   let memory: GuestMemory
   let events = EventSink(capacity: 1024)
-  let engine: InterpreterEngine
+  let engine: any Engine
   let vcpu: any VCPU
 
   static let gdt: UInt64 = 0x1000
@@ -28,9 +28,11 @@ final class SystemBench {
   /// Free for tests: entries from here on.
   static let free: UInt16 = 0x48
 
-  init() throws {
+  /// A machine of its own on the engine of this name.
+  init(engine name: String = "interpreter", vcpus: Int = 1) throws {
     memory = try GuestMemory(ramSize: 4 << 20)
-    engine = InterpreterEngine(memory: memory, events: events, configuration: EngineConfiguration())
+    engine = try EngineRegistry.makeEngine(
+      named: name, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: vcpus))
     vcpu = engine.vcpus[0]
     for i in 0..<UInt64(0x1000) { memory.store(GPA(Self.handlers + i), UInt8(0x90)) }
   }
@@ -71,6 +73,19 @@ final class SystemBench {
   }
 
   // MARK: Modes
+
+  /// Real mode at 0000:8000, with an interrupt vector table that sends every vector to its handler.
+  func enterReal() {
+    for i in 0..<UInt64(256) { put(i * 4, UInt32(0x0900_0000 | UInt32(i * 16))) }
+    var s = VCPUState()
+    for name in [SegmentName.cs, .ds, .es, .ss, .fs, .gs] {
+      s[name] = SegmentState(selector: 0, base: 0, access: name == .cs ? 0x9B : 0x93)
+    }
+    s.cr0 = CR0.et
+    s[.rsp] = Self.innerStack
+    s.rip = Self.code
+    vcpu.state = s
+  }
 
   /// Flat 32-bit protected mode without paging, with a 32-bit TSS and an IDT that sends every exception to
   /// its handler in ring 0.
