@@ -4,7 +4,9 @@ import X86
 package enum ExplainVMCS {
   /// The catalogue's name of a control bit: `vmcs.hlt-exiting`.
   package static func name(_ bit: VMXControlBit) -> String {
-    "vmcs." + String(bit.name.lowercased().map { $0 == " " || $0 == "/" ? "-" : $0 })
+    // Entry and exit have a "load IA32_PAT" each.
+    let area = bit.field == .exitControls && bit.name.hasPrefix("load ") ? "exit-" : ""
+    return "vmcs." + area + String(bit.name.lowercased().map { $0 == " " || $0 == "/" ? "-" : $0 })
   }
   package static func name(_ field: VMCSField) -> String { "vmcs." + field.token }
 
