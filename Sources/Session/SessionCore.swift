@@ -59,10 +59,7 @@ final class SessionCore {
     stream = EventStream(machine.events)
     history = CommandHistory(path: configuration.historyPath)
     describe = ExitDescription(words: machine.words)
-    namedPorts = (0...UInt16.max).compactMap { port in
-      let name = machine.words.portName(port, write: true) ?? machine.words.portName(port, write: false)
-      return name.map { NamedPort(port: port, name: $0) }
-    }
+    namedPorts = machine.words.namedPorts
     firstPlatform = machine.platform.snapshot()
     control.restart(machine.initialStates)
     states = machine.engine.vcpus.map(\.state)

@@ -101,7 +101,9 @@ package struct VMCSImage: VMCSFields, Equatable, Sendable {
     self[.preemptionTimer] = UInt64(controls.preemptionTimer)
     // Write-back, a walk of four levels; the tables are the monitor's and lie in no guest memory.
     self[.eptPointer] = 0x1E
-    let exit: [VMXControlBit] = [.saveDebugControls, .hostAddressSpaceSize, .savePAT, .saveEFER, .loadHostPAT, .loadHostEFER]
+    let exit: [VMXControlBit] = [
+      .saveDebugControls, .hostAddressSpaceSize, .acknowledgeInterrupt, .savePAT, .saveEFER, .loadHostPAT, .loadHostEFER,
+    ]
     self[.exitControls] = exit.reduce(VMXCapabilities.mustBeOne(.exitControls)) { $0 | $1.mask }
     if controls.savesPreemptionTimer { self[.exitControls] |= VMXControlBit.savePreemptionTimer.mask }
     let entry: [VMXControlBit] = [.loadDebugControls, .loadPAT, .loadEFER]
