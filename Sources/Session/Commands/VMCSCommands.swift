@@ -2,6 +2,11 @@ import Debugger
 import VMCore
 import X86
 
+/// The command that makes a change, for a key that stands for it.
+package enum VMCSCommandLine {
+  package static func set(_ change: VMCSChange) -> String { "vmcs \(VMCSCommands.spelled(change))" }
+}
+
 /// `vmcs`: fields of the VM's VMCS, and what makes the guest exit.
 enum VMCSCommands {
   static let all: [CommandDescriptor] = [
@@ -87,7 +92,11 @@ enum VMCSCommands {
       if case .bit(let bit) = row.item { return bit.field == wanted }
       return row.item == .field(wanted)
     }
-    let lines = shown.map(\.row.text) + explanation(only, wanted)
+    let masks = rows.filter { row in
+      if case .mask(let field, _) = row.item { return field == wanted }
+      return false
+    }
+    let lines = (shown + masks).map(\.row.text) + explanation(only, wanted)
     return CommandResult(
       lines,
       json: .members(
@@ -148,7 +157,7 @@ enum VMCSCommands {
     return CommandResult(lines, json: .members(("changed", .bool(before != after)), ("what", .string(change.words))))
   }
 
-  /// A change as a command that makes it again.
+  /// A change as the arguments of a command that makes it again.
   static func spelled(_ change: VMCSChange) -> String {
     func word(_ on: Bool) -> String { on ? "on" : "off" }
     func hex(_ value: UInt64) -> String { Hex.padded(value, 1) }

@@ -62,7 +62,7 @@ extension VMCSReport {
     let askers = view.askers { $0.bitmaps[port: port] }
     if bit, !askers.isEmpty { row.add("asked for by \(askers.joined(separator: ", "))", .changed) }
     if !bit { row.add("straight to the device, no exit", .dim) }
-    return VMCSRow(row, .port(port))
+    return VMCSRow(row, .port(port...UInt16(truncatingIfNeeded: last)))
   }
 
   // MARK: MSRs

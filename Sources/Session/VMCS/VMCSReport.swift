@@ -83,9 +83,17 @@ package struct VMCSReport {
     guard let item = why?.item else { return rows }
     return rows.map { row in
       var marked = row
-      marked.isWhy = row.item == item
+      marked.isWhy = row.item.map { Self.matches($0, item) } ?? false
       if marked.isWhy { marked.row.add("  <- exit #\(last?.sequence ?? 0)", .exit) }
       return marked
+    }
+  }
+
+  /// The row of a run of ports is the one of each of them; a mask's bits stand in its field's row.
+  private static func matches(_ row: VMCSItem, _ item: VMCSItem) -> Bool {
+    switch (row, item) {
+    case (.port(let ports), .port(let wanted)): ports.contains(wanted.lowerBound)
+    default: row == item
     }
   }
 
@@ -206,11 +214,8 @@ package struct VMCSReport {
     rows += [
       heading("Exceptions"), field(.exceptionBitmap, exceptionNames), field(.pageFaultMask), field(.pageFaultMatch),
       heading("CR0, CR3 and CR4"),
-      field(.cr0Mask, RegisterDescription.setBits(image[.cr0Mask], CR0.bits)),
-      field(.cr0Shadow, RegisterDescription.setBits(image[.cr0Shadow], CR0.bits)),
-      field(.cr4Mask, RegisterDescription.setBits(image[.cr4Mask], CR4.bits)),
-      field(.cr4Shadow, RegisterDescription.setBits(image[.cr4Shadow], CR4.bits)), field(.cr3TargetCount),
     ]
+    rows += mask(.cr0Mask, .cr0Shadow, CR0.bits) + mask(.cr4Mask, .cr4Shadow, CR4.bits) + [field(.cr3TargetCount)]
     let targets: [VMCSField] = [.cr3Target0, .cr3Target1, .cr3Target2, .cr3Target3]
     rows += targets.prefix(Int(image[.cr3TargetCount])).map { field($0) }
     rows += [
@@ -229,6 +234,22 @@ package struct VMCSReport {
       field(.entryErrorCode), field(.entryInstructionLength),
     ]
     return rows + alwaysRows + wishRows
+  }
+
+  /// Guest/host mask and read shadow, and a row for each bit.
+  private func mask(_ mask: VMCSField, _ shadow: VMCSField, _ names: [BitName]) -> [VMCSRow] {
+    let fields = [
+      field(mask, RegisterDescription.setBits(image[mask], names)), field(shadow, RegisterDescription.setBits(image[shadow], names)),
+    ]
+    return fields + names.map { name in
+      let isOn = image[mask] >> UInt64(name.bit) & 1 != 0
+      var row = ReportRow(isOn ? "  [x] " : "  [ ] ", isOn ? .set : .clear)
+      row.add("bit \(name.bit)", width: 6, .dim)
+      row.add("\(mask == .cr0Mask ? "CR0" : "CR4").\(name.name.uppercased())", width: 31, isOn ? .set : .plain)
+      let reads = image[shadow] >> UInt64(name.bit) & 1
+      row.add(isOn ? "the monitor's: the guest reads \(reads)" : "the guest's own", .dim)
+      return VMCSRow(row, .mask(mask, UInt8(name.bit)))
+    }
   }
 
   private var exceptionNames: String {

@@ -42,7 +42,8 @@ package enum VMCSItem: Hashable, Sendable {
   case field(VMCSField)
   case bit(VMXControlBit)
   case exception(UInt8)
-  case port(UInt16)
+  /// Ports that stand in one row.
+  case port(ClosedRange<UInt16>)
   case msr(UInt32, write: Bool)
   /// A bit of the CR0 or CR4 guest/host mask.
   case mask(VMCSField, UInt8)
@@ -75,7 +76,7 @@ extension VMCSView {
       let half = port < 0x8000 ? "A" : "B"
       return VMCSWhy(
         text: "I/O bitmap \(half), the bit of port \(Hex.padded(UInt64(port), 1))h, is 1" + owner { $0.bitmaps[port: port] },
-        item: .port(port))
+        item: .port(port...port))
     case .ioWrap: return VMCSWhy(text: "the access goes beyond port FFFFh: always exits")
     case .msrBitmap(let index, let write):
       return VMCSWhy(
