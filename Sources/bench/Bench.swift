@@ -3,14 +3,14 @@ import Session
 import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
-/// choose parts: `guest`, or `compute` for its compute kernels alone, `session` and `console`; without one all is
-/// measured. BENCH_GUEST=PATH takes another guest of the same output format.
+/// choose parts: `guest`, or `compute` for its compute kernels alone, `session`, `exits` and `console`; without
+/// one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    if let unknown = words.first(where: { !["guest", "compute", "session", "console"].contains($0) }) {
-      say("'\(unknown)': expected guest, compute, session or console")
+    if let unknown = words.first(where: { !["guest", "compute", "session", "exits", "console"].contains($0) }) {
+      say("'\(unknown)': expected guest, compute, session, exits or console")
       exit(2)
     }
     do {
@@ -23,6 +23,7 @@ struct Bench {
         failures += bench.failures
       }
       if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
+      if words.isEmpty || words.contains("exits") { try measureExits() }
       if words.isEmpty || words.contains("console") { try measureConsole() }
       for failure in failures { show("FAILED: \(failure)") }
       exit(failures.isEmpty ? 0 : 1)
@@ -57,6 +58,12 @@ struct Bench {
     }
     show("")
     for line in Finding.table(findings).lines { show(line) }
+  }
+
+  private static func measureExits() throws(VMError) {
+    say("exits")
+    show("")
+    for line in Finding.table(try ExitBench().findings()).lines { show(line) }
   }
 
   private static func measureConsole() throws(VMError) {

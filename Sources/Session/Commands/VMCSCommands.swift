@@ -42,13 +42,15 @@ enum VMCSCommands {
   static func plain(_ text: String) -> String { String(text.lowercased().filter { $0.isLetter || $0.isNumber }) }
   private static func token(_ name: String) -> String { String(name.lowercased().map { $0 == " " ? "-" : $0 }) }
 
-  /// The only name equal to `text` or beginning with it.
+  /// The name equal to `text`, or the only one that begins with it or contains it.
   private static func find<Value>(_ text: String, in values: [Value], _ name: (Value) -> String) -> Value? {
     let wanted = plain(text)
     guard !wanted.isEmpty else { return nil }
     if let exact = values.first(where: { plain(name($0)) == wanted }) { return exact }
     let fitting = values.filter { plain(name($0)).hasPrefix(wanted) }
-    return fitting.count == 1 ? fitting[0] : nil
+    if !fitting.isEmpty || wanted.count < 3 { return fitting.count == 1 ? fitting[0] : nil }
+    let containing = values.filter { plain(name($0)).contains(wanted) }
+    return containing.count == 1 ? containing[0] : nil
   }
 
   private static func bit(_ text: String) -> VMXControlBit? {

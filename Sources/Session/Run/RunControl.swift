@@ -155,8 +155,7 @@ package final class RunControl {
     }
     if exit.reason == .budget {
       if limit >= Self.sliceAfterExit - 1 { takeSlack() }
-      // HLT without an exit: the guest halts inside.
-      if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { lanes[current].activity = .halted }
+      if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
     }
     return dealWith(exit, vcpu, goal)
   }
@@ -256,6 +255,17 @@ package final class RunControl {
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests).map { .stopped($0) }
+  }
+
+  /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
+  private func noteHalt(_ exit: VMExit, _ vcpu: any VCPU) {
+    lanes[current].activity = .halted
+    let hlt = VMExit(
+      vcpu: exit.vcpu, reason: .hlt, qualification: .hlt, rip: exit.rip &- 1, instructionLength: 1,
+      instructionCount: exit.instructionCount &- 1)
+    var event = Event(exit: hlt)
+    event.time = vcpu.virtualTime &- 1
+    onDirectAccess(event)
   }
 
   private func isLineFeed(_ exit: VMExit) -> Bool {

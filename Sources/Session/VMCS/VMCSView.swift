@@ -8,6 +8,10 @@ package struct VMCSAsker: Equatable, Sendable {
   package var name: String
   /// The controls as they would be if nobody else had asked.
   package var controls: ExitControls
+  package init(name: String, controls: ExitControls) {
+    self.name = name
+    self.controls = controls
+  }
 }
 
 /// What makes the guest exit, taken at one moment for display.
