@@ -1,3 +1,4 @@
+import Debugger
 import Session
 import TerminalUI
 
@@ -34,6 +35,8 @@ package class ListPane: Pane {
   package func handle(_ key: Key, row index: Int?, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
 
   package func stopped(_ snapshot: SessionSnapshot) {}
+  package var takesText: Bool { false }
+  package func subject(_ snapshot: SessionSnapshot) -> ExplainSubject? { nil }
 
   /// The row keys act on: the selected one, else the one being followed.
   package func currentIndex(_ identities: [UInt64]) -> Int? {

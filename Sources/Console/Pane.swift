@@ -20,6 +20,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case devices = 14
   case capabilities = 15
   case screen = 16
+  case vmcs = 19
   case code = 20
   case registers = 21
   /// Another vCPU's, where there is more than one.
@@ -36,7 +37,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   package static func group(_ digit: Int) -> [PaneID] {
     switch digit {
     case 0: [.messages]
-    case 1: [.exits, .anatomy, .events]
+    case 1: [.exits, .anatomy, .events, .vmcs]
     case 5: [.tables, .interrupts, .devices, .capabilities]
     case 8: [.console, .screen]
     default: PaneID(rawValue: digit).map { [$0] } ?? []
@@ -62,6 +63,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .devices: "Dev"
     case .capabilities: "Cap"
     case .screen: "Vga"
+    case .vmcs: "Vmcs"
     case .code: "Code"
     case .registers: "Registers"
     case .secondRegisters: "vCPU+"

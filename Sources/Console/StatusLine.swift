@@ -34,6 +34,7 @@ package enum StatusLine {
     case .haltedForGood: " halted"
     case .limit: " limit"
     case .error: " error"
+    case .entryFailed: " entry failed"
     case .wentBack: " back"
     case .created, .pause, .step, .shutdown, .reset, .guestExit: ""
     }

@@ -49,8 +49,8 @@ extension PC {
     index == MSR.apicBase || index == MSR.tscDeadline || index >= MSR.x2apicFirst && index <= MSR.x2apicLast
   }
 
-  /// RDMSR and WRMSR: the local APIC's by name. Any other exits only when the engine does not have it,
-  /// and then it does not exist, or because every MSR was told to exit, and then the engine goes on.
+  /// RDMSR and WRMSR: the local APIC's by name. The processor's own exit where the MSR bitmap says so, and the
+  /// engine goes on; any other does not exist.
   func msr(_ index: UInt32, write: Bool, value: UInt64, on vcpu: any VCPU) -> VMEntry.Action {
     let fault = VMEntry.Action.fault(Exception.gp.rawValue, errorCode: 0)
     if Self.isAPIC(msr: index) {
@@ -60,7 +60,7 @@ extension PC {
       let width = index == MSR.apicBase ? UInt64(vcpu.cpuid(leaf: 0x8000_0008, subleaf: 0).eax & 0xFF) : 0
       return local.writeMSR(index, value, tscOffset: offset, physicalBits: width) ? .complete(0) : fault
     }
-    return vcpu.controls.instructions.contains(.allMSRs) ? .emulate : fault
+    return VMCSBitmaps.processorMSRs.contains(index) ? .emulate : fault
   }
 
   /// MOV to and from CR8 is the local APIC's task priority (SDM 3A 11.8.6). The engine also keeps the

@@ -145,7 +145,9 @@ package final class PC: Platform {
     case .unknownInstruction: return .fault(Exception.ud.rawValue, errorCode: nil)
     // Nothing to carry out: the vCPU stopped between instructions.
     case .interruptWindow, .debug, .tripleFault, .budget, .kicked, .entryFailure, .externalInterrupt: return .resume
-    default: return .emulate
+    default:
+      let isBoundary = exit.reason == .monitorTrap || exit.reason == .preemptionTimer
+      return isBoundary ? .resume : .emulate
     }
   }
 

@@ -24,6 +24,12 @@ struct PCWords: PlatformWords {
     }
   }
 
+  var namedPorts: [NamedPort] {
+    pc.ports.claimed.map { port in
+      NamedPort(port: port, name: portName(port, write: true) ?? portName(port, write: false) ?? "")
+    }
+  }
+
   var textScreen: TextScreen? {
     let count = VGAText.columns * VGAText.rows
     let start = UInt64(pc.vga.startAddress * 2) & 0x7FFF

@@ -27,7 +27,10 @@ extension SessionCore {
         throw CommandError(typed: arguments.name, expected: why)
       }
       let result = try descriptor.action(self, arguments)
-      if descriptor.name == "set", !isReplaying, !result.failed { script.add(.command(line), at: control.retired) }
+      if descriptor.name == "set", !result.failed {
+        control.entryIsUnchecked = true
+        if !isReplaying { script.add(.command(line), at: control.retired) }
+      }
       return result
     } catch {
       return error.result

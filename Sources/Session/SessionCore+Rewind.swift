@@ -105,6 +105,8 @@ extension SessionCore {
     try machine.platform.restore(firstPlatform)
     machine.initialStates = try machine.reload()
     for vcpu in control.vcpus { vcpu.restartClock() }
+    vmcs = VMCSModel()
+    applyControls()
     control.startOver(machine.initialStates)
     stream.startOver()
     console = GuestConsole()

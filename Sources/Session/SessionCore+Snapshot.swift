@@ -53,6 +53,8 @@ extension SessionCore {
     snapshot.engineRemarks = machine.engine.remarks
     snapshot.engineTraits = machine.engine.traits
     snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
+    snapshot.vmcs = vmcsView()
+    snapshot.ports = namedPorts
     return snapshot
   }
 

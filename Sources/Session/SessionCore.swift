@@ -23,6 +23,10 @@ final class SessionCore {
   var messages = RingBuffer<ConsoleMessage>(capacity: 500)
   var console = GuestConsole()
   var exitActions: [ExitReason: ExitAction] = [:]
+  /// The control area of the VM's VMCS as the person set it.
+  var vmcs = VMCSModel()
+  /// Ports somebody answers at, with their names.
+  let namedPorts: [NamedPort]
   var aliases: [String: String] = [:]
   var lastCommand = ""
   var sourceDepth = 0
@@ -55,6 +59,7 @@ final class SessionCore {
     stream = EventStream(machine.events)
     history = CommandHistory(path: configuration.historyPath)
     describe = ExitDescription(words: machine.words)
+    namedPorts = machine.words.namedPorts
     firstPlatform = machine.platform.snapshot()
     control.restart(machine.initialStates)
     states = machine.engine.vcpus.map(\.state)
@@ -80,6 +85,7 @@ final class SessionCore {
       takeSlack()
       onSlackInput()
     }
+    control.onDirectAccess = { [unowned self] event in stream.addDirect(event) }
     control.holds = { [unowned self] expression, exit, vcpu in holds(expression, exit, vcpu) }
     control.onLog = { [unowned self] exit in
       let text = "exit #\(control.costs.exitCount - 1): \(describe.detail(of: exit)), rip \(String(exit.rip, radix: 16))"
@@ -161,7 +167,12 @@ final class SessionCore {
 
   func setExitAction(_ reason: ExitReason, _ action: ExitAction) {
     exitActions[reason] = action == .ignore ? nil : action
-    var controls = ExitControls.standard
+    applyControls()
+  }
+
+  /// The VMCS and what `sx` asks for, to every vCPU.
+  func applyControls() {
+    var controls = vmcs.controls
     var stops = ReasonSet()
     var logged = ReasonSet()
     for reason in ExitReason.allCases {

@@ -37,6 +37,8 @@ package enum StopReason: Equatable, Sendable {
   case shutdown
   case reset
   case guestExit(status: Int32)
+  /// VM entry refused the state or controls that somebody set; nothing was executed.
+  case entryFailed(String)
   case error(String)
 }
 
@@ -194,9 +196,12 @@ package struct SessionSnapshot: Sendable {
   package var engineNote: String?
   /// What was found out about the host for this engine.
   package var engineTraits: [EngineTrait] = []
-
   package var engineRemarks: [String] = []
+  /// What makes the guest exit.
+  package var vmcs = VMCSView()
+  /// Ports somebody answers at, ascending.
+  package var ports: [NamedPort] = []
 
-  /// A count of instructions as it is shown.
+  /// A count of instructions as it is shown where there is none.
   package static let notCounted = "not counted on this engine"
 }

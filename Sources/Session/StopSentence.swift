@@ -23,6 +23,7 @@ extension StopReason {
     case .guestExit: 14
     case .error: 15
     case .wentBack: 16
+    case .entryFailed: 17
     }
   }
 
@@ -46,6 +47,7 @@ extension StopReason {
     case .guestExit: "exited"
     case .error: "error"
     case .wentBack: "back"
+    case .entryFailed: "entryfailed"
     }
   }
 
@@ -98,6 +100,7 @@ extension SessionCore {
     case .shutdown: return "The guest shut down, at \(here)."
     case .reset: return "The guest asked for a reset, at \(here)."
     case .guestExit(let status): return "The guest ended with status \(status), at \(here)."
+    case .entryFailed(let why): return "VM entry failed: \(why); nothing was executed, at \(here)."
     case .error(let text): return "Stopped at \(here): \(text)"
     }
   }

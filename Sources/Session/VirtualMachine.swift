@@ -16,6 +16,12 @@ package protocol PlatformWords {
   var hypercalls: [HypercallName] { get }
   /// The VGA text screen, if the platform has one.
   var textScreen: TextScreen? { get }
+  /// The ports somebody answers at, ascending.
+  var namedPorts: [NamedPort] { get }
+}
+
+extension PlatformWords {
+  package var namedPorts: [NamedPort] { [] }
 }
 
 /// A hypercall's number, name and argument names.

@@ -35,40 +35,54 @@ package struct VectorSet: Equatable, Sendable {
   package static func == (a: VectorSet, b: VectorSet) -> Bool { a.words == b.words }
 }
 
-/// What makes the guest exit: the monitor's side of a VMCS, in the vocabulary every engine shares.
-/// Port I/O, memory without RAM behind it, triple faults and unknown instructions always exit.
+/// What makes the guest exit: the control area of its VMCS and, over it, what a debugger wishes for.
+/// Memory without RAM behind it, triple faults and unknown instructions exit whatever stands here.
 package struct ExitControls: Equatable, Sendable {
-  package struct Instructions: OptionSet, Sendable {
-    package let rawValue: UInt32
-    package init(rawValue: UInt32) { self.rawValue = rawValue }
-    package static let hlt = Self(rawValue: 1 << 0)
-    package static let cpuid = Self(rawValue: 1 << 1)
-    package static let rdtsc = Self(rawValue: 1 << 2)
-    /// MSRs that belong to the platform (the local APIC's) exit always; with this bit all do.
-    package static let allMSRs = Self(rawValue: 1 << 3)
-    package static let cr0 = Self(rawValue: 1 << 4)
-    package static let cr3 = Self(rawValue: 1 << 5)
-    package static let cr4 = Self(rawValue: 1 << 6)
-    package static let cr8 = Self(rawValue: 1 << 7)
-    package static let dr = Self(rawValue: 1 << 8)
-    package static let descriptorTables = Self(rawValue: 1 << 9)
-    package static let invlpg = Self(rawValue: 1 << 10)
-    package static let pause = Self(rawValue: 1 << 11)
-    package static let wbinvd = Self(rawValue: 1 << 12)
-    package static let taskSwitch = Self(rawValue: 1 << 13)
-    package static let softwareInterrupts = Self(rawValue: 1 << 14)
-    package static let rdpmc = Self(rawValue: 1 << 15)
-  }
-  package var instructions: Instructions
-  /// Exceptions that exit before they are delivered.
-  package var exceptions: VectorSet
+  /// Control words, exception bitmap, masks, shadows, CR3 targets.
+  package var vmcs: VMXControls
+  package var bitmaps: VMCSBitmaps
+  /// Added to what the guest reads of its TSC while "use TSC offsetting" is 1.
+  package var tscOffset: UInt64 = 0
+  /// The VMX-preemption timer's value at each VM entry, in its ticks (`VMXCapabilities.preemptionTimerShift`).
+  package var preemptionTimer: UInt32 = 0
+  /// "Save VMX-preemption timer value": an entry goes on where the last exit left the timer.
+  package var savesPreemptionTimer = false
+  package var wishes = DebuggerWishes()
 
-  package init(instructions: Instructions = [.hlt, .cpuid, .cr8], exceptions: VectorSet = .none) {
-    self.instructions = instructions
-    self.exceptions = exceptions
+  package init(vmcs: VMXControls, bitmaps: VMCSBitmaps) {
+    self.vmcs = vmcs
+    self.bitmaps = bitmaps
   }
-  /// The teaching default: HLT, CPUID, CR8, foreign MSRs and I/O exit; the rest runs.
-  package static let standard = ExitControls()
+
+  /// The teaching default: HLT, CR8, every port, and the MSRs that are not the processor's own exit; the
+  /// rest runs in the guest.
+  package static let standard: ExitControls = {
+    var vmcs = VMXControls()
+    let on: [VMXControlBit] = [
+      .hltExiting, .cr8LoadExiting, .cr8StoreExiting, .useIOBitmaps, .useMSRBitmaps, .activateSecondary, .enableEPT,
+      .enableRDTSCP, .unrestrictedGuest,
+    ]
+    for bit in on { vmcs[bit] = true }
+    return ExitControls(vmcs: vmcs, bitmaps: .standard)
+  }()
+
+  /// Why `event` exits by the VMCS, wishes left aside; nil where the guest goes on by itself.
+  package func cause(of event: VMXEvent) -> VMXCause? {
+    vmcs.cause(of: event) { field, offset in bitmaps.byte(field, offset) }
+  }
+}
+
+/// What a debugger wants to see beyond what a VMCS can make exit.
+package struct DebuggerWishes: Equatable, Sendable {
+  /// Exceptions that exit before they are delivered, of all 256 vectors (a VMCS has 32).
+  package var vectors = VectorSet.none
+  /// INT n, INT3, INTO, INT1.
+  package var softwareInterrupts = false
+  /// Control registers of which every access exits, by number: a VMCS lets CR0 and CR4 be read, and be
+  /// written where nothing changes that the monitor owns.
+  package var controlRegisters: UInt16 = 0
+  package init() {}
+  package var isEmpty: Bool { vectors.isEmpty && !softwareInterrupts && controlRegisters == 0 }
 }
 
 /// A range of linear addresses whose reads or writes stop the vCPU.

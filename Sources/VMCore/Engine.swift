@@ -78,11 +78,14 @@ package protocol Engine: AnyObject {
   var traits: [EngineTrait] { get }
   /// What else there is to say about it now, a sentence each.
   var remarks: [String] { get }
+  /// Why the VMCS's control bits cannot be changed on this engine; nil where they can.
+  var whyControlsAreFixed: String? { get }
 }
 
 extension Engine {
   package var traits: [EngineTrait] { [] }
   package var remarks: [String] { [] }
+  package var whyControlsAreFixed: String? { nil }
 }
 
 /// One virtual processor. Only `kick()` may be called from another thread while `run` is under way.
@@ -116,6 +119,16 @@ package protocol VCPU: AnyObject {
   func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult
 
   var controls: ExitControls { get set }
+  /// What made the last exit: a bit of the controls, or a reason beyond them. Nil where the engine does not
+  /// know, or nothing asked for it.
+  var exitCause: VMXCause? { get }
+  /// Whether it executes, halts or waits; `state.activity` without the rest.
+  var activity: ActivityState { get }
+  /// Virtual time at which the VMX-preemption timer makes a halted guest exit; nil without one.
+  var timerDeadline: UInt64? { get }
+  /// What VM entry would refuse of the present state and controls (SDM 3C 27.2, 27.3); nil where it would
+  /// succeed, or the engine leaves the checks to hardware.
+  func entryProblem() -> EntryProblem?
   var traps: DebugTraps { get set }
   /// Guest-physical address behind a linear one, by the present page tables, without side effects;
   /// nil where nothing is mapped.
@@ -127,6 +140,26 @@ package protocol VCPU: AnyObject {
 
 extension VCPU {
   package var failureSentence: String? { nil }
+}
+
+extension VCPU {
+  package var exitCause: VMXCause? { nil }
+  package var activity: ActivityState { state.activity }
+  package var timerDeadline: UInt64? { nil }
+  package func entryProblem() -> EntryProblem? { nil }
+}
+
+/// A VM entry that fails: the field of the VMCS at fault, the rule it breaks, and where the manual has it.
+package struct EntryProblem: Equatable, Sendable {
+  package var field: VMCSField
+  package var rule: String
+  /// "SDM 3C 27.3.1.1".
+  package var section: String
+  package init(field: VMCSField, rule: String, section: String) {
+    self.field = field
+    self.rule = rule
+    self.section = section
+  }
 }
 
 /// What an engine is told about the VM it executes.

@@ -41,6 +41,9 @@ package enum EventKind: UInt16, CaseIterable, Sendable {
   /// A guest that is itself a monitor entered its guest or got it back. `flags` = `NestedTransition`; a =
   /// entry interruption information, exit reason, or field at fault; b = guest RIP or exit qualification.
   case nested
+  /// The person changed what makes the guest exit. a = VMCS field; b = its value or, for bitmaps, the first port
+  /// or MSR, c = the last port or access kinds, d = on.
+  case controls
 }
 
 /// What a `nested` event says happened.

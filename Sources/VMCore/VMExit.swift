@@ -85,6 +85,9 @@ package struct VMExit: Equatable, Sendable {
   package var instructionLength: UInt8
   /// Instructions retired by this vCPU before the exit.
   package var instructionCount: UInt64
+  /// No exit of the guest: the controls let this access through to the device, as to one assigned to the
+  /// guest. It is answered like an exit, but nobody hears of it.
+  package var isDirect = false
 
   package init(
     vcpu: UInt8, reason: ExitReason, qualification: ExitQualification, rip: UInt64, instructionLength: UInt8,

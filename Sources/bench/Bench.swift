@@ -63,7 +63,7 @@ struct Bench {
   private static func measureExits() throws(VMError) {
     say("exits")
     show("")
-    for line in Finding.table(try ExitBench().findings()).lines { show(line) }
+    for line in Finding.table(try ExitBench().findings() + KVMExitBench().findings()).lines { show(line) }
   }
 
   private static func measureConsole() throws(VMError) {

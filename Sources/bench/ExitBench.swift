@@ -1,76 +1,110 @@
-import Engines
 import Session
 import VMCore
 import X86
 
-/// What the way from guest to monitor and back costs under KVM: an OUT to a port nobody minds, beside a loop in C
-/// that only calls KVM_RUN.
+/// What a VM exit of the embedded model costs from guest to monitor and back, by reason: a loop around one
+/// instruction with its control bit on, less the same loop without the exit.
 struct ExitBench {
-  private static let count: UInt32 = 20_000
-  private static let rounds = 5
-  private static let origin: UInt64 = 0x1000
-
-  /// mov ecx, count; again: out 80h, al; dec ecx; jnz again; out 0F4h, al; in real mode.
-  private static var code: [UInt8] {
-    let number = withUnsafeBytes(of: count.littleEndian) { Array($0) }
-    return [0x66, 0xB9] + number + [0xE6, 0x80, 0x66, 0x49, 0x75, 0xFA, 0xE6, 0xF4]
+  private struct Case {
+    var name: String
+    /// The instruction; it may change any register but EDI.
+    var bytes: [UInt8]
+    /// Commands that make it exit, and that make it not; without the latter a NOP is measured instead.
+    var on: [String] = []
+    var off: [String]?
+    var setUp: [UInt8] = []
   }
+  private static let count: UInt64 = 200_000
+  private static let rounds = 5
+  private static let target = 250.0
+
+  private static let cases: [Case] = [
+    Case(name: "port input (reason 30)", bytes: [0xE4, 0x80]),
+    Case(name: "port output (reason 30)", bytes: [0xE6, 0x80]),
+    Case(name: "CPUID (reason 10)", bytes: [0x0F, 0xA2]),
+    Case(name: "RDMSR of the processor's own (reason 31)", bytes: [0x0F, 0x32], on: ["vmcs set msr efer r on"], off: [], setUp: ecx(MSR.efer)),
+    Case(name: "RDMSR of the local APIC's (reason 31)", bytes: [0x0F, 0x32], setUp: ecx(MSR.apicBase)),
+    Case(name: "RDTSC (reason 16)", bytes: [0x0F, 0x31], on: ["vmcs set rdtsc-exiting on"], off: []),
+    Case(name: "MOV to CR3 (reason 28)", bytes: [0x0F, 0x22, 0xD8], on: ["vmcs set cr3-load-exiting on"], off: []),
+    Case(name: "PAUSE (reason 40)", bytes: [0xF3, 0x90], on: ["vmcs set pause-exiting on"], off: []),
+    Case(name: "memory without RAM behind it (reason 48)", bytes: [0xA1, 0x00, 0x00, 0xC0, 0xFE]),
+    Case(name: "#UD by the exception bitmap (reason 0)", bytes: [0x0F, 0x0B], on: ["vmcs set exception #ud on"], off: []),
+    Case(name: "HLT, woken by the PIT (reason 12)", bytes: [0xF4], off: ["vmcs set hlt-exiting off"], setUp: timer),
+    Case(name: "a port whose bit is 0: no exit, straight to the device", bytes: [0xE6, 0x80], on: ["vmcs set port 80 off"]),
+  ]
+
+  private static func ecx(_ value: UInt32) -> [UInt8] { [0xB9] + (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
+  /// Both PICs' first at vector 20h, the timer alone open, and the PIT as fast as it goes.
+  private static let timer: [UInt8] =
+    [(0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFE), (0x43, 0x34), (0x40, 0x10), (0x40, 0)]
+    .flatMap { [0xB0, UInt8($0.1), 0xE6, UInt8($0.0)] } + [0xFB]
 
   func findings() throws(VMError) -> [Finding] {
-    if let refusal = EngineReport.refusal(of: "kvm") {
-      return [Finding(what: "OUT round trip under KVM", measured: refusal.message)]
+    var findings: [Finding] = []
+    for test in Self.cases {
+      var costs: [Double] = []
+      for _ in 0..<Self.rounds {
+        let with = try Self.time(test, test.bytes, test.on)
+        let without = try Self.time(test, test.off == nil ? [0x90] : test.bytes, test.off ?? [])
+        costs.append((with - without) / Double(Self.count))
+      }
+      let cost = Statistics.median(costs) ?? 0
+      findings.append(
+        Finding(
+          what: "exit: \(test.name)", measured: Figure.time(cost), target: Figure.time(Self.target),
+          isReached: cost <= Self.target))
     }
-    var bare: [Double] = []
-    var batch: [Double] = []
-    var watched: [Double] = []
-    for _ in 0..<Self.rounds {
-      bare.append(try Self.bare())
-      batch.append(try Self.inSession(isWatched: false))
-      watched.append(try Self.inSession(isWatched: true))
-    }
-    let base = Statistics.median(bare) ?? 0
-    func finding(_ what: String, _ values: [Double], _ target: Double) -> Finding {
-      let value = Statistics.median(values) ?? 0
-      let ratio = value / max(base, 1)
-      return Finding(
-        what: what, measured: Figure.time(value), peer: "KVM_RUN in C \(Figure.time(base)), \(Figure.ratio(ratio))",
-        target: Figure.ratio(target), isReached: ratio <= target)
-    }
-    return [
-      finding("OUT round trip under KVM, recorded", batch, 1.1),
-      finding("OUT round trip under KVM, console attached", watched, 1.2),
-    ]
+    return findings
   }
 
-  private static func bare() throws(VMError) -> Double {
+  // MARK: the guest
+
+  private static let code: UInt64 = 0x8000
+  private static let idt: UInt64 = 0x2000
+  private static let handlers: UInt64 = 0x9000
+
+  /// CPU time of the loop, ns.
+  private static func time(_ test: Case, _ bytes: [UInt8], _ commands: [String]) throws(VMError) -> Double {
+    let memory = try GuestMemory(ramSize: 4 << 20)
+    put(memory, test.setUp, bytes)
+    let (machine, _) = try VirtualMachine.assemble(name: "exits", memory: memory, cpus: 1, state: state)
+    let session = Session(SessionConfiguration(), machine: machine)
+    for command in commands { try session.check(command) }
+    try session.check("tbreak 0x\(String(loop(test), radix: 16))")
+    try session.check("continue")
+    try session.check("tbreak 0x\(String(loop(test) + UInt64(bytes.count) + 3, radix: 16))")
     let start = HostClock.ownCPUTime()
-    try KVMPeer.run(code, at: origin)
-    return Double(HostClock.ownCPUTime() &- start) / Double(count)
+    try session.check("continue")
+    return Double(HostClock.ownCPUTime() &- start)
   }
 
-  /// Processor time of this process for each exit.
-  private static func inSession(isWatched: Bool) throws(VMError) -> Double {
-    let memory = try GuestMemory(ramSize: 1 << 20)
-    memory.write(GPA(origin), code)
+  private static func loop(_ test: Case) -> UInt64 { code + UInt64(test.setUp.count) + 5 }
+
+  private static func put(_ memory: GuestMemory, _ setUp: [UInt8], _ bytes: [UInt8]) {
+    let count = (0..<4).map { UInt8(truncatingIfNeeded: Self.count >> UInt64($0 * 8)) }
+    let back = UInt8(bitPattern: Int8(-(bytes.count + 3)))
+    memory.write(GPA(code), setUp + [0xBF] + count + bytes + [0x4F, 0x75, back, 0xEB, 0xFE])
+    for (vector, handler) in [(6, handlers), (0x20, handlers + 0x40)] as [(UInt64, UInt64)] {
+      memory.store(GPA(idt + vector * 8), handler & 0xFFFF | 8 << 16 | 0x8E << 40 | (handler >> 16) << 48)
+    }
+    // #UD: over the instruction. The timer: end of interrupt.
+    memory.write(GPA(handlers), [0x83, 0x04, 0x24, 0x02, 0xCF])
+    memory.write(GPA(handlers + 0x40), [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF])
+    for (index, descriptor) in [0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF].enumerated() as EnumeratedSequence<[UInt64]> {
+      memory.store(GPA(0x1000 + UInt64(index * 8)), descriptor)
+    }
+  }
+
+  /// Flat 32-bit protected mode without paging.
+  private static var state: VCPUState {
     var state = VCPUState()
-    state[.cs] = SegmentState(selector: 0, base: 0, access: 0x9B)
-    state.rip = origin
-    let machine = try VirtualMachine.assemble(name: "exits", memory: memory, cpus: 1, state: state, engine: "kvm").machine
-    var configuration = SessionConfiguration()
-    configuration.engine = "kvm"
-    configuration.measuresCost = isWatched
-    configuration.recordsStates = isWatched
-    let session = Session(configuration, machine: machine)
-    if isWatched { session.start() }
-    let start = HostClock.ownCPUTime()
-    if isWatched {
-      session.submit("continue")
-      try session.awaitEnd()
-    } else {
-      try session.check("continue")
-    }
-    let time = HostClock.ownCPUTime() &- start
-    session.stop()
-    return Double(time) / Double(count)
+    state.cr0 = CR0.pe | CR0.et | CR0.ne
+    state.gdtr = TableRegister(base: 0x1000, limit: 0x17)
+    state.idtr = TableRegister(base: idt, limit: 0x7FF)
+    state[.cs] = SegmentState(selector: 8, limit: .max, access: 0xC09B)
+    for name in [SegmentName.ds, .es, .ss, .fs, .gs] { state[name] = SegmentState(selector: 16, limit: .max, access: 0xC093) }
+    state[.rsp] = 0x7000
+    state.rip = code
+    return state
   }
 }

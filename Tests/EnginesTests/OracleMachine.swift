@@ -17,7 +17,7 @@ final class OracleMachine {
     engine = InterpreterEngine(memory: memory, events: EventSink(capacity: 64), configuration: EngineConfiguration())
     vcpu = engine.vcpus[0]
     var controls = ExitControls.standard
-    controls.exceptions = .all
+    controls.wishes.vectors = .all
     vcpu.controls = controls
     mapPages()
     memory.write(Self.codePage, Array(repeating: 0xCC, count: 4096))

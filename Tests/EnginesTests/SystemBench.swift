@@ -190,13 +190,15 @@ final class SystemBench {
   @discardableResult
   func step(_ bytes: [UInt8], _ entry: VMEntry = .resume) -> VMExit {
     memory.write(GPA(linearRIP()), bytes)
-    return vcpu.run(entry, limit: 1)
+    let exit = vcpu.run(entry, limit: 1)
+    // A task switch always exits; the monitor lets it happen.
+    return exit.reason == .taskSwitch ? vcpu.run(VMEntry(.emulate), limit: 1) : exit
   }
 
   /// The exception one instruction raises, seen by the monitor before it is delivered.
   func fault(_ bytes: [UInt8]) -> Seen? {
-    vcpu.controls.exceptions = .all
-    defer { vcpu.controls.exceptions = .none }
+    vcpu.controls.wishes.vectors = .all
+    defer { vcpu.controls.wishes.vectors = .none }
     let exit = step(bytes)
     guard case .exception(let vector, let code, let linear) = exit.qualification else { return nil }
     return Seen(vector, code, linear)

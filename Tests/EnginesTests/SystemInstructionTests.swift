@@ -144,7 +144,7 @@ private typealias B = SystemBench
     b.change { $0[.tr].limit = 0x80 }
     b.put(B.tss + 102, UInt16(0x68))
     b.put(B.tss + 0x68 + 2, UInt8(0x02))
-    b.vcpu.controls.exceptions = .all
+    b.vcpu.controls.wishes.vectors = .all
     let exit = b.step([0xE4, port])
     #expect(exit.reason == (open ? .io : .exception))
   }

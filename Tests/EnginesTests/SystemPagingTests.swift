@@ -102,7 +102,7 @@ private let specialCases: [PageCase] = [
     case .write: seen = b.fault(writeCode(test.format, page))
     case .fetch:
       b.change { $0.rip = page }
-      b.vcpu.controls.exceptions = .all
+      b.vcpu.controls.wishes.vectors = .all
       let exit = b.vcpu.run(.resume, limit: 1)
       if case .exception(let vector, let code, let linear) = exit.qualification { seen = Seen(vector, code, linear) }
     }

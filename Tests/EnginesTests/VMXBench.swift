@@ -115,8 +115,8 @@ final class VMXBench {
   func host(_ bytes: [UInt8]) -> Outcome {
     memory.write(GPA(Self.code), bytes)
     change { $0.rip = Self.code }
-    vcpu.controls.exceptions = .all
-    defer { vcpu.controls.exceptions = .none }
+    vcpu.controls.wishes.vectors = .all
+    defer { vcpu.controls.wishes.vectors = .none }
     let exit = vcpu.run(.resume, limit: 1)
     if case .exception(let vector, let code, _) = exit.qualification { return .fault(vector, code) }
     return flagOutcome

@@ -183,36 +183,43 @@ package struct CodeAdvice: Equatable, Sendable {
   /// The exit the instruction will make under `controls`, nil where it runs on. What depends on operands not known
   /// before (MMIO, faults) is not counted.
   package static func exit(of instruction: DecodedInstruction, controls: ExitControls) -> ExitReason? {
-    let on = controls.instructions
+    let vmcs = controls.vmcs
     switch instruction.operation {
-    case .portInput?, .portOutput?: return .io
-    case .hlt?: return on.contains(.hlt) ? .hlt : nil
-    case .cpuid?: return on.contains(.cpuid) ? .cpuid : nil
-    case .rdtsc?: return on.contains(.rdtsc) ? .rdtsc : nil
-    case .rdtscp?: return on.contains(.rdtsc) ? .rdtscp : nil
-    case .rdpmc?: return on.contains(.rdpmc) ? .rdpmc : nil
-    case .msrRead?: return on.contains(.allMSRs) ? .rdmsr : nil
-    case .msrWrite?: return on.contains(.allMSRs) ? .wrmsr : nil
-    case .invlpg?: return on.contains(.invlpg) ? .invlpg : nil
-    case .cacheControl?: return on.contains(.wbinvd) ? (instruction.mnemonic == "invd" ? .invd : .wbinvd) : nil
-    case .drAccess?: return on.contains(.dr) ? .drAccess : nil
-    case .clts?, .lmsw?: return on.contains(.cr0) ? .crAccess : nil
-    case .crRead?, .crWrite?: return on.contains(control(instruction.number)) ? .crAccess : nil
-    case .loadDescriptorTable?, .storeDescriptorTable?: return on.contains(.descriptorTables) ? .gdtrIdtrAccess : nil
-    case .loadLDTTR?, .storeLDTTR?: return on.contains(.descriptorTables) ? .ldtrTrAccess : nil
-    case .softwareInterrupt?: return on.contains(.softwareInterrupts) ? .softwareInterrupt : nil
+    case .portInput?, .portOutput?:
+      let some = vmcs.has(.useIOBitmaps) ? controls.bitmaps.portCount > 0 : vmcs.has(.unconditionalIOExiting)
+      return some ? .io : nil
+    case .hlt?: return vmcs.has(.hltExiting) ? .hlt : nil
+    case .cpuid?: return .cpuid
+    case .rdtsc?: return vmcs.has(.rdtscExiting) ? .rdtsc : nil
+    case .rdtscp?: return vmcs.has(.rdtscExiting) ? .rdtscp : nil
+    case .rdpmc?: return vmcs.has(.rdpmcExiting) ? .rdpmc : nil
+    case .msrRead?: return vmcs.has(.useMSRBitmaps) ? nil : .rdmsr
+    case .msrWrite?: return vmcs.has(.useMSRBitmaps) ? nil : .wrmsr
+    case .invlpg?: return vmcs.has(.invlpgExiting) ? .invlpg : nil
+    case .cacheControl?:
+      if instruction.mnemonic == "invd" { return .invd }
+      return vmcs.has(.wbinvdExiting) ? .wbinvd : nil
+    case .drAccess?: return vmcs.has(.movDRExiting) ? .drAccess : nil
+    case .clts?, .lmsw?: return exits(0, write: true, controls) ? .crAccess : nil
+    case .crRead?: return exits(instruction.number, write: false, controls) ? .crAccess : nil
+    case .crWrite?: return exits(instruction.number, write: true, controls) ? .crAccess : nil
+    case .loadDescriptorTable?, .storeDescriptorTable?: return vmcs.has(.descriptorTableExiting) ? .gdtrIdtrAccess : nil
+    case .loadLDTTR?, .storeLDTTR?: return vmcs.has(.descriptorTableExiting) ? .ldtrTrAccess : nil
+    case .softwareInterrupt?: return controls.wishes.softwareInterrupts ? .softwareInterrupt : nil
     case .hypercall?: return .vmcall
-    default: return instruction.mnemonic == "pause" && on.contains(.pause) ? .pause : nil
+    default: return instruction.mnemonic == "pause" && vmcs.has(.pauseExiting) ? .pause : nil
     }
   }
 
-  private static func control(_ number: UInt16?) -> ExitControls.Instructions {
+  private static func exits(_ number: UInt16?, write: Bool, _ controls: ExitControls) -> Bool {
+    guard let number else { return false }
+    if controls.wishes.controlRegisters >> number & 1 != 0 { return true }
     switch number {
-    case 0: .cr0
-    case 3: .cr3
-    case 4: .cr4
-    case 8: .cr8
-    default: []
+    case 0: return write && controls.vmcs.cr0Mask != 0
+    case 3: return controls.vmcs.has(write ? .cr3LoadExiting : .cr3StoreExiting)
+    case 4: return write && controls.vmcs.cr4Mask != 0
+    case 8: return controls.vmcs.has(write ? .cr8LoadExiting : .cr8StoreExiting)
+    default: return false
     }
   }
 }

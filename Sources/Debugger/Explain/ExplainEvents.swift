@@ -25,6 +25,7 @@ enum ExplainEvents {
     case .unknownInstruction: "An instruction the engine lacks; the guest got #UD."
     case .timer: "A timer was programmed: channel and period in virtual nanoseconds."
     case .input: "A byte from outside entered the guest, at this exact instruction count."
+    case .controls: "Somebody changed the VMCS: the field and its new value. From here on other things exit than before."
     case .stop: "The session stopped here."
     case .go: "The session went on."
     case .request: "The guest asked for reset, shutdown or an exit status."

@@ -169,6 +169,14 @@ struct CPU {
   /// Virtual time minus retired instructions.
   var slept: UInt64 = 0
   var controls = ExitControls.standard
+  /// What of `controls` is on.
+  var quick = QuickExits(.standard)
+  /// The monitor trap flag's exit comes before the next instruction.
+  var trapPending = false
+  /// Virtual time at which the VMX-preemption timer of our own guest runs out; `max` while it stands.
+  var timerDeadline = UInt64.max
+  /// What "save VMX-preemption timer value" kept of it, ns.
+  var timerLeft: UInt64?
   /// This instruction was allowed by `VMEntry.emulate`: it does not exit by `controls` again.
   var emulating = false
   /// An answer given by `VMEntry.complete` waits to be taken by the instruction that asked.
@@ -212,6 +220,9 @@ typealias CPUPointer = UnsafeMutablePointer<CPU>
 struct PendingExit {
   var reason = ExitReason.unknown
   var qualification = ExitQualification.none
+  var cause: VMXCause?
+  /// The access goes straight to the device.
+  var isDirect = false
 }
 
 extension UnsafeMutablePointer<CPU> {
@@ -241,17 +252,6 @@ extension UnsafeMutablePointer<CPU> {
     pointee.fault = Fault(
       vector: exception.rawValue, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0, linear: linear)
     return .fault
-  }
-
-  /// Asks for the monitor: `throw c.leave(.hlt, .hlt)`.
-  func leave(_ reason: ExitReason, _ qualification: ExitQualification) -> Stop {
-    pointee.exit = PendingExit(reason: reason, qualification: qualification)
-    return .exit
-  }
-
-  /// True where `controls` want this instruction to exit and it was not already allowed to go on.
-  func exits(on instruction: ExitControls.Instructions) -> Bool {
-    !pointee.emulating && pointee.controls.instructions.contains(instruction)
   }
 
   /// The monitor's answer to the exit this instruction asked for before, if there is one.

@@ -10,7 +10,7 @@ extension UnsafeMutablePointer<CPU> {
     return paging | floating | CR4.tsd | CR4.de | CR4.pce | CR4.umip | CR4.fsgsbase | CR4.vmxe
   }
 
-  private func control(_ number: Int) -> ExitControls.Instructions {
+  private func control(_ number: Int) -> QuickExits {
     switch number {
     case 0: .cr0
     case 3: .cr3
@@ -27,7 +27,7 @@ extension UnsafeMutablePointer<CPU> {
     case 0: own = visibleCR0
     case 2: own = pointee.cr2
     case 3: own = pointee.cr3
-    case 4: own = isNonRoot ? pointee.vmx.controls.visibleCR4(pointee.cr4) : pointee.cr4
+    case 4: own = visibleCR4
     case 8: own = shadowedCR8 ?? pointee.cr8
     default: throw raise(.ud)
     }
@@ -37,9 +37,9 @@ extension UnsafeMutablePointer<CPU> {
     var value = own
     if let answer = takeAnswer() {
       value = answer
-    } else if !control(number).isEmpty && exits(on: control(number)) && (number != 8 || shadowedCR8 == nil) {
+    } else if number != 8 || shadowedCR8 == nil {
       let q = ExitQualification.cr(number: UInt8(number), access: .read, gpr: register / 8, value: own)
-      throw leave(.crAccess, q)
+      try offerControlRegister(number, .movFromCR(number: UInt8(number)), q)
     }
     if isLong64 { set(register, value) } else { set(register, UInt32(truncatingIfNeeded: value)) }
   }
@@ -54,9 +54,9 @@ extension UnsafeMutablePointer<CPU> {
       VMXFormat.cr(number: UInt8(number), access: 0, gpr: register / 8))
     if number == 8, try writeShadowedCR8(value) { return }
     let done = takeAnswer() != nil
-    if !done && !control(number).isEmpty && exits(on: control(number)) {
+    if !done {
       let q = ExitQualification.cr(number: UInt8(number), access: .write, gpr: register / 8, value: value)
-      throw leave(.crAccess, q)
+      try offerControlRegister(number, .movToCR(number: UInt8(number), value: value), q)
     }
     switch number {
     case 0 where !done:
@@ -65,7 +65,7 @@ extension UnsafeMutablePointer<CPU> {
     case 2: pointee.cr2 = value
     case 3 where !done: try changeCR3(to: value)
     case 4 where !done:
-      try changeCR4(to: isNonRoot ? pointee.vmx.controls.writtenCR4(pointee.cr4, value) : value)
+      try changeCR4(to: writtenCR4(value))
     case 8:
       guard value & ~0xF == 0 else { throw raise(.gp, 0) }
       pointee.cr8 = value
@@ -73,11 +73,34 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  /// CR0 as the program sees it.
-  var visibleCR0: UInt64 { isNonRoot ? pointee.vmx.controls.visibleCR0(pointee.cr0) : pointee.cr0 }
-  /// What a write of `value` makes of CR0: a guest of a guest changes its own bits only.
+  /// Leaves where the monitor wants this access. CR8 is the platform's: an access that does not exit goes
+  /// straight there.
+  private func offerControlRegister(_ number: Int, _ event: VMXEvent, _ q: ExitQualification) throws(Stop) {
+    let quick = control(number)
+    guard !quick.isEmpty, exits(on: quick) else { return }
+    if let cause = controlRegisterCause(number, event) { throw leave(.crAccess, q, cause) }
+    if number == 8 { throw access(event, .crAccess, q) }
+  }
+
+  /// CR0 as the program sees it: bits that a monitor owns come from its read shadow, our own monitor's below
+  /// the guest's.
+  var visibleCR0: UInt64 {
+    let own = pointee.controls.vmcs.visibleCR0(pointee.cr0)
+    return isNonRoot ? pointee.vmx.controls.visibleCR0(own) : own
+  }
+  private var visibleCR4: UInt64 {
+    let own = pointee.controls.vmcs.visibleCR4(pointee.cr4)
+    return isNonRoot ? pointee.vmx.controls.visibleCR4(own) : own
+  }
+  /// What a write of `value` makes of CR0: only bits that no monitor owns change. The monitor itself, which
+  /// carries an instruction out that exited, changes all of its own.
   func writtenCR0(_ value: UInt64) -> UInt64 {
-    isNonRoot ? pointee.vmx.controls.writtenCR0(pointee.cr0, value) : value
+    let own = pointee.emulating ? value : pointee.controls.vmcs.writtenCR0(pointee.cr0, value)
+    return isNonRoot ? pointee.vmx.controls.writtenCR0(pointee.cr0, own) : own
+  }
+  private func writtenCR4(_ value: UInt64) -> UInt64 {
+    let own = pointee.emulating ? value : pointee.controls.vmcs.writtenCR4(pointee.cr4, value)
+    return isNonRoot ? pointee.vmx.controls.writtenCR4(pointee.cr4, own) : own
   }
   /// PE, NE and PG stay 1 in VMX operation (SDM 3C 24.8); an unrestricted guest may clear PE and PG.
   private func keepsVMXBits(cr0: UInt64) -> Bool {
@@ -176,9 +199,9 @@ extension UnsafeMutablePointer<CPU> {
     var value = own
     if let answer = takeAnswer() {
       value = answer
-    } else if exits(on: .dr) {
+    } else if exits(on: .dr), let cause = monitorCause(.movDR) {
       let q = ExitQualification.dr(number: UInt8(index), access: .read, gpr: register / 8, value: own)
-      throw leave(.drAccess, q)
+      throw leave(.drAccess, q, cause)
     }
     try checkGeneralDetect()
     if isLong64 { set(register, value) } else { set(register, UInt32(truncatingIfNeeded: value)) }
@@ -190,7 +213,7 @@ extension UnsafeMutablePointer<CPU> {
     let value = isLong64 ? get(register, as: UInt64.self) : UInt64(get(register, as: UInt32.self))
     try intercept(.movDR, .drAccess, VMXFormat.dr(number: UInt8(number), isRead: false, gpr: register / 8))
     let q = ExitQualification.dr(number: UInt8(index), access: .write, gpr: register / 8, value: value)
-    if try offer(.dr, .drAccess, q) { return }
+    if try offer(.dr, .movDR, .drAccess, q) { return }
     try checkGeneralDetect()
     switch index {
     case 6:

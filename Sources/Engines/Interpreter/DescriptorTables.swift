@@ -9,7 +9,7 @@ extension UnsafeMutablePointer<CPU> {
     if write { try requireRing0() } else { try requireNoUMIP() }
     try intercept(.descriptorTable, .gdtrIdtrAccess)
     let qualification = ExitQualification.descriptorTable(table: global ? 0 : 1, write: write)
-    if try offer(.descriptorTables, .gdtrIdtrAccess, qualification) { return }
+    if try offer(.descriptorTables, .descriptorTable, .gdtrIdtrAccess, qualification) { return }
     let at = address(o)
     let long = isLong64
     let next = long ? at &+ 2 : (at &+ 2) & pointee.addressMask
@@ -37,7 +37,7 @@ extension UnsafeMutablePointer<CPU> {
     if write { try requireRing0() } else { try requireNoUMIP() }
     try intercept(.descriptorTable, .ldtrTrAccess)
     let qualification = ExitQualification.descriptorTable(table: local ? 2 : 3, write: write)
-    if try offer(.descriptorTables, .ldtrTrAccess, qualification) { return }
+    if try offer(.descriptorTables, .descriptorTable, .ldtrTrAccess, qualification) { return }
     switch op {
     case .lldt: try loadLDT(get(o.pointee.src))
     case .lldtM: try loadLDT(try load(address(o)))
@@ -64,7 +64,7 @@ extension UnsafeMutablePointer<CPU> {
     case .clts:
       try requireRing0()
       try intercept(.clts, .crAccess, VMXFormat.cr(number: 0, access: 2, gpr: 0))
-      if try offer(.cr0, .crAccess, .cr(number: 0, access: .clts, gpr: 0, value: 0)) { return }
+      if try offerStatusWord(.clts, .cr(number: 0, access: .clts, gpr: 0, value: 0)) { return }
       pointee.cr0 = writtenCR0(pointee.cr0 & ~CR0.ts)
     default:
       try requireRing0()
@@ -73,10 +73,17 @@ extension UnsafeMutablePointer<CPU> {
       try intercept(
         .lmsw(word), .crAccess, VMXFormat.cr(number: 0, access: 3, gpr: 0, isMemory: op == .lmswM, source: word),
         linear: op == .lmswM ? address(o) : 0)
-      if try offer(.cr0, .crAccess, .cr(number: 0, access: .lmsw, gpr: 0, value: UInt64(word))) { return }
+      if try offerStatusWord(.lmsw(word), .cr(number: 0, access: .lmsw, gpr: 0, value: UInt64(word))) { return }
       // LMSW can set PE but not clear it.
       try changeCR0(to: writtenCR0(pointee.cr0 & ~0xE | value))
     }
+  }
+
+  /// CLTS and LMSW: accesses to CR0 of their own kind.
+  private func offerStatusWord(_ event: VMXEvent, _ qualification: ExitQualification) throws(Stop) -> Bool {
+    if takeAnswer() != nil { return true }
+    if exits(on: .cr0), let cause = controlRegisterCause(0, event) { throw leave(.crAccess, qualification, cause) }
+    return false
   }
 
   func queryInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {

@@ -11,7 +11,9 @@ extension InterpreterVCPU {
   private static var barrenLimit: Int { 16 }
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
+    startTimer()
     let exit = runToExit(entry, limit: limit)
+    holdTimer(at: exit)
     c.unloadMXCSR()
     return exit
   }
@@ -29,7 +31,12 @@ extension InterpreterVCPU {
       let used = now &- start
       guard used < limit else { return exit(.budget, .budget) }
       var left = limit - used
-      if c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil {
+      if c.pointee.trapPending || c.pointee.timerDeadline != .max {
+        if let exit = ownEvent { return exit }
+        left = min(left, c.pointee.timerDeadline &- virtualTime)
+      }
+      let isMonitor = c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil
+      if isMonitor || c.pointee.vmx.pendingDebug != 0 {
         if isNestedEventDue {
           if let exit = takeNestedEvent() { return exit }
           barren += 1
@@ -40,7 +47,7 @@ extension InterpreterVCPU {
         c.pointee.leaveSoon = c.waitsForWindow
       }
       guard c.pointee.activity == .active else { return exit(.budget, .budget) }
-      if windowOpen { return exit(.interruptWindow, .interruptWindow) }
+      if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
       } else {
@@ -58,7 +65,8 @@ extension InterpreterVCPU {
   /// Something must be looked at after each instruction.
   private var needsAlone: Bool {
     let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
-    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || c.looksAtBoundary
+    let trap = c.pointee.quick.contains(.monitorTrap)
+    return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || trap || c.looksAtBoundary
   }
 
   // MARK: Entry
@@ -81,10 +89,15 @@ extension InterpreterVCPU {
       c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
       c.pointee.horizon &+= 1
       settle()
+      noteTrap()
       if let exit = monitorTrap() { return exit }
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
       if let exit = delivered(fault) { return exit }
+    case (.injection(let event), .emulate), (.injection(let event), .complete):
+      c.pointee.emulating = true
+      if let exit = inject(event) { return exit }
+      settle()
     case (_, .fault(let vector, let errorCode)):
       settle()
       let fault = Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0)
@@ -129,8 +142,12 @@ extension InterpreterVCPU {
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
       }
     } catch {
-      return stopped(error)
+      guard error == .exit, case .taskSwitch = c.pointee.exit.qualification else { return stopped(error) }
+      let result = exit(.taskSwitch, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
+      afterExit = .injection(event)
+      return result
     }
+    noteTrap()
     return nil
   }
 
@@ -188,7 +205,8 @@ extension InterpreterVCPU {
     if let stop {
       if let exit = stopped(stop) { return exit }
       // The monitor trap flag counts a fault's delivery as an instruction.
-      return wasNonRoot && stop == .fault ? monitorTrap() : nil
+      guard stop == .fault else { return nil }
+      return wasNonRoot ? monitorTrap() : nil
     }
     if c.pointee.interruptShadow { c.noteShadow() }
     settle()
@@ -199,8 +217,12 @@ extension InterpreterVCPU {
     let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
     if trapFlag && !isShadowed && wasNonRoot == c.isNonRoot { debug |= 1 << 14 }
     let hit = watchHit
+    noteTrap()
     if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) { return monitorTrap(pending: debug) }
-    if debug != 0, let exit = deliver(Fault(vector: Exception.db.rawValue, linear: debug)) { return exit }
+    if debug != 0, c.pointee.trapPending {
+      // The exit comes first; the trap waits in the VMCS (SDM 3C 26.5.2).
+      c.pointee.vmx.pendingDebug = debug
+    } else if debug != 0, let exit = deliver(Fault(vector: Exception.db.rawValue, linear: debug)) { return exit }
     if let hit { return exit(.debug, .debug(hit), rip: rip) }
     return nil
   }
@@ -309,15 +331,24 @@ extension InterpreterVCPU {
       try c.deliver(fault)
     } catch {
       guard error == .exit else { return stopped(error) }
-      if case .exception = c.pointee.exit.qualification {
-        let result = exit(c.pointee.exit.reason, c.pointee.exit.qualification)
+      if isOfDelivery(c.pointee.exit.qualification) {
+        let result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
         afterExit = .delivery(fault)
         return result
       }
       return exitOfInstruction()
     }
     settle()
+    noteTrap()
     return nil
+  }
+
+  /// The exit is that of an event on its way to the guest, not of the instruction at RIP.
+  private func isOfDelivery(_ qualification: ExitQualification) -> Bool {
+    switch qualification {
+    case .exception, .taskSwitch: true
+    default: false
+    }
   }
 
   private func exitOfInstruction() -> VMExit? {
@@ -335,7 +366,8 @@ extension InterpreterVCPU {
       }
       c.pointee.activity = .shutdown
     }
-    let result = exit(pending.reason, pending.qualification, length: length)
+    var result = exit(pending.reason, pending.qualification, length: length, cause: pending.cause)
+    result.isDirect = pending.isDirect
     switch pending.qualification {
     case .debug(.execution): afterExit = .breakpoint
     case .tripleFault, .kicked: afterExit = .nothing
@@ -359,9 +391,11 @@ extension InterpreterVCPU {
   }
 
   func exit(
-    _ reason: ExitReason, _ qualification: ExitQualification, length: UInt8 = 0, rip: UInt64? = nil
+    _ reason: ExitReason, _ qualification: ExitQualification, length: UInt8 = 0, rip: UInt64? = nil,
+    cause: VMXCause? = nil
   ) -> VMExit {
-    VMExit(
+    exitCause = cause
+    return VMExit(
       vcpu: UInt8(truncatingIfNeeded: index), reason: reason, qualification: qualification,
       rip: rip ?? c.pointee.rip, instructionLength: length, instructionCount: c.retired)
   }

@@ -53,7 +53,7 @@ extension UnsafeMutablePointer<CPU> {
       switch (FaultClass(current.vector), FaultClass(next.vector)) {
       case (.doubleFault, .contributory), (.doubleFault, .pageFault), (.doubleFault, .doubleFault):
         pointee.vmx.vectoring = 0
-        throw leave(.tripleFault, .tripleFault)
+        throw leave(.tripleFault, .tripleFault, .always)
       case (.contributory, .contributory), (.pageFault, .contributory), (.pageFault, .pageFault):
         if next.vector == Exception.pf.rawValue { pointee.cr2 = next.linear }
         current = Fault(vector: Exception.df.rawValue, hasErrorCode: true)
@@ -68,11 +68,15 @@ extension UnsafeMutablePointer<CPU> {
   private func offerException(_ fault: Fault) throws(Stop) {
     try interceptException(
       fault.vector, fault.hasErrorCode ? fault.errorCode : nil, .exception, linear: fault.linear)
-    guard pointee.controls.exceptions[fault.vector], !pointee.emulating else { return }
-    throw leave(
-      .exception,
-      .exception(
-        vector: fault.vector, errorCode: fault.hasErrorCode ? fault.errorCode : nil, linear: fault.linear))
+    try offerException(fault.vector, fault.hasErrorCode ? fault.errorCode : nil, linear: fault.linear)
+  }
+
+  /// Leaves for our own monitor where its exception bitmap or a debugger wants this exception.
+  func offerException(_ vector: UInt8, _ errorCode: UInt32?, linear: UInt64) throws(Stop) {
+    guard exits(on: .exceptions) else { return }
+    let cause = monitorCause(.exception(vector: vector, errorCode: errorCode ?? 0))
+    guard let cause = cause ?? (pointee.controls.wishes.vectors[vector] ? .debugger : nil) else { return }
+    throw leave(.exception, .exception(vector: vector, errorCode: errorCode, linear: linear), cause)
   }
 
   /// CR2, DR6 and DR7.GD as exceptions leave them.

@@ -35,6 +35,8 @@ package final class InterpreterVCPU: VCPU {
   var completedUsed = 0
   /// What the driver must still do about the exit it returned last.
   var afterExit = AfterExit.nothing
+  /// What made the last exit.
+  package internal(set) var exitCause: VMXCause?
   /// `VMEntry.stopsAfterDelivery` of the present run.
   var stopsAfterDelivery = false
   /// Why the guest's last VM entry was refused: a field of its VMCS and the rule it breaks.
@@ -47,6 +49,8 @@ package final class InterpreterVCPU: VCPU {
     case instruction(length: UInt8)
     /// An exception waits to be delivered.
     case delivery(Fault)
+    /// An event to be injected waits: its task gate's switch is the monitor's to allow.
+    case injection(InjectedEvent)
     /// A breakpoint at this RIP was reported: the instruction there runs without stopping again.
     case breakpoint
   }
@@ -116,6 +120,7 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.budget = 0
     c.pointee.horizon = 0
     c.pointee.slept = 0
+    stopTimer()
   }
 
   package func idle(until time: UInt64) {
@@ -130,7 +135,11 @@ package final class InterpreterVCPU: VCPU {
     let exits = c.interruptsExit
     let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
-    if case .delivery = afterExit { return false }
+    if c.pointee.trapPending { return false }
+    switch afterExit {
+    case .delivery, .injection: return false
+    default: break
+    }
     if case .instruction = afterExit { return false }
     return enabled && waiting && (exits || c.pointee.shadowAt != c.retired) && completed.isEmpty
   }
@@ -141,11 +150,6 @@ package final class InterpreterVCPU: VCPU {
   package var activity: ActivityState {
     get { c.pointee.activity }
     set { c.pointee.activity = newValue }
-  }
-
-  package var controls: ExitControls {
-    get { c.pointee.controls }
-    set { c.pointee.controls = newValue }
   }
 
   package var traps = DebugTraps() {

@@ -27,12 +27,12 @@ extension UnsafeMutablePointer<CPU> {
       return
     }
     let exit = ExitQualification.msr(index: index, write: false, value: 0)
-    if exits(on: .allMSRs) { throw leave(.rdmsr, exit) }
+    if !pointee.emulating, let cause = monitorCause(.rdmsr(index)) { throw leave(.rdmsr, exit, cause) }
     guard let value = readMSR(index, now: virtualTime(o)) else {
       if pointee.emulating { throw raise(.gp, 0) }
-      throw leave(.rdmsr, exit)
+      throw access(.rdmsr(index), .rdmsr, exit)
     }
-    setPair(value)
+    setPair(index == MSR.tsc ? value &+ monitorTSCOffset : value)
   }
 
   func writeMSRInstruction(_ o: MicroOpPointer) throws(Stop) {
@@ -42,10 +42,10 @@ extension UnsafeMutablePointer<CPU> {
     try intercept(.wrmsr(index), .wrmsr)
     if takeAnswer() != nil { return }
     let exit = ExitQualification.msr(index: index, write: true, value: value)
-    if exits(on: .allMSRs) { throw leave(.wrmsr, exit) }
+    if !pointee.emulating, let cause = monitorCause(.wrmsr(index)) { throw leave(.wrmsr, exit, cause) }
     guard try writeMSR(index, value, now: virtualTime(o)) else {
       if pointee.emulating { throw raise(.gp, 0) }
-      throw leave(.wrmsr, exit)
+      throw access(.wrmsr(index), .wrmsr, exit)
     }
   }
 

@@ -94,7 +94,7 @@ extension UnsafeMutablePointer<CPU> {
     if pointee.emulating { return .max }
     throw leave(
       .eptViolation,
-      .mmio(gpa: GPA(gpa), linear: GVA(linear), size: UInt8(size), write: value != nil, value: value ?? 0))
+      .mmio(gpa: GPA(gpa), linear: GVA(linear), size: UInt8(size), write: value != nil, value: value ?? 0), .ept)
   }
 
   // MARK: Watches of the debugger and of DR0 to DR3

@@ -1,7 +1,8 @@
 import VMCore
 import X86
 
-/// IN, OUT, INS and OUTS: every port access is the monitor's.
+/// IN, OUT, INS and OUTS: every port access is the monitor's or, where the I/O bitmaps let it through, the
+/// device's itself.
 extension UnsafeMutablePointer<CPU> {
   /// IOPL and the TSS's I/O permission bitmap (SDM 1 19.5).
   func checkPort(_ port: UInt16, _ size: Int) throws(Stop) {
@@ -24,13 +25,16 @@ extension UnsafeMutablePointer<CPU> {
   private func input(_ port: UInt16, _ size: Int, string: Bool, rep: Bool) throws(Stop) -> UInt64 {
     if let answer = takeAnswer() { return cut(answer, size) }
     if pointee.emulating { return cut(.max, size) }
-    throw leave(.io, .io(port: port, size: UInt8(size), write: false, string: string, rep: rep, value: 0))
+    throw access(
+      .io(port: port, size: UInt8(size)), .io,
+      .io(port: port, size: UInt8(size), write: false, string: string, rep: rep, value: 0))
   }
 
   private func output(_ port: UInt16, _ size: Int, _ value: UInt64, string: Bool, rep: Bool) throws(Stop) {
     if takeAnswer() != nil || pointee.emulating { return }
-    throw leave(
-      .io, .io(port: port, size: UInt8(size), write: true, string: string, rep: rep, value: cut(value, size)))
+    throw access(
+      .io(port: port, size: UInt8(size)), .io,
+      .io(port: port, size: UInt8(size), write: true, string: string, rep: rep, value: cut(value, size)))
   }
 
   private func interceptPort(

@@ -81,16 +81,6 @@ extension UnsafeMutablePointer<CPU> {
     if pointee.cpl > 0 && pointee.cr4 & CR4.umip != 0 { throw raise(.gp, 0) }
   }
 
-  /// Offers an instruction to the monitor: leaves if it wants it and has not answered; true if it did it
-  /// all, so that nothing is left to do.
-  func offer(
-    _ control: ExitControls.Instructions, _ reason: ExitReason, _ qualification: ExitQualification
-  ) throws(Stop) -> Bool {
-    if takeAnswer() != nil { return true }
-    if exits(on: control) { throw leave(reason, qualification) }
-    return false
-  }
-
   // MARK: Segment registers
 
   private func segmentInstruction(_ op: SystemOp, _ o: MicroOpPointer) throws(Stop) {
@@ -173,10 +163,11 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   private func softwareInterrupt(_ vector: UInt8, _ kind: InterruptKind) throws(Stop) {
-    if try offer(.softwareInterrupts, .softwareInterrupt, .softwareInterrupt(vector: vector)) { return }
-    if kind != .softwareInterrupt && pointee.controls.exceptions[vector] && !pointee.emulating {
-      throw leave(.exception, .exception(vector: vector, errorCode: nil, linear: 0))
+    if takeAnswer() != nil { return }
+    if exits(on: .softwareInterrupts) {
+      throw leave(.softwareInterrupt, .softwareInterrupt(vector: vector), .debugger)
     }
+    if kind != .softwareInterrupt { try offerException(vector, nil, linear: 0) }
     if kind != .softwareInterrupt { try interceptException(vector, nil, kind) }
     try interrupt(vector: vector, kind: kind)
     if kind == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
@@ -187,12 +178,12 @@ extension UnsafeMutablePointer<CPU> {
   private func waitInstruction(_ op: SystemOp) throws(Stop) {
     if op == .pause {
       try intercept(.pause, .pause)
-      _ = try offer(.pause, .pause, .none)
+      _ = try offer(.pause, .pause, .pause, .none)
       return
     }
     try requireRing0()
     try intercept(.hlt, .hlt)
-    if try offer(.hlt, .hlt, .hlt) { return }
+    if try offer(.hlt, .hlt, .hlt, .hlt) { return }
     pointee.activity = .halted
   }
 
@@ -202,15 +193,15 @@ extension UnsafeMutablePointer<CPU> {
     case .invlpg:
       let linear = address(o)
       try intercept(.invlpg, .invlpg, linear)
-      if try offer(.invlpg, .invlpg, .invlpg(GVA(linear))) { return }
+      if try offer(.invlpg, .invlpg, .invlpg, .invlpg(GVA(linear))) { return }
       if !isLong64 || AddressWidth.isCanonical(linear) { flushPage(linear) }
       bumpGeneration()
     case .invd:
       try intercept(.invd, .invd)
-      _ = try offer(.wbinvd, .invd, .none)
+      _ = try offer(.always, .invd, .invd, .none)
     default:
       try intercept(.wbinvd, .wbinvd)
-      _ = try offer(.wbinvd, .wbinvd, .none)
+      _ = try offer(.wbinvd, .wbinvd, .wbinvd, .none)
     }
   }
 
@@ -218,7 +209,7 @@ extension UnsafeMutablePointer<CPU> {
     let leaf: UInt32 = get(0)
     let subleaf: UInt32 = get(8)
     try intercept(.cpuid, .cpuid)
-    if try offer(.cpuid, .cpuid, .cpuid(leaf: leaf, subleaf: subleaf)) { return }
+    if try offer(.always, .cpuid, .cpuid, .cpuid(leaf: leaf, subleaf: subleaf)) { return }
     let result = cpuid(leaf: leaf, subleaf: subleaf)
     set(0, result.eax)
     set(24, result.ebx)
@@ -242,22 +233,25 @@ extension UnsafeMutablePointer<CPU> {
       if pointee.cpl > 0 && isProtectedOrV86 && pointee.cr4 & CR4.pce == 0 { throw raise(.gp, 0) }
       try intercept(.rdpmc, .rdpmc)
       guard let answer = takeAnswer() else {
-        if exits(on: .rdpmc) { throw leave(.rdpmc, .none) }
+        if exits(on: .rdpmc), let cause = monitorCause(.rdpmc) { throw leave(.rdpmc, .none, cause) }
         // There are no performance counters: every index is one too many.
         throw raise(.gp, 0)
       }
       setPair(answer)
       return
     }
-    if op == .rdtscp && isNonRoot && !pointee.vmx.controls.has(.enableRDTSCP) { throw raise(.ud) }
+    if op == .rdtscp {
+      if isNonRoot && !pointee.vmx.controls.has(.enableRDTSCP) { throw raise(.ud) }
+      if !pointee.controls.vmcs.has(.enableRDTSCP) { throw raise(.ud) }
+    }
     if pointee.cpl > 0 && pointee.cr4 & CR4.tsd != 0 { throw raise(.gp, 0) }
     try intercept(op == .rdtscp ? .rdtscp : .rdtsc, op == .rdtscp ? .rdtscp : .rdtsc)
     let reason: ExitReason = op == .rdtscp ? .rdtscp : .rdtsc
     if let answer = takeAnswer() {
       setPair(answer)
     } else {
-      if exits(on: .rdtsc) { throw leave(reason, .none) }
-      setPair(virtualTime(o) &+ pointee.tscOffset)
+      if exits(on: .rdtsc), let cause = monitorCause(.rdtsc) { throw leave(reason, .none, cause) }
+      setPair(virtualTime(o) &+ pointee.tscOffset &+ monitorTSCOffset)
     }
     if op == .rdtscp { set(8, UInt32(truncatingIfNeeded: pointee.tscAux)) }
   }

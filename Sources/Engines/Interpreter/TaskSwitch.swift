@@ -44,10 +44,10 @@ extension UnsafeMutablePointer<CPU> {
   /// is thrown, for `deliver` to combine; from an instruction it is delivered here.
   func switchTask(_ selector: UInt16, _ source: TaskSwitchSource, errorCode: UInt32? = nil) throws(Stop) {
     // What is wrong with the new task faults before the monitor is asked (SDM 3C 26.4.2).
-    if isNonRoot { _ = try newTask(selector, source) }
+    if isNonRoot || exits(on: .always) { _ = try newTask(selector, source) }
     try intercept(.taskSwitch, .taskSwitch, VMXFormat.taskSwitch(selector: selector, source: source.rawValue))
-    if exits(on: .taskSwitch) {
-      throw leave(.taskSwitch, .taskSwitch(selector: selector, source: source.rawValue))
+    if exits(on: .always) {
+      throw leave(.taskSwitch, .taskSwitch(selector: selector, source: source.rawValue), .always)
     }
     // Once committed it cannot be tried again, so nothing may ask for that half-way.
     guard pointee.alone else { throw .alone }

@@ -133,6 +133,9 @@ package final class PortBus {
   /// All bits of `size` bytes.
   package static func ones(_ size: UInt8) -> UInt64 { size >= 8 ? .max : 1 << (UInt64(size) &* 8) &- 1 }
 
+  /// The ports that are claimed, ascending.
+  package var claimed: [UInt16] { (0...UInt16.max).filter { map[Int($0)] != 0 } }
+
   /// Who answers at `port`: "uart16550", "doorbell"; "" where nobody does.
   package func handlerName(_ port: UInt16) -> String { claim(at: port)?.name ?? "" }
 

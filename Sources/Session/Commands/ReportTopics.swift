@@ -49,6 +49,9 @@ enum ReportTopics {
     .init(names: ["dr"], help: "debug registers with their conditions") { core, _ throws(CommandError) in
       result(registers(core).debug)
     },
+    .init(names: ["vmcs"], help: "the VM's VMCS: [guest|host|controls|exit|bitmaps]") {
+      core, scanner throws(CommandError) in try vmcs(core, &scanner)
+    },
     .init(names: ["host"], help: "engine, technique, traits, speed, and what this host lacks") {
       core, _ throws(CommandError) in result(CapabilityReport(core.snapshot()).rows)
     },
@@ -75,6 +78,19 @@ enum ReportTopics {
       throw scanner.fail(word, "no such exit" + (range.map { "; \($0)" } ?? ": there was none yet"))
     }
     return result(anatomy.rows)
+  }
+
+  private static func vmcs(_ core: SessionCore, _ scanner: inout ArgumentScanner) throws(CommandError) -> CommandResult {
+    let names = VMCSArea.allCases.map(\.rawValue)
+    let word = scanner.takeWord()?.lowercased() ?? VMCSArea.controls.rawValue
+    let fitting = VMCSArea.allCases.filter { $0.rawValue.hasPrefix(word) }
+    guard fitting.count == 1 else {
+      throw scanner.fail(
+        word, "expected one of \(names.joined(separator: ", "))", nearest: NearestName.find(word, in: names))
+    }
+    try scanner.end()
+    core.stream.drain()
+    return VMCSCommands.info(VMCSReport(core.snapshot()), fitting[0])
   }
 
   private static func log(_ core: SessionCore, _ scanner: inout ArgumentScanner) throws(CommandError) -> CommandResult {

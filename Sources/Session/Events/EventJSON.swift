@@ -103,6 +103,11 @@ package enum EventJSON {
       let names = ["shutdown", "exit", "reset"]
       let what = Int(event.a) < names.count ? names[Int(event.a)] : "unknown"
       return [.init("what", .string(what)), .init("status", .signed(Int64(bitPattern: event.b)))]
+    case .controls:
+      return [
+        .init("field", .string(VMCSField(rawValue: event.a)?.token ?? "unknown")), .init("value", .hex(event.b)),
+        .init("last", .hex(event.c)), .init("on", .bool(event.d != 0)),
+      ]
     case .codeInvalidated: return [.init("gpa", .hex(event.b))]
     case .processorSignal:
       return [.init("signal", .string(a == 0 ? "init" : "sipi")), .init("vector", .number(event.b))]

@@ -32,17 +32,20 @@ package final class RunDigest {
   /// Takes an event in if it belongs to the guest.
   package func add(_ event: borrowing Event) {
     var time = event.time
+    var rip = event.rip
     switch event.kind {
     case .exit: if !Self.isGuests(event.exitReason) { return }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
-    case .entry, .stop, .go, .codeInvalidated: return
+    case .entry, .stop, .go, .codeInvalidated, .controls: return
+    // A timer raises its line at its own time: the address is that of whatever exited last.
+    case .interruptLine: rip = 0
     default: break
     }
     let kind = UInt64(event.kind.rawValue) << 32
     let place = UInt64(event.vcpu) << 48 | UInt64(event.flags) << 56
     let head = UInt64(event.a) | kind | place
     let words = (
-      head.littleEndian, time.littleEndian, event.count.littleEndian, event.rip.littleEndian, event.b.littleEndian,
+      head.littleEndian, time.littleEndian, event.count.littleEndian, rip.littleEndian, event.b.littleEndian,
       event.c.littleEndian, event.d.littleEndian
     )
     withUnsafeBytes(of: words) { _ = XXH3_128bits_update(state, $0.baseAddress, $0.count) }

@@ -30,7 +30,8 @@ package struct EventReport {
       case .hypercalls: kind == .hypercall
       case .devices: [.interruptLine, .timer, .unclaimed, .eoi].contains(kind)
       case .console: kind == .output || kind == .input
-      case .session: [.stop, .go, .request, .codeInvalidated, .unknownInstruction, .processorSignal].contains(kind)
+      case .session:
+        [.stop, .go, .request, .codeInvalidated, .unknownInstruction, .processorSignal, .controls].contains(kind)
       }
     }
   }
@@ -74,7 +75,7 @@ package struct EventReport {
     case .exit: .exit
     case .exception, .unknownInstruction, .unclaimed: .bad
     case .hypercall: .changed
-    case .stop, .go, .request: .heading
+    case .stop, .go, .request, .controls: .heading
     default: .plain
     }
   }
@@ -121,7 +122,22 @@ package struct EventReport {
     case .codeInvalidated: return "code changed in page \(Hex.text(event.b))"
     case .processorSignal: return event.a == 0 ? "INIT" : "SIPI, vector \(Hex.padded(event.b, 2))h"
     case .nested: return Self.transition(event)
+    case .controls: return Self.controls(event)
     default: return ""
+    }
+  }
+
+  /// What somebody changed in the VMCS.
+  private static func controls(_ event: Event) -> String {
+    let name = VMCSField(rawValue: event.a)?.sdmName ?? "VMCS field \(Hex.text(UInt64(event.a)))"
+    switch VMCSField(rawValue: event.a) {
+    case .ioBitmapA, .ioBitmapB:
+      let last = event.c > event.b ? "-\(Hex.padded(event.c, 1))" : ""
+      return "I/O bitmap: port \(Hex.padded(event.b, 1))\(last)h \(event.d != 0 ? "on" : "off")"
+    case .msrBitmap:
+      let index = UInt32(truncatingIfNeeded: event.b)
+      return "MSR bitmap: \(index == .max ? "all" : MSR.text(index)) \(event.d != 0 ? "on" : "off")"
+    default: return "\(name) = \(Hex.text(event.b))"
     }
   }
 
@@ -172,6 +188,7 @@ package struct EventReport {
     let names = [
       "created", "paused", "stepped", "breakpoint", "exit", "hypercall", "interrupt", "exception", "triple fault",
       "unknown instruction", "halted", "limit", "shutdown", "reset", "guest exit", "error", "went back",
+      "entry failed",
     ]
     return Int(number) < names.count ? names[Int(number)] : "unknown"
   }

@@ -107,7 +107,10 @@ package struct ExitAnatomy {
     var row = ReportRow("2 reason         ", .heading)
     row.add(number < 256 ? "SDM basic exit reason \(number): " : "Ringside's own reason \(number): ", .plain)
     row.add(Self.why(exit.reason), .plain)
-    return [row]
+    guard let cause = record.states?.cause else { return [row] }
+    var why = ReportRow("  why            ")
+    why.add(snapshot.vmcs.why(exit, cause).text, .exit)
+    return [row, why]
   }
 
   /// What the reason means.

@@ -7,10 +7,13 @@ package struct ExitStates: Equatable, Sendable {
   /// With the monitor's answer carried out, before the guest's next instruction; nil while the guest stands at
   /// the exit, and for an exit whose instruction started again.
   package var after: RegisterCapture?
+  /// What made it exit; nil where that is not known.
+  package var cause: VMXCause?
 
-  package init(before: RegisterCapture, after: RegisterCapture?) {
+  package init(before: RegisterCapture, after: RegisterCapture?, cause: VMXCause? = nil) {
     self.before = before
     self.after = after
+    self.cause = cause
   }
 }
 
@@ -22,6 +25,7 @@ struct ExitStateRing {
     var before = RegisterCapture()
     var after = RegisterCapture()
     var isClosed = false
+    var cause: VMXCause?
   }
   static let kept = 1024
   private var slots: [Slot] = []
@@ -29,12 +33,13 @@ struct ExitStateRing {
   private var open: [UInt64?] = []
 
   /// An exit happened.
-  mutating func begin(_ ordinal: UInt64, _ vcpu: any VCPU) {
+  mutating func begin(_ ordinal: UInt64, _ vcpu: any VCPU, _ cause: VMXCause?) {
     if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
     while open.count <= vcpu.index { open.append(nil) }
     let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
     slots[index].ordinal = ordinal
     slots[index].isClosed = false
+    slots[index].cause = cause
     vcpu.capture(into: &slots[index].before)
     open[vcpu.index] = ordinal
   }
@@ -54,6 +59,6 @@ struct ExitStateRing {
     guard !slots.isEmpty else { return nil }
     let slot = slots[Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))]
     guard slot.ordinal == ordinal else { return nil }
-    return ExitStates(before: slot.before, after: slot.isClosed ? slot.after : nil)
+    return ExitStates(before: slot.before, after: slot.isClosed ? slot.after : nil, cause: slot.cause)
   }
 }

@@ -9,6 +9,9 @@ extension RunControl {
   func acknowledge(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     guard let vector = platform.acknowledgeInterrupt(vcpu: current) else { return nil }
     lanes[current].injection = .externalInterrupt(vector)
+    if interruptsExit, let stop = arrival(.externalInterrupt, .externalInterrupt(vector: vector), vcpu) {
+      return .stopped(stop)
+    }
     events.emit(Event(.interrupt, vcpu: UInt8(truncatingIfNeeded: current), a: UInt32(vector)))
     if let number = breakpointTable.check(interrupt: vector, holds: { judge($0, nil, current) }) {
       return .stopped(.breakpoint(number))
@@ -32,10 +35,11 @@ extension RunControl {
     let someoneWakes = lanes.indices.contains { index in
       lanes[index].activity == .halted && vcpus[index].canTakeInterrupt
     }
-    guard someoneWakes else {
+    let timer = lanes.indices.filter { lanes[$0].activity == .halted }.compactMap { vcpus[$0].timerDeadline }.min()
+    guard someoneWakes || timer != nil else {
       return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
     }
-    guard let deadline = platform.nextDeadline, !waitsInVain() else { return .idle }
+    guard let deadline = [platform.nextDeadline, timer].compactMap({ $0 }).min(), !waitsInVain() else { return .idle }
     if deadline > time, sleep == nil { onIdle?(deadline - time) }
     if needsAttention() { return nil }
     var wake = deadline
@@ -64,6 +68,61 @@ extension RunControl {
   private static let hostSlice: UInt64 = 5_000_000
   private static let turn: UInt64 = 1_000_000
 
+  /// An interrupt or NMI reaches a vCPU whose VMCS lets it exit: the monitor sees it, then injects it. Gives the
+  /// stop somebody asked for.
+  func arrival(_ reason: ExitReason, _ qualification: ExitQualification, _ vcpu: any VCPU) -> StopReason? {
+    let state = vcpu.state
+    let exit = VMExit(
+      vcpu: UInt8(truncatingIfNeeded: vcpu.index), reason: reason, qualification: qualification, rip: state.rip,
+      instructionLength: 0, instructionCount: vcpu.instructionCount)
+    let bit: VMXControlBit = reason == .externalInterrupt ? .externalInterruptExiting : .nmiExiting
+    record(exit, vcpu, .control(bit))
+    return interest.contains(reason) ? examine(exit, vcpu) : nil
+  }
+
+  // MARK: what the monitor owns of CR0 and CR4
+
+  /// The monitor carried out a write to CR0 or CR4 that made the guest exit: the guest reads from then on what
+  /// it wrote.
+  func followShadows(_ exit: VMExit) {
+    guard case .cr(let number, let access, _, let value) = exit.qualification, access != .read else { return }
+    let vmcs = vcpus[current].controls.vmcs
+    switch (number, access) {
+    case (0, .clts): lanes[current].cr0Shadow = vmcs.cr0Shadow & ~CR0.ts
+    case (0, .lmsw): lanes[current].cr0Shadow = vmcs.cr0Shadow & ~0xE | value & 0xF
+    case (0, _): lanes[current].cr0Shadow = value
+    case (4, _): lanes[current].cr4Shadow = value
+    default: return
+    }
+    guard vmcs.cr0Mask | vmcs.cr4Mask != 0 else { return }
+    vcpus[current].controls.vmcs.cr0Shadow = lanes[current].cr0Shadow
+    vcpus[current].controls.vmcs.cr4Shadow = lanes[current].cr4Shadow
+  }
+
+  /// The bits that a mask newly takes over read as they are: the guest notices nothing.
+  func adoptShadows(cr0 bits0: UInt64, cr4 bits4: UInt64) {
+    guard bits0 | bits4 != 0 else { return }
+    for index in vcpus.indices {
+      let state = vcpus[index].state
+      lanes[index].cr0Shadow = lanes[index].cr0Shadow & ~bits0 | state.cr0 & bits0
+      lanes[index].cr4Shadow = lanes[index].cr4Shadow & ~bits4 | state.cr4 & bits4
+    }
+    trapsAreStale = true
+  }
+
+  // MARK: VM entry
+
+  /// Checks the current vCPU's state and controls as VM entry does, once after somebody changed them; the
+  /// problem in words.
+  func checkEntry() -> String? {
+    guard entryIsUnchecked else { return nil }
+    guard let problem = vcpus[current].entryProblem() else {
+      entryIsUnchecked = false
+      return nil
+    }
+    return "\(problem.rule) (field \(problem.field.sdmName), \(problem.section))"
+  }
+
   /// Counts jumps to timers since the last instruction; true when there were so many that none of the timers will
   /// ever wake anybody: all are masked somewhere.
   private func waitsInVain() -> Bool {
@@ -88,6 +147,8 @@ extension RunControl {
       case .active: break
       case .halted where lanes[index].nmiPending || platform.interruptPending(vcpu: index) && vcpus[index].canTakeInterrupt:
         vcpus[index].idle(until: time)
+      case .halted where vcpus[index].timerDeadline ?? .max <= time:
+        vcpus[index].idle(until: time)
       default: continue
       }
       if let chosen = best, vcpus[chosen].virtualTime <= vcpus[index].virtualTime { continue }
@@ -111,8 +172,12 @@ extension RunControl {
       controls = stepPlan.controls(over: controls)
       interest.formUnion(stepPlan.interest)
     }
+    interruptsExit = controls.vmcs.has(.externalInterruptExiting)
+    nmisExit = controls.vmcs.has(.nmiExiting)
     for vcpu in vcpus {
       if vcpu.traps != traps { vcpu.traps = traps }
+      controls.vmcs.cr0Shadow = lanes[vcpu.index].cr0Shadow
+      controls.vmcs.cr4Shadow = lanes[vcpu.index].cr4Shadow
       if vcpu.controls != controls { vcpu.controls = controls }
     }
     trapsAreStale = trap != nil
@@ -178,7 +243,12 @@ extension RunControl {
       switch request {
       case .initialize(let index): initialize(index)
       case .startup(let index, let vector): startUp(index, vector)
-      case .nmi(let index): if lanes.indices.contains(index) { lanes[index].nmiPending = true }
+      case .nmi(let index):
+        guard lanes.indices.contains(index) else { break }
+        lanes[index].nmiPending = true
+        guard nmisExit else { break }
+        let wanted = arrival(.exception, .exception(vector: Exception.nmi.rawValue, errorCode: nil, linear: 0), vcpus[index])
+        if stop == nil { stop = wanted }
       case .yield: yield()
       case .shutdown, .exit, .reset:
         note(request)
@@ -208,6 +278,15 @@ extension RunControl {
     events.emit(Event(.processorSignal, vcpu: UInt8(truncatingIfNeeded: index), a: 0))
     vcpus[index].state = VCPUState()
     if index == 0 { lanes[index] = RunLane() } else { lanes[index].initialize() }
+    takeShadows(index)
+  }
+
+  /// The read shadows begin with what the registers hold.
+  private func takeShadows(_ index: Int) {
+    let state = vcpus[index].state
+    lanes[index].cr0Shadow = state.cr0
+    lanes[index].cr4Shadow = state.cr4
+    trapsAreStale = true
   }
 
   /// SIPI (SDM 3A 9.4.4): real mode at `vector` * 4096.
@@ -228,6 +307,7 @@ extension RunControl {
       vcpus[index].state = index < states.count ? states[index] : VCPUState()
       lanes[index] = RunLane()
       if index > 0 { lanes[index].activity = .waitForSIPI }
+      takeShadows(index)
     }
     current = 0
   }

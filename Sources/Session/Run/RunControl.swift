@@ -21,8 +21,13 @@ package final class RunControl {
   var instructionLimit = UInt64.max
   var breakpointTable = BreakpointTable()
   var stepPlan: StepPlan?
-  /// What exits without a debugger's wish.
+  /// What exits without a debugger's wish: the VMCS of the VM, and what `sx` asks for.
   var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// The monitor sees interrupts arrive: "external-interrupt exiting", "NMI exiting".
+  var interruptsExit = false
+  var nmisExit = false
+  /// Somebody changed registers or controls: the next entry is checked as VM entry checks it.
+  var entryIsUnchecked = false
   /// Exits that stop by `sx REASON stop`.
   var stopReasons = ReasonSet() { didSet { trapsAreStale = true } }
   /// Exits that are only reported, by `sx REASON log`.
@@ -58,6 +63,8 @@ package final class RunControl {
     if case .hypercall(let number) = exit.qualification { return number }
     return nil
   }
+  /// Told of each access that went straight to its device, as the exit it was not.
+  var onDirectAccess: (Event) -> Void = { _ in }
   /// The guest asked for something of the owner; gives the stop it means, or nil.
   var onRequest: (PlatformRequest) -> StopReason? = { _ in nil }
 
@@ -97,6 +104,7 @@ package final class RunControl {
   /// With `isFresh` (the first run after a stop) a trap on the present instruction does not stop again.
   package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
     refreshTraps(goal.trap)
+    if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap
     while true {
@@ -130,6 +138,7 @@ package final class RunControl {
       }
       // Another one may wait behind it, for the window after its handler.
       pending = platform.interruptPending(vcpu: current)
+    case .halted where vcpu.timerDeadline ?? .max <= time: break
     case .halted: return wait(vcpu)
     }
     if lanes[current].activity == .waitForSIPI || lanes[current].activity == .shutdown { return wait(vcpu) }
@@ -150,7 +159,10 @@ package final class RunControl {
       statesToFinish = max(statesToFinish - 1, 0)
       exitStates.finish(vcpu)
     }
-    if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
+    if exit.reason == .budget {
+      if limit >= Self.sliceAfterExit - 1 { takeSlack() }
+      if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
+    }
     return dealWith(exit, vcpu, goal)
   }
 
@@ -189,6 +201,7 @@ package final class RunControl {
     case .debug: return debugExit(exit, vcpu, goal)
     default: break
     }
+    if exit.isDirect { return passDirectly(exit, vcpu) }
     record(exit, vcpu)
     if interest.contains(exit.reason), !wasJudged(exit), let stop = examine(exit, vcpu) {
       lanes[current].pendingExit = exit
@@ -229,14 +242,46 @@ package final class RunControl {
   }
 
   @inline(__always)
-  private func record(_ exit: VMExit, _ vcpu: any VCPU) {
+  private func record(_ exit: VMExit, _ vcpu: any VCPU) { record(exit, vcpu, vcpu.exitCause) }
+
+  @inline(__always)
+  func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
     events.emit(Event(exit: exit))
-    if recordsStates { exitStates.begin(costs.exitCount, vcpu) }
+    if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.exitCount &+= 1
   }
 
+  /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
+  /// it all the same, as it belongs to what the guest did.
+  private func passDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    var event = Event(exit: exit)
+    event.time = time
+    onDirectAccess(event)
+    lanes[current].action = platform.handle(exit, on: vcpu)
+    exitsUntilSlack -= 1
+    if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
+    let requests = platform.takeRequests()
+    return requests.isEmpty ? nil : deal(with: requests).map { .stopped($0) }
+  }
+
+  /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
+  private func noteHalt(_ exit: VMExit, _ vcpu: any VCPU) {
+    lanes[current].activity = .halted
+    let hlt = VMExit(
+      vcpu: exit.vcpu, reason: .hlt, qualification: .hlt, rip: exit.rip &- 1, instructionLength: 1,
+      instructionCount: exit.instructionCount &- 1)
+    var event = Event(exit: hlt)
+    event.time = vcpu.virtualTime &- 1
+    onDirectAccess(event)
+  }
+
+  private func isLineFeed(_ exit: VMExit) -> Bool {
+    if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { return true }
+    return false
+  }
+
   private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    record(exit, vcpu)
+    record(exit, vcpu, .window)
     return interest.contains(.interruptWindow) ? examine(exit, vcpu).map { .stopped($0) } : nil
   }
 
@@ -252,7 +297,7 @@ package final class RunControl {
   }
 
   /// Whether somebody wants to stop at this exit.
-  private func examine(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
+  func examine(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
     let hypercall = hypercallNumber(exit, vcpu)
     let number = breakpointTable.check(exit, hypercall: hypercall) { judge($0, exit, current) }
     if let number { return .breakpoint(number) }
@@ -296,7 +341,8 @@ package final class RunControl {
     if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
     if exit.reason == .hlt, action == .emulate { halt(vcpu) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
-    if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { takeSlack() }
+    if isLineFeed(exit) { takeSlack() }
+    if case .cr = exit.qualification, action == .emulate { followShadows(exit) }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests)
   }

@@ -13,6 +13,9 @@ package struct RunLane: Equatable, Sendable {
   package var activity = ActivityState.active
   /// The last entry asked for an exit as soon as an interrupt can be taken.
   package var windowArmed = false
+  /// The read shadows of this vCPU's VMCS: what the guest believes CR0 and CR4 to be where the monitor owns bits.
+  package var cr0Shadow: UInt64 = 0
+  package var cr4Shadow: UInt64 = 0
   package init() {}
 
   /// What to do before and with the next entry.

@@ -48,6 +48,12 @@ package enum VMXCause: Equatable, Sendable {
   case guestHostMask(VMCSField, bits: UInt64)
   /// A CR3 value that is not among the CR3 targets.
   case cr3Load
+  /// No bit of the VMCS: a debugger's wish beyond what VT-x can make exit.
+  case debugger
+  /// Extended page tables map nothing there.
+  case ept
+  /// Run control asked to be told when the guest can take an interrupt.
+  case window
 }
 
 /// The VM-execution controls of a VMCS, read once at VM entry (SDM 3C 25.6).
@@ -74,6 +80,20 @@ package struct VMXControls: Equatable, Sendable {
     case .primaryControls: primary & bit.mask != 0
     case .secondaryControls: secondary & bit.mask != 0
     default: false
+    }
+  }
+
+  /// A bit of the pin-based, primary or secondary controls; those of other fields stay 0.
+  package subscript(bit: VMXControlBit) -> Bool {
+    get { has(bit) }
+    set {
+      func put(_ word: inout UInt64) { word = newValue ? word | bit.mask : word & ~bit.mask }
+      switch bit.field {
+      case .pinControls: put(&pin)
+      case .primaryControls: put(&primary)
+      case .secondaryControls: put(&secondary)
+      default: break
+      }
     }
   }
 

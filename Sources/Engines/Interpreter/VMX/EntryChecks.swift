@@ -1,3 +1,4 @@
+import VMCore
 import X86
 
 /// A VM entry that fails: the field at fault and the rule it breaks (SDM 3C 27.2, 27.3).
@@ -10,9 +11,9 @@ struct EntryFailure: Equatable {
   }
 }
 
-/// The checks of VM entry on a VMCS region, in the manual's order within each part.
-struct EntryChecks {
-  let region: VMCSRegion
+/// The checks of VM entry on a VMCS, in the manual's order within each part.
+struct EntryChecks<Fields: VMCSFields> {
+  let region: Fields
   /// Bits CR4 may have.
   let cr4Allowed: UInt64
   /// The monitor that enters runs in 64-bit mode.

@@ -1,9 +1,10 @@
+import VMCore
 import X86
 
 /// The checks of VM entry on the guest-state area (SDM 3C 27.3.1): what fails here has happened after the
 /// entry began, and comes back as a VM exit with reason 33.
-struct GuestChecks {
-  let region: VMCSRegion
+struct GuestChecks<Fields: VMCSFields> {
+  let region: Fields
   let cr4Allowed: UInt64
   /// Eight bytes of guest memory; all ones where none is.
   let quad: (UInt64) -> UInt64

@@ -1,14 +1,13 @@
+import VMCore
 import X86
 
-/// A VMCS region in guest memory: revision identifier at 0, abort indicator at 4, launch state at 8, then
-/// the fields by `VMCSField.slot`. The guest may scribble over it, so nothing read from it is trusted: VM
+/// A VMCS region in guest memory, laid out by `VMCSLayout`. The guest may scribble over it, so nothing read from it is trusted: VM
 /// entry checks what it takes, as it would on hardware.
 ///
 /// Invariant for the raw pointer: it comes from `hostPage` of a page-aligned address, so 4,096 bytes of
 /// guest RAM lie behind it; regions are looked up anew for every instruction and never kept.
-struct VMCSRegion {
+struct VMCSRegion: VMCSFields {
   private let base: UnsafeMutableRawPointer
-  private static let firstField = 16
 
   init(_ base: UnsafeMutableRawPointer) {
     self.base = base
@@ -23,15 +22,9 @@ struct VMCSRegion {
   func abort(_ code: UInt32) { base.storeBytes(of: code, toByteOffset: 4, as: UInt32.self) }
 
   subscript(field: VMCSField) -> UInt64 {
-    get { base.load(fromByteOffset: Self.firstField + field.slot * 8, as: UInt64.self) & field.mask }
+    get { base.load(fromByteOffset: VMCSLayout.offset(field), as: UInt64.self) & field.mask }
     nonmutating set {
-      base.storeBytes(of: newValue & field.mask, toByteOffset: Self.firstField + field.slot * 8, as: UInt64.self)
+      base.storeBytes(of: newValue & field.mask, toByteOffset: VMCSLayout.offset(field), as: UInt64.self)
     }
-  }
-
-  /// True where a control bit is 1; secondary controls count only when the primary ones activate them.
-  func has(_ bit: VMXControlBit) -> Bool {
-    if bit.field == .secondaryControls && !has(.activateSecondary) { return false }
-    return self[bit.field] & bit.mask != 0
   }
 }
