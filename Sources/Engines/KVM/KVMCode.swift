@@ -52,7 +52,7 @@ extension KVMVCPU {
       guard needsPrefix else { return UInt8(length) }
       return before[3 - length] == 0x66 ? UInt8(length + 1) : 0
     }
-    if before[3] == opcode, UInt16(truncatingIfNeeded: cpu.sync.pointee.regs.rdx) == port {
+    if before[3] == opcode, UInt16(truncatingIfNeeded: cpu.regs.pointee.rdx) == port {
       return prefixed(1)
     }
     if before[2] == opcode & ~8, UInt16(before[3]) == port { return prefixed(2) }
@@ -128,7 +128,7 @@ extension KVMVCPU {
   private func value(of register: Register?, _ found: DecodedInstruction) -> UInt64 {
     switch register {
     case .gpr(let name, let part)?:
-      let value = KVMRegisters.gpr(cpu.sync.pointee.regs, name)
+      let value = KVMRegisters.gpr(cpu.regs.pointee, name)
       return part == .qword ? value : value & (part == .dword ? 0xFFFF_FFFF : 0xFFFF)
     case .instructionPointer?: return found.next
     default: return 0

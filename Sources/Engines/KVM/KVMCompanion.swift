@@ -71,7 +71,7 @@ extension KVMVCPU {
 
   /// Where the embedded processor is about to store, as the kernel knows nothing of it.
   private func noteStores() {
-    let found = instruction(at: cpu.sync.pointee.regs.rip)
+    let found = instruction(at: cpu.regs.pointee.rip)
     for operand in found.memory where operand.writes && !operand.isPush {
       engine.noteHostWrite()
       engine.noteWrite(linear: address(of: operand, in: found), by: self)

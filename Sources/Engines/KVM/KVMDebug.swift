@@ -88,7 +88,7 @@ extension KVMVCPU {
   /// guest already stands at a breakpoint.
   @inline(__always)
   func armTraps() -> VMExit? {
-    if !traits.contains(.syscallEntersRing0) { findHandlers() }
+    if !traits.contains(.syscallEntersRing0), cpu.isWhole { findHandlers() }
     if !debug.isStale, debug.slots.isEmpty, debug.software.isEmpty, debug.watchedByPage.isEmpty { return nil }
     return armSlowly()
   }
@@ -96,7 +96,7 @@ extension KVMVCPU {
   private func armSlowly() -> VMExit? {
     if debug.isStale { debug.plan(traps, traits) }
     engine.setWatchedPages(of: self, watchedPages)
-    let at = linear(cpu.sync.pointee.regs.rip)
+    let at = linear(cpu.regs.pointee.rip)
     if traps.execution.contains(at), open.kind != .breakpoint { return breakpointExit(at) }
     var control: UInt32 = 0
     if !debug.slots.isEmpty { control |= UInt32(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP) }
@@ -160,7 +160,7 @@ extension KVMVCPU {
     (page.host + offset).copyMemory(from: access.data, byteCount: Int(size))
     engine.noteWrite(access.gpa)
     guard let cause = cause(of: access.gpa, size) else { return nil }
-    let rip = cpu.sync.pointee.regs.rip
+    let rip = cpu.regs.pointee.rip
     let length = lengthOfStore(before: rip, access.gpa, size)
     open = KVMOpenExit()
     if cpu.finishInstruction() == 0, let exit = exitOfKVM() { return exit }
@@ -188,7 +188,7 @@ extension KVMVCPU {
 
   /// A debug register saw an access behind which the guest stands now. One for reads sees writes too.
   private func watchExit(_ watch: WatchRange, _ size: UInt8) -> VMExit? {
-    let rip = cpu.sync.pointee.regs.rip
+    let rip = cpu.regs.pointee.rip
     var access = (at: watch.address.value, size: size, write: watch.onWrite)
     let end = watch.address.value &+ watch.length
     let length = length(before: rip) { found in
@@ -214,7 +214,7 @@ extension KVMVCPU {
 
   /// KVM_EXIT_DEBUG while the guest runs freely.
   func debugExit() -> VMExit? {
-    let rip = cpu.sync.pointee.regs.rip
+    let rip = cpu.regs.pointee.rip
     if chost_kvm_debug_exception(cpu.run) == UInt32(Exception.bp.rawValue) {
       if debug.isPlanted(linear(rip)) { return breakpointExit(linear(rip)) }
       // The guest's own INT3.

@@ -169,7 +169,7 @@ private final class KVMProbe {
   private func stepsInRing3() throws(VMError) -> Bool {
     let cpu = try guest([0x90, 0x90, 0x0F, 0x0B], ring: 3)
     debug(cpu, KVM_GUESTDBG_SINGLESTEP)
-    return exit(of: cpu) == UInt32(KVM_EXIT_DEBUG) && cpu.sync.pointee.regs.rip == Self.code + 1
+    return exit(of: cpu) == UInt32(KVM_EXIT_DEBUG) && cpu.regs.pointee.rip == Self.code + 1
   }
 
   /// cpuid; mov [rsi], ecx; ud2, told that leaf 1 has no feature in ECX.
@@ -179,7 +179,7 @@ private final class KVMProbe {
     var entries = KVMCPUID.entries(apicID: 0, processors: 1)
     for index in entries.indices where entries[index].function == 1 { entries[index].ecx = 0 }
     guard chost_kvm_set_cpuid(cpu.fd, entries, UInt32(entries.count)) >= 0 else { return false }
-    cpu.sync.pointee.regs.rax = 1
+    cpu.regs.pointee.rax = 1
     cpu.changed(KVMProcessor.registers)
     _ = exit(of: cpu)
     return memory.load(GPA(0x9000), as: UInt32.self) == 0
@@ -204,13 +204,13 @@ private final class KVMProbe {
   private func guardsROM() throws(VMError) -> Bool {
     guard host.hasReadOnlyMemory else { return false }
     let cpu = try guest([0x89, 0x06])
-    cpu.sync.pointee.regs.rsi = 0xF_0000
+    cpu.regs.pointee.rsi = 0xF_0000
     cpu.changed(KVMProcessor.registers)
     return exit(of: cpu) == UInt32(KVM_EXIT_MMIO) && memory.load(GPA(0xF_0000), as: UInt8.self) == 0xF4
   }
 
   private func isPastOut() throws(VMError) -> Bool {
     let cpu = try guest([0xE6, 0x80])
-    return exit(of: cpu) == UInt32(KVM_EXIT_IO) && cpu.sync.pointee.regs.rip == Self.code + 2
+    return exit(of: cpu) == UInt32(KVM_EXIT_IO) && cpu.regs.pointee.rip == Self.code + 2
   }
 }

@@ -16,8 +16,15 @@ final class KVMProcessor {
 
   let fd: Int32
   let run: UnsafeMutablePointer<kvm_run>
-  /// The registers after the last run, and what is to be there at the next one.
-  let sync: UnsafeMutablePointer<kvm_sync_regs>
+  /// General registers, RIP and flags after the last run, and what is to be there at the next one.
+  let regs: UnsafeMutablePointer<kvm_regs>
+  private let page: UnsafeMutablePointer<kvm_sync_regs>
+  /// System registers and events in `page` are those after the last run.
+  private(set) var isWhole = true
+  /// Runs that are still to bring everything: somebody looked not long ago. A processor's own registers are
+  /// slow to read, so they come only where they are wanted.
+  private var wholeRuns = 0
+  private var runs: UInt64 = 0
   private let host: KVMHost
   /// Which of them are to be loaded into the vCPU before it runs.
   private(set) var dirty: Int32 = 0
@@ -35,7 +42,8 @@ final class KVMProcessor {
     }
     fd = made
     run = page
-    sync = chost_kvm_sync(page)
+    self.page = chost_kvm_sync(page)
+    regs = UnsafeMutableRawPointer(self.page).assumingMemoryBound(to: kvm_regs.self)
     _ = chost_kvm_signal()
     load()
   }
@@ -46,11 +54,31 @@ final class KVMProcessor {
     close(fd)
   }
 
+  /// All registers after the last run, and what is to be there at the next one.
+  var sync: UnsafeMutablePointer<kvm_sync_regs> {
+    @inline(__always) get {
+      if !isWhole { loadRest() }
+      wholeRuns = Self.interest
+      return page
+    }
+  }
+  /// System registers where they are there anyway (see `isWhole`), without interest in more of them.
+  var present: kvm_sregs { page.pointee.sregs }
+  /// For how many runs somebody's interest lasts.
+  private static let interest = 64
+  /// Everything comes every so many runs.
+  private static let wholeInterval: UInt64 = 16
+
   /// Takes the registers out of the vCPU.
   private func load() {
-    _ = chost_kvm_get_regs(fd, &sync.pointee.regs)
-    _ = chost_kvm_get_sregs(fd, &sync.pointee.sregs)
-    _ = chost_kvm_get_events(fd, &sync.pointee.events)
+    _ = chost_kvm_get_regs(fd, &page.pointee.regs)
+    loadRest()
+  }
+
+  private func loadRest() {
+    _ = chost_kvm_get_sregs(fd, &page.pointee.sregs)
+    _ = chost_kvm_get_events(fd, &page.pointee.events)
+    isWhole = true
   }
 
   /// These parts of `sync` were changed.
@@ -80,7 +108,10 @@ final class KVMProcessor {
   @inline(__always)
   func enter() -> Int32 {
     guard host.hasSyncRegs else { return enterWithCalls() }
-    run.pointee.kvm_valid_regs = UInt64(Self.allRegisters)
+    runs &+= 1
+    isWhole = wholeRuns > 0 || runs % Self.wholeInterval == 0
+    if wholeRuns > 0 { wholeRuns -= 1 }
+    run.pointee.kvm_valid_regs = UInt64(isWhole ? Self.allRegisters : Self.registers)
     run.pointee.kvm_dirty_regs = UInt64(dirty)
     dirty = 0
     return chost_kvm_run(fd)
@@ -97,15 +128,15 @@ final class KVMProcessor {
   private func storeByCalls() -> Int32? {
     defer { dirty = 0 }
     if dirty & Self.registers != 0 {
-      let result = chost_kvm_set_regs(fd, &sync.pointee.regs)
+      let result = chost_kvm_set_regs(fd, &page.pointee.regs)
       if result < 0 { return result }
     }
     if dirty & Self.systemRegisters != 0 {
-      let result = chost_kvm_set_sregs(fd, &sync.pointee.sregs)
+      let result = chost_kvm_set_sregs(fd, &page.pointee.sregs)
       if result < 0 { return result }
     }
     if dirty & Self.events != 0 {
-      let result = chost_kvm_set_events(fd, &sync.pointee.events)
+      let result = chost_kvm_set_events(fd, &page.pointee.events)
       if result < 0 { return result }
     }
     return nil

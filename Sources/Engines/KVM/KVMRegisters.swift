@@ -108,9 +108,9 @@ enum KVMRegisters {
   }
 
   static func put(_ s: VCPUState, into cpu: KVMProcessor) {
-    for register in GPR.allCases { setGPR(&cpu.sync.pointee.regs, register, s[register]) }
-    cpu.sync.pointee.regs.rip = s.rip
-    cpu.sync.pointee.regs.rflags = s.rflags | RFLAGS.fixed1
+    for register in GPR.allCases { setGPR(&cpu.regs.pointee, register, s[register]) }
+    cpu.regs.pointee.rip = s.rip
+    cpu.regs.pointee.rflags = s.rflags | RFLAGS.fixed1
     putSystem(s, &cpu.sync.pointee.sregs)
     cpu.run.pointee.cr8 = s.cr8
     putEvents(s, &cpu.sync.pointee.events)

@@ -53,7 +53,7 @@ extension KVMVCPU {
 
   /// An instruction is over without KVM's doing.
   private func retire(_ next: UInt64) {
-    if cpu.sync.pointee.regs.rip != next { setRIP(next) }
+    if cpu.regs.pointee.rip != next { setRIP(next) }
     cpu.sync.pointee.events.interrupt.shadow = 0
     instructionCount &+= 1
   }

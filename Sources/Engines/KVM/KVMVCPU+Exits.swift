@@ -39,8 +39,8 @@ extension KVMVCPU {
     let io = chost_kvm_io_exit(cpu.run)
     let found = findIO(io)
     open.kind = .io
-    open.registers = cpu.sync.pointee.regs
-    let rip = cpu.sync.pointee.regs.rip
+    open.registers = cpu.regs.pointee
+    let rip = cpu.regs.pointee.rip
     open.isPast = found.isPast
     open.rip = found.isPast ? rip &- UInt64(found.length) : rip
     open.next = open.rip &+ UInt64(found.length)
@@ -60,7 +60,14 @@ extension KVMVCPU {
   }
 
   func findIO(_ io: chost_kvm_io) -> KVMPortInstruction {
-    let rip = cpu.sync.pointee.regs.rip
+    let rip = cpu.regs.pointee.rip
+    if let known = ports.find(rip, io) { return known }
+    let found = decodeIO(io, rip)
+    ports.keep(found, rip, io)
+    return found
+  }
+
+  private func decodeIO(_ io: chost_kvm_io, _ rip: UInt64) -> KVMPortInstruction {
     if io.write, ripIsPastOut {
       let length = lengthOfOut(before: rip, io.port, io.size)
       if length > 0 { return KVMPortInstruction(length: length, isPast: true) }
@@ -86,7 +93,7 @@ extension KVMVCPU {
     let access = chost_kvm_mmio_exit(cpu.run)
     let size = UInt8(truncatingIfNeeded: access.size)
     if access.write, memory.hostPage(GPA(access.gpa)) != nil { return storeToReadOnly(access) }
-    let rip = cpu.sync.pointee.regs.rip
+    let rip = cpu.regs.pointee.rip
     var length: UInt8
     var linearAddress: UInt64 = 0
     if access.write {
@@ -95,7 +102,7 @@ extension KVMVCPU {
       length = self.length(at: rip)
     }
     open.kind = .mmio
-    open.registers = cpu.sync.pointee.regs
+    open.registers = cpu.regs.pointee
     open.isPast = false
     open.rip = access.write ? rip &- UInt64(length) : rip
     open.next = open.rip &+ UInt64(length)
@@ -118,9 +125,9 @@ extension KVMVCPU {
   private func msrExit(write: Bool) -> VMExit {
     let index = chost_kvm_msr_index(cpu.run)
     open.kind = .msr
-    open.registers = cpu.sync.pointee.regs
+    open.registers = cpu.regs.pointee
     open.isPast = false
-    open.rip = cpu.sync.pointee.regs.rip
+    open.rip = cpu.regs.pointee.rip
     let length = length(at: open.rip)
     open.next = open.rip &+ UInt64(length)
     let value = write ? chost_kvm_msr_data(cpu.run) : 0
@@ -129,7 +136,7 @@ extension KVMVCPU {
   }
 
   private func hltExit() -> VMExit {
-    let next = cpu.sync.pointee.regs.rip
+    let next = cpu.regs.pointee.rip
     guard controls.instructions.contains(.hlt) else {
       activity = .halted
       instructionCount &+= 1
@@ -140,7 +147,7 @@ extension KVMVCPU {
 
   func hltExit(at rip: UInt64, isPast: Bool) -> VMExit {
     open.kind = .hlt
-    open.registers = cpu.sync.pointee.regs
+    open.registers = cpu.regs.pointee
     open.isPast = isPast
     open.rip = rip
     open.next = rip &+ 1
@@ -150,7 +157,7 @@ extension KVMVCPU {
   // MARK: the guest's end
 
   private func shutdownExit() -> VMExit {
-    if enteredWithPaging32 || hasPaging32 || turnsOnPaging, !traits.contains(.paging32) {
+    if enteredWithPaging32 || Self.hasPaging32(cpu.sync.pointee.sregs) || turnsOnPaging, !traits.contains(.paging32) {
       failureSentence =
         "The guest turned on 32-bit paging, which this host's KVM cannot run (trait paging32); use --engine interpreter"
       activity = .shutdown
@@ -160,12 +167,19 @@ extension KVMVCPU {
     return exit(.tripleFault, .tripleFault)
   }
 
-  var hasPaging32: Bool { cpu.sync.pointee.sregs.cr0 & CR0.pg != 0 && cpu.sync.pointee.sregs.efer & EFER.lma == 0 }
+  @inline(__always)
+  func notePaging32() {
+    guard !traits.contains(.paging32), cpu.isWhole else { return }
+    enteredWithPaging32 = Self.hasPaging32(cpu.present)
+  }
+  private static func hasPaging32(_ system: kvm_sregs) -> Bool {
+    system.cr0 & CR0.pg != 0 && system.efer & EFER.lma == 0
+  }
 
   /// The guest stands at the MOV to CR0 that was to turn on paging without long mode.
   private var turnsOnPaging: Bool {
     guard cpu.sync.pointee.sregs.efer & EFER.lme == 0 else { return false }
-    let code = codeBytes(at: cpu.sync.pointee.regs.rip, count: 3)
+    let code = codeBytes(at: cpu.regs.pointee.rip, count: 3)
     guard code.count == 3, code[0] == 0x0F, code[1] == 0x22, code[2] & 0x38 == 0 else { return false }
     return GPR(rawValue: code[2] & 7).map { gpr($0) & CR0.pg != 0 } ?? false
   }
@@ -176,7 +190,7 @@ extension KVMVCPU {
     guard chost_kvm_suberror(cpu.run) == UInt32(KVM_INTERNAL_ERROR_EMULATION) else {
       return unknownExit(UInt64(chost_kvm_suberror(cpu.run)), "internal error \(chost_kvm_suberror(cpu.run))")
     }
-    let at = linear(cpu.sync.pointee.regs.rip)
+    let at = linear(cpu.regs.pointee.rip)
     if debug.isPlanted(at) { return breakpointExit(at) }
     return byCompanionAmidst()
   }
@@ -198,6 +212,34 @@ extension KVMVCPU {
     open.kind = .taskPriority
     return exit(.crAccess, .cr(number: 8, access: .write, gpr: 0, value: knownCR8))
   }
+}
+
+/// The IN and OUT instructions that exited last, by instruction pointer: an exit that looks the same came from the
+/// same one, and its code need not be read again.
+struct KVMPortCache {
+  private struct Entry {
+    var rip = UInt64.max
+    var port: UInt16 = 0
+    var size: UInt8 = 0
+    var write = false
+    var found = KVMPortInstruction(length: 0, isPast: false)
+  }
+  private var entries = InlineArray<16, Entry>(repeating: Entry())
+
+  func find(_ rip: UInt64, _ io: chost_kvm_io) -> KVMPortInstruction? {
+    let entry = entries[Int(truncatingIfNeeded: rip & 15)]
+    let isSame = entry.rip == rip && entry.port == io.port && entry.size == io.size && entry.write == io.write
+    return isSame && io.count == 1 ? entry.found : nil
+  }
+
+  /// String instructions and what was not found are looked at each time.
+  mutating func keep(_ found: KVMPortInstruction, _ rip: UInt64, _ io: chost_kvm_io) {
+    guard found.length > 0, !found.isString else { return }
+    entries[Int(truncatingIfNeeded: rip & 15)] = Entry(
+      rip: rip, port: io.port, size: io.size, write: io.write, found: found)
+  }
+
+  mutating func forget() { self = KVMPortCache() }
 }
 
 /// An IN, OUT, INS or OUTS, as far as an exit tells about it.

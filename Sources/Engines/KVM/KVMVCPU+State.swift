@@ -44,6 +44,7 @@ extension KVMVCPU {
     self.slow = slow
     KVMRegisters.put(s, into: cpu)
     knownCR8 = s.cr8
+    ports.forget()
     activity = s.activity
   }
 
@@ -75,22 +76,22 @@ extension KVMVCPU {
     let (registers, rip) = (open.registers, open.rip)
     let written = open.written
     abandon()
-    cpu.sync.pointee.regs = registers
-    cpu.sync.pointee.regs.rip = rip
-    for entry in written { KVMRegisters.setGPR(&cpu.sync.pointee.regs, entry.register, entry.value) }
+    cpu.regs.pointee = registers
+    cpu.regs.pointee.rip = rip
+    for entry in written { KVMRegisters.setGPR(&cpu.regs.pointee, entry.register, entry.value) }
     cpu.changed(KVMProcessor.registers)
   }
 
   /// Registers that were written during the instruction get their values now that it is finished.
   func putWritten(_ written: [(register: GPR, value: UInt64)]) {
     guard !written.isEmpty else { return }
-    for entry in written { KVMRegisters.setGPR(&cpu.sync.pointee.regs, entry.register, entry.value) }
+    for entry in written { KVMRegisters.setGPR(&cpu.regs.pointee, entry.register, entry.value) }
     cpu.changed(KVMProcessor.registers)
   }
 
   /// The instruction pointer and nothing else.
   func setRIP(_ rip: UInt64) {
-    cpu.sync.pointee.regs.rip = rip
+    cpu.regs.pointee.rip = rip
     cpu.changed(KVMProcessor.registers)
   }
 }

@@ -17,11 +17,11 @@ extension KVMVCPU {
   /// Executes one instruction; nil when it is done.
   func step(_ entry: VMEntry) -> VMExit? {
     if let exit = deliverPending() { return exit }
-    let at = linear(cpu.sync.pointee.regs.rip)
+    let at = linear(cpu.regs.pointee.rip)
     if open.kind != .breakpoint, traps.execution.contains(at) { return breakpointExit(at) }
-    let found = instruction(at: cpu.sync.pointee.regs.rip)
+    let found = instruction(at: cpu.regs.pointee.rip)
     if found.mnemonic == "hlt", currentPrivilege == 0, controls.instructions.contains(.hlt) {
-      return hltExit(at: cpu.sync.pointee.regs.rip, isPast: false)
+      return hltExit(at: cpu.regs.pointee.rip, isPast: false)
     }
     return isSteppable(found) ? stepByKVM(found) : stepByCompanion(entry)
   }
@@ -44,13 +44,13 @@ extension KVMVCPU {
 
   var currentPrivilege: UInt8 {
     if cpu.sync.pointee.sregs.cr0 & CR0.pe == 0 { return 0 }
-    return cpu.sync.pointee.regs.rflags & RFLAGS.vm != 0 ? 3 : cpu.sync.pointee.sregs.ss.dpl
+    return cpu.regs.pointee.rflags & RFLAGS.vm != 0 ? 3 : cpu.sync.pointee.sregs.ss.dpl
   }
 
   private func isSteppable(_ found: DecodedInstruction) -> Bool {
     if found.isBad || found.repeatPrefix != .none || Self.unsteppable.contains(found.mnemonic) { return false }
     if currentPrivilege == 3, !traits.contains(.stepAtCPL3) { return false }
-    if cpu.sync.pointee.regs.rflags & RFLAGS.tf != 0 || !traps.watches.isEmpty { return false }
+    if cpu.regs.pointee.rflags & RFLAGS.tf != 0 || !traps.watches.isEmpty { return false }
     let loadsSS = found.mnemonic == "mov" && found.text.hasPrefix("mov ss") || found.text == "pop ss"
     if loadsSS { return false }
     // What faults would run its handler under a processor's own trap flag.
@@ -62,8 +62,8 @@ extension KVMVCPU {
     open = KVMOpenExit()
     setGuestDebug(UInt32(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP))
     defer { setGuestDebug(0) }
-    let rip = cpu.sync.pointee.regs.rip
-    enteredWithPaging32 = hasPaging32
+    let rip = cpu.regs.pointee.rip
+    notePaging32()
     let deadline = HostTime.now() &+ Self.patience
     cpu.run.pointee.request_interrupt_window = 0
     while true {
@@ -83,7 +83,7 @@ extension KVMVCPU {
       } else if result != -EINTR, result != -EAGAIN {
         return entryFailure(UInt32(truncatingIfNeeded: -result), "KVM refused to run the guest: error \(-result)")
       }
-      if cpu.sync.pointee.regs.rip != rip { break }
+      if cpu.regs.pointee.rip != rip { break }
     }
     instructionCount &+= 1
     return cpu.run.pointee.cr8 == knownCR8 ? nil : taskPriorityExit()

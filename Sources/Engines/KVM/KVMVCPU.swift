@@ -67,6 +67,7 @@ package final class KVMVCPU: VCPU {
   var enteredWithPaging32 = false
   /// CR8 as the platform knows it.
   var knownCR8: UInt64 = 0
+  var ports = KVMPortCache()
   var debug = KVMDebug()
   package internal(set) var failureSentence: String?
   /// Instructions executed by the embedded processor because KVM could not.
@@ -131,7 +132,7 @@ package final class KVMVCPU: VCPU {
   private func runFreely(_ entry: VMEntry, from start: UInt64, until deadline: UInt64) -> VMExit {
     if let exit = armTraps() { return exit }
     engine.refreshShadows(for: self)
-    enteredWithPaging32 = hasPaging32
+    notePaging32()
     defer { disarmTraps() }
     var now = start
     while true {
@@ -169,7 +170,7 @@ package final class KVMVCPU: VCPU {
   ) -> VMExit {
     VMExit(
       vcpu: UInt8(truncatingIfNeeded: index), reason: reason, qualification: qualification,
-      rip: rip ?? cpu.sync.pointee.regs.rip, instructionLength: length, instructionCount: instructionCount)
+      rip: rip ?? cpu.regs.pointee.rip, instructionLength: length, instructionCount: instructionCount)
   }
 
   func entryFailure(_ field: UInt32, _ sentence: String) -> VMExit {
@@ -217,7 +218,7 @@ package final class KVMVCPU: VCPU {
     case .nothing, .breakpoint, .taskPriority: break
     default: return false
     }
-    return cpu.sync.pointee.regs.rflags & RFLAGS.interruptEnable != 0
+    return cpu.regs.pointee.rflags & RFLAGS.interruptEnable != 0
       && cpu.sync.pointee.events.interrupt.shadow == 0 && !isDelivering
   }
 
@@ -231,7 +232,7 @@ package final class KVMVCPU: VCPU {
   package func gpr(_ register: GPR) -> UInt64 {
     if open.kind == .companion { return companion.vcpu.gpr(register) }
     for entry in open.written where entry.register == register { return entry.value }
-    return KVMRegisters.gpr(cpu.sync.pointee.regs, register)
+    return KVMRegisters.gpr(cpu.regs.pointee, register)
   }
 
   package func setGPR(_ register: GPR, _ value: UInt64) {
@@ -241,13 +242,13 @@ package final class KVMVCPU: VCPU {
       open.written.removeAll { $0.register == register }
       open.written.append((register, value))
     } else {
-      KVMRegisters.setGPR(&cpu.sync.pointee.regs, register, value)
+      KVMRegisters.setGPR(&cpu.regs.pointee, register, value)
       cpu.changed(KVMProcessor.registers)
     }
   }
 
   package func capture(into capture: inout RegisterCapture) {
-    let regs = cpu.sync.pointee.regs
+    let regs = cpu.regs.pointee
     capture.gpr = [
       regs.rax, regs.rcx, regs.rdx, regs.rbx, regs.rsp, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10,
       regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
@@ -257,7 +258,7 @@ package final class KVMVCPU: VCPU {
     }
     for entry in open.written { capture[entry.register] = entry.value }
     capture.rip = shownRIP
-    capture.rflags = cpu.sync.pointee.regs.rflags
+    capture.rflags = cpu.regs.pointee.rflags
     capture.csBase = cpu.sync.pointee.sregs.cs.base
     capture.csSelector = cpu.sync.pointee.sregs.cs.selector
     capture.mode = mode
@@ -267,7 +268,7 @@ package final class KVMVCPU: VCPU {
   var shownRIP: UInt64 {
     switch open.kind {
     case .io, .mmio, .msr, .hlt: open.rip
-    default: cpu.sync.pointee.regs.rip
+    default: cpu.regs.pointee.rip
     }
   }
 
