@@ -29,8 +29,8 @@ final class KVMCompanion {
     var given = state
     if given.activity == .halted { given.activity = .active }
     vcpu.state = given
-    // HLT and the task priority are the platform's business whoever executes.
-    vcpu.controls = ExitControls(instructions: [.hlt, .cr8])
+    // HLT, the task priority, ports and MSRs are the platform's business whoever executes.
+    vcpu.controls = .standard
   }
 
   func run(_ entry: VMEntry, limit: UInt64) -> VMExit { vcpu.run(entry, limit: limit) }

@@ -48,6 +48,9 @@ package final class KVMEngine: Engine {
   }
   package var vcpus: [any VCPU] { processors }
   package var traits: [EngineTrait] { findings.traits.described }
+  package var whyControlsAreFixed: String? {
+    "KVM has the VMCS: on this engine ports, memory without RAM, HLT and the platform's MSRs exit, and no other bit can be turned"
+  }
   package var remarks: [String] {
     let count = processors.reduce(UInt64(0)) { $0 &+ $1.emulatedCount }
     return count == 0
@@ -121,6 +124,6 @@ package final class KVMEngine: Engine {
   // MARK: MSRs
 
   func refreshMSRFilter() {
-    machine.filterMSRs(all: processors.contains { $0.controls.instructions.contains(.allMSRs) })
+    machine.filterMSRs(all: processors.contains { !$0.controls.vmcs.has(.useMSRBitmaps) })
   }
 }

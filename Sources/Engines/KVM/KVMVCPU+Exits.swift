@@ -137,7 +137,7 @@ extension KVMVCPU {
 
   private func hltExit() -> VMExit {
     let next = cpu.regs.pointee.rip
-    guard controls.instructions.contains(.hlt) else {
+    guard controls.vmcs.has(.hltExiting) else {
       activity = .halted
       instructionCount &+= 1
       return exit(.budget, .budget)

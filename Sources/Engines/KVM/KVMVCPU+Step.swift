@@ -20,7 +20,7 @@ extension KVMVCPU {
     let at = linear(cpu.regs.pointee.rip)
     if open.kind != .breakpoint, traps.execution.contains(at) { return breakpointExit(at) }
     let found = instruction(at: cpu.regs.pointee.rip)
-    if found.mnemonic == "hlt", currentPrivilege == 0, controls.instructions.contains(.hlt) {
+    if found.mnemonic == "hlt", currentPrivilege == 0, controls.vmcs.has(.hltExiting) {
       return hltExit(at: cpu.regs.pointee.rip, isPast: false)
     }
     return isSteppable(found) ? stepByKVM(found) : stepByCompanion(entry)

@@ -75,7 +75,7 @@ package final class KVMVCPU: VCPU {
 
   package var controls = ExitControls.standard {
     didSet {
-      if controls.instructions.contains(.allMSRs) != oldValue.instructions.contains(.allMSRs) {
+      if controls.vmcs.has(.useMSRBitmaps) != oldValue.vmcs.has(.useMSRBitmaps) {
         engine.refreshMSRFilter()
       }
     }
