@@ -44,7 +44,7 @@ let package = Package(
     + room(
       "Session",
       [
-        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash",
+        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])

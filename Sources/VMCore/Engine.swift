@@ -76,6 +76,9 @@ package protocol VCPU: AnyObject {
   func idle(until time: UInt64)
   /// Sets instruction count and virtual time to 0, as at creation.
   func restartClock()
+  /// Sets instruction count and virtual time (at least as many nanoseconds as instructions) to those of an earlier
+  /// moment; false, with nothing done, where the engine cannot.
+  func setClock(instructions: UInt64, time: UInt64) -> Bool
   /// IF is set, no shadow, nothing else being delivered.
   var canTakeInterrupt: Bool { get }
   /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
@@ -91,6 +94,10 @@ package protocol VCPU: AnyObject {
   /// Guest-physical address behind a linear one, by the present page tables, without side effects;
   /// nil where nothing is mapped.
   func translate(_ address: GVA) -> GPA?
+}
+
+extension VCPU {
+  package func setClock(instructions: UInt64, time: UInt64) -> Bool { false }
 }
 
 /// What an engine is told about the VM it executes.
