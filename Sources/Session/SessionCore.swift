@@ -41,6 +41,17 @@ final class SessionCore {
   /// The devices before the first instruction.
   let firstPlatform: [UInt8]
   var pace = Pace()
+  var checkpoints = CheckpointList()
+  var pageSaver = PageSaver()
+  /// By name, what `snap save` kept.
+  var snapshots: [String: Checkpoint] = [:]
+  /// The newest stops, for comparing them.
+  var stops = StopHistory()
+  /// The recording this session looks at instead of running a guest; the moment shown, its sentence and breakpoints.
+  var recorded: RecordedRun?
+  var replay: ReplayStatus?
+  var recordedSentence: String?
+  var recordedBreakpoints: [BreakpointSummary] = []
   var onConsoleOutput: ([UInt8]) -> Void = { _ in }
   /// Blocks until the guest gets input from outside; false when there will be none. For sessions without a
   /// thread: an idle guest ends where nobody answers.
@@ -62,6 +73,7 @@ final class SessionCore {
     exchange = Exchange(Self.emptySnapshot(machine, states))
     connect()
     stream.markBeginning()
+    noteStop()
     publish()
   }
 
@@ -73,6 +85,8 @@ final class SessionCore {
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
     let exchange = exchange
     control.needsAttention = { exchange.needsAttention }
+    control.checkpointAt = canCheckpoint ? checkpoints.due : .max
+    control.onCheckpoint = { [unowned self] in checkpointIsDue() }
     control.onSlack = { [unowned self] in
       takeSlack()
       onSlackInput()
@@ -99,8 +113,10 @@ final class SessionCore {
   /// Between two runs: what the guest said goes on to whoever listens.
   func takeSlack() {
     stream.drain()
+    if !isReplaying { stream.recording?.take(control.costs, control.exitStates, isStop: false) }
     let bytes = machine.platform.takeConsoleOutput()
     guard !bytes.isEmpty else { return }
+    stream.recording?.console(bytes)
     console.write(bytes)
     onConsoleOutput(bytes)
   }

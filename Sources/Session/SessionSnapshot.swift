@@ -188,4 +188,8 @@ package struct SessionSnapshot: Sendable {
   /// Millions of instructions a second when the guest last ran for long enough to tell; 0 before.
   package var measuredMIPS = 0.0
   package var engines: [EngineChoice] = []
+  /// The recording being made; nil where none is.
+  package var recording: RecordingStatus?
+  /// The recording that is looked at instead of a guest; nil where one runs.
+  package var replay: ReplayStatus?
 }

@@ -65,6 +65,7 @@ extension SessionCore {
 
   /// One full sentence: why the session is where it is.
   func stopSentence() -> String {
+    if let recordedSentence { return recordedSentence }
     let state = currentState
     let here = place(state)
     switch stop {
@@ -123,7 +124,7 @@ extension SessionCore {
     let code = AddressSpaceView(state: state, memory: machine.memory).readable(
       state.linearRIP, count: InstructionDecoder.maximumLength, translate: vcpu.translate)
     let answer = StopAnswer(
-      stop: stop, sentence: stop == .step ? nil : stopSentence(), state: state, code: code, symbols: symbols,
+      stop: stop, sentence: stop == .step && recorded == nil ? nil : stopSentence(), state: state, code: code, symbols: symbols,
       actionOutput: actionOutput, vcpu: control.current, instructionCount: control.retired, time: control.time,
       exitCount: stream.exitCount)
     actionOutput = []

@@ -3,7 +3,7 @@ import Debugger
 /// Every command there is, and finding one by what was typed.
 package enum CommandTable {
   package static let all: [CommandDescriptor] =
-    RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + EventCommands.all
+    RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + EventCommands.all + RecordingCommands.all
     + SessionCommands.all
 
   private static let byName: [String: CommandDescriptor] = {

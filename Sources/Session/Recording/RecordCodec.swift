@@ -47,29 +47,27 @@ struct RecordCodec {
   mutating func put(_ event: borrowing Event, _ out: inout ByteWriter) {
     let kind = Int(event.kind.rawValue)
     out.put(UInt8(truncatingIfNeeded: kind))
-    newest.withUnsafeMutableBufferPointer { newest in
-      let last = newest[kind]
-      var mask: UInt8 = 0
-      if event.vcpu != last.vcpu { mask |= 1 }
-      if event.flags != last.flags { mask |= 2 }
-      if event.count != last.count { mask |= 4 }
-      if event.rip != last.rip { mask |= 8 }
-      if event.a != last.a { mask |= 16 }
-      if event.b != last.b { mask |= 32 }
-      if event.c != last.c { mask |= 64 }
-      if event.d != last.d { mask |= 128 }
-      out.put(mask)
-      out.put(event.time, after: time)
-      if mask & 1 != 0 { out.put(event.vcpu) }
-      if mask & 2 != 0 { out.put(event.flags) }
-      if mask & 4 != 0 { out.put(event.count, after: last.count) }
-      if mask & 8 != 0 { out.put(event.rip, after: last.rip) }
-      if mask & 16 != 0 { out.put(number: UInt64(event.a)) }
-      if mask & 32 != 0 { out.put(event.b, after: last.b) }
-      if mask & 64 != 0 { out.put(event.c, after: last.c) }
-      if mask & 128 != 0 { out.put(event.d, after: last.d) }
-      newest[kind] = copy event
-    }
+    let last = newest[kind]
+    var mask: UInt8 = 0
+    if event.vcpu != last.vcpu { mask |= 1 }
+    if event.flags != last.flags { mask |= 2 }
+    if event.count != last.count { mask |= 4 }
+    if event.rip != last.rip { mask |= 8 }
+    if event.a != last.a { mask |= 16 }
+    if event.b != last.b { mask |= 32 }
+    if event.c != last.c { mask |= 64 }
+    if event.d != last.d { mask |= 128 }
+    out.put(mask)
+    out.put(event.time, after: time)
+    if mask & 1 != 0 { out.put(event.vcpu) }
+    if mask & 2 != 0 { out.put(event.flags) }
+    if mask & 4 != 0 { out.put(event.count, after: last.count) }
+    if mask & 8 != 0 { out.put(event.rip, after: last.rip) }
+    if mask & 16 != 0 { out.put(number: UInt64(event.a)) }
+    if mask & 32 != 0 { out.put(event.b, after: last.b) }
+    if mask & 64 != 0 { out.put(event.c, after: last.c) }
+    if mask & 128 != 0 { out.put(event.d, after: last.d) }
+    newest[kind] = copy event
     time = event.time
   }
 

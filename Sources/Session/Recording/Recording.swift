@@ -45,23 +45,23 @@ final class Recording {
 
   /// Whether a file begins as a recording does.
   static func isRecording(_ path: String) -> Bool {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { return false }
     defer { close(descriptor) }
     var start = [UInt8](repeating: 0, count: RecordingHeader.magic.count)
-    return read(descriptor, &start, start.count) == start.count && start == RecordingHeader.magic
+    return Glibc.read(descriptor, &start, start.count) == start.count && start == RecordingHeader.magic
   }
 
   init(path: String) throws(VMError) {
     self.path = path
-    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
       throw VMError(.usage, "\(path): \(String(cString: strerror(errno)))", remedy: "check the path")
     }
     var status = stat()
     fileSize = fstat(descriptor, &status) == 0 ? UInt64(max(status.st_size, 0)) : 0
     do {
-      try open()
+      try readIndex()
     } catch {
       close(descriptor)
       throw error
@@ -70,7 +70,7 @@ final class Recording {
 
   deinit { close(descriptor) }
 
-  private func open() throws(VMError) {
+  private func readIndex() throws(VMError) {
     guard let start = bytes(at: 0, count: 16), Array(start.prefix(8)) == RecordingHeader.magic else {
       throw VMError(.usage, "\(path): no recording of Ringside's", remedy: "'trace start FILE' or --record FILE make one")
     }

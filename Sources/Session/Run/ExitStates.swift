@@ -49,6 +49,14 @@ struct ExitStateRing {
     slots[index].isClosed = true
   }
 
+  /// What was recorded of an exit before.
+  mutating func put(_ ordinal: UInt64, _ states: ExitStates) {
+    if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
+    let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
+    slots[index] = Slot(
+      ordinal: ordinal, before: states.before, after: states.after ?? RegisterCapture(), isClosed: states.after != nil)
+  }
+
   /// Nil where the exit was not recorded or is too long ago.
   subscript(_ ordinal: UInt64) -> ExitStates? {
     guard !slots.isEmpty else { return nil }

@@ -42,6 +42,9 @@ package final class RunControl {
   var needsAttention: () -> Bool = { false }
   /// Called every `slackInterval` exits and at each slice's end, between two runs.
   var onSlack: () -> Void = {}
+  /// Called between two turns once so many instructions have retired; sets when it is called next.
+  var onCheckpoint: () -> Void = {}
+  var checkpointAt = UInt64.max
   /// Called before virtual time jumps over a halt, with the nanoseconds; a console lets that time pass.
   var onIdle: ((UInt64) -> Void)?
   /// Called with an exit of `loggedReasons`.
@@ -97,6 +100,10 @@ package final class RunControl {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
         return .attention
+      }
+      if retired >= checkpointAt {
+        if let outcome = finishAction() { return outcome }
+        onCheckpoint()
       }
       if let outcome = turn(goal) { return outcome }
     }
@@ -225,7 +232,7 @@ package final class RunControl {
   private func record(_ exit: VMExit, _ vcpu: any VCPU) {
     events.emit(Event(exit: exit))
     if recordsStates { exitStates.begin(costs.exitCount, vcpu) }
-    costs.exitCount &+= 1
+    costs.begin(measured: measuresCost)
   }
 
   private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
