@@ -41,7 +41,7 @@ final class SessionCore {
   /// The devices before the first instruction.
   let firstPlatform: [UInt8]
   var pace = Pace()
-  var checkpoints = CheckpointList()
+  var checkpoints: CheckpointList
   var pageSaver = PageSaver()
   /// By name, what `snap save` kept.
   var snapshots: [String: Checkpoint] = [:]
@@ -62,6 +62,7 @@ final class SessionCore {
   init(_ configuration: SessionConfiguration, machine: VirtualMachine) {
     self.configuration = configuration
     self.machine = machine
+    checkpoints = CheckpointList(interval: configuration.checkpointInterval)
     control = RunControl(vcpus: machine.engine.vcpus, platform: machine.platform, events: machine.events)
     stream = EventStream(machine.events)
     history = CommandHistory(path: configuration.historyPath)

@@ -122,7 +122,7 @@ extension SessionCore {
     let state = currentState
     let vcpu = control.vcpus[control.current]
     let code = AddressSpaceView(state: state, memory: machine.memory).readable(
-      state.linearRIP, count: InstructionDecoder.maximumLength, translate: vcpu.translate)
+      state.linearRIP, count: InstructionDecoder.maximumLength, translate: recorded == nil ? vcpu.translate : nil)
     let answer = StopAnswer(
       stop: stop, sentence: stop == .step && recorded == nil ? nil : stopSentence(), state: state, code: code, symbols: symbols,
       actionOutput: actionOutput, vcpu: control.current, instructionCount: control.retired, time: control.time,

@@ -14,6 +14,10 @@ struct ByteWriter {
   /// Seven bits a byte, the lowest first (LEB128).
   @inline(__always)
   mutating func put(number: UInt64) {
+    if number < 0x80 {
+      bytes.append(UInt8(truncatingIfNeeded: number))
+      return
+    }
     var rest = number
     while rest >= 0x80 {
       bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)

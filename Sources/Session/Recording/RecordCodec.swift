@@ -92,17 +92,21 @@ struct RecordCodec {
 
   // MARK: registers around exits
 
-  mutating func put(_ exit: borrowing RecordedExit, _ out: inout ByteWriter) {
+  /// An exit's number and what it cost; with `states` the registers before and, where it `isClosed`, after it follow.
+  mutating func put(
+    _ ordinal: UInt64, _ reason: ExitReason, cost: UInt64, isOpen: Bool, states: UnsafePointer<ExitStateRing.Slot>?,
+    _ out: inout ByteWriter
+  ) {
     out.put(RecordTag.exitStates.rawValue)
-    let hasAfter = exit.states?.after != nil
-    out.put((exit.states != nil ? 1 : 0) | (hasAfter ? 2 : 0) | (exit.isOpen ? 4 : 0))
-    out.put(exit.ordinal, after: ordinal)
-    ordinal = exit.ordinal
-    out.put(number: UInt64(exit.reason.rawValue))
-    out.put(number: exit.cost)
-    guard let states = exit.states else { return }
-    put(states.before, &out)
-    if let after = states.after { put(after, &out) }
+    let hasAfter = states?.pointee.isClosed ?? false
+    out.put((states != nil ? 1 : 0) | (hasAfter ? 2 : 0) | (isOpen ? 4 : 0))
+    out.put(ordinal, after: self.ordinal)
+    self.ordinal = ordinal
+    out.put(number: UInt64(reason.rawValue))
+    out.put(number: cost)
+    guard let states else { return }
+    put(states.pointee.before, &out)
+    if hasAfter { put(states.pointee.after, &out) }
   }
 
   mutating func exit(_ bytes: inout ByteReader) throws(DamagedRecording) -> RecordedExit {
@@ -121,22 +125,33 @@ struct RecordCodec {
 
   private mutating func put(_ new: borrowing RegisterCapture, _ out: inout ByteWriter) {
     var mask: UInt64 = 0
-    for index in 0..<16 where new.gpr[index] != capture.gpr[index] { mask |= 1 << UInt64(index) }
+    for index in 0..<16 { mask |= new.gpr[index] != capture.gpr[index] ? 1 << UInt64(index) : 0 }
     if new.rip != capture.rip { mask |= 1 << 16 }
     if new.rflags != capture.rflags { mask |= 1 << 17 }
     if new.csBase != capture.csBase { mask |= 1 << 18 }
     if new.csSelector != capture.csSelector { mask |= 1 << 19 }
     if new.mode != capture.mode { mask |= 1 << 20 }
     out.put(number: mask)
-    if mask & 0xFFFF != 0 {
-      for index in 0..<16 where mask >> UInt64(index) & 1 != 0 { out.put(new.gpr[index], after: capture.gpr[index]) }
+    var left = mask & 0xFFFF
+    while left != 0 {
+      let index = left.trailingZeroBitCount
+      out.put(new.gpr[index], after: capture.gpr[index])
+      capture.gpr[index] = new.gpr[index]
+      left &= left - 1
     }
-    if mask >> 16 & 1 != 0 { out.put(new.rip, after: capture.rip) }
-    if mask >> 17 & 1 != 0 { out.put(number: new.rflags ^ capture.rflags) }
+    if mask >> 16 & 1 != 0 {
+      out.put(new.rip, after: capture.rip)
+      capture.rip = new.rip
+    }
+    if mask >> 17 & 1 != 0 {
+      out.put(number: new.rflags ^ capture.rflags)
+      capture.rflags = new.rflags
+    }
+    guard mask >> 18 != 0 else { return }
     if mask >> 18 & 1 != 0 { out.put(new.csBase, after: capture.csBase) }
     if mask >> 19 & 1 != 0 { out.put(number: UInt64(new.csSelector)) }
     if mask >> 20 & 1 != 0 { out.put(new.mode.rawValue) }
-    capture = copy new
+    (capture.csBase, capture.csSelector, capture.mode) = (new.csBase, new.csSelector, new.mode)
   }
 
   private mutating func capture(_ bytes: inout ByteReader) throws(DamagedRecording) -> RegisterCapture {

@@ -92,5 +92,14 @@ extension VCPUState {
     rflags = capture.rflags
     self[.cs].base = capture.csBase
     self[.cs].selector = capture.csSelector
+    guard mode != capture.mode else { return }
+    // The mode is known; of what makes it, only as much is changed as shows it.
+    let isReal = capture.mode == .real16
+    let isLong = [.long64, .compatibility16, .compatibility32].contains(capture.mode)
+    let isBig = capture.mode == .protected32 || capture.mode == .compatibility32
+    cr0 = isReal ? cr0 & ~CR0.pe : cr0 | CR0.pe
+    efer = isLong ? efer | EFER.lma : efer & ~EFER.lma
+    self[.cs].access &= ~0x6000
+    self[.cs].access |= capture.mode == .long64 ? 0x2000 : isBig ? 0x4000 : 0
   }
 }

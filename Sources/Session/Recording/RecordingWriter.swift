@@ -117,11 +117,11 @@ final class RecordingWriter {
     let number = ordinal &+ offset
     guard number < exits, exits - number <= UInt64(Self.kept) else { return }
     let cost = costs.cost(ofExit: ordinal)
-    let around = states[ordinal]
-    guard cost != 0 || around != nil else { return }
     let reason = reasons[Int(truncatingIfNeeded: number % UInt64(Self.kept))]
-    let exit = RecordedExit(ordinal: number, reason: reason, cost: isOpen ? 0 : cost, isOpen: isOpen, states: around)
-    codec.put(exit, &out)
+    states.read(ordinal) { around in
+      guard cost != 0 || around != nil else { return }
+      codec.put(number, reason, cost: isOpen ? 0 : cost, isOpen: isOpen, states: around, &out)
+    }
   }
 
   // MARK: at stops

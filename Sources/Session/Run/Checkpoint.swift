@@ -85,12 +85,17 @@ struct CheckpointList {
   private(set) var all: [Checkpoint] = []
   static let most = 64
   /// Instructions between two at least.
-  static let interval: UInt64 = 20_000_000
+  let interval: UInt64
   /// A run may spend one part in so many of its time on making them.
   private static let share: UInt64 = 50
   /// Instructions at which the next is due.
-  private(set) var due = CheckpointList.interval
+  private(set) var due: UInt64
   private var lastTime: UInt64 = 0
+
+  init(interval: UInt64) {
+    self.interval = max(interval, 1)
+    due = self.interval
+  }
 
   mutating func add(_ checkpoint: Checkpoint, bytes: () -> Int) {
     all.removeAll { $0.retired >= checkpoint.retired }
@@ -118,9 +123,9 @@ struct CheckpointList {
     let elapsed = max(now &- lastTime, 1)
     let isFirst = lastTime == 0
     lastTime = now
-    let perNanosecond = isFirst ? 1.0 : Double(Self.interval) / Double(elapsed)
+    let perNanosecond = isFirst ? 1.0 : Double(interval) / Double(elapsed)
     let fair = Double(cost) * Double(Self.share) * min(max(perNanosecond, 0.01), 4)
-    due = retired &+ max(Self.interval, UInt64(fair))
+    due = retired &+ (interval < SessionConfiguration.checkpointInterval ? interval : max(interval, UInt64(fair)))
   }
 
   func last(before count: UInt64) -> Checkpoint? { all.last { $0.retired <= count } }
@@ -129,12 +134,12 @@ struct CheckpointList {
   /// What came after so many instructions never happened.
   mutating func forget(after count: UInt64) {
     all.removeAll { $0.retired > count }
-    due = min(due, count + Self.interval)
+    due = min(due, count + interval)
   }
 
   mutating func removeAll() {
     all = []
-    due = Self.interval
+    due = interval
     lastTime = 0
   }
 }
