@@ -23,7 +23,7 @@ extension SessionCore {
   func makeCheckpoint() -> Checkpoint? {
     guard canCheckpoint, control.lanes.allSatisfy({ $0.action == .resume && $0.injection == nil }) else { return nil }
     guard let pages = pageSaver.save(machine.memory) else { return nil }
-    stream.drain()
+    takeSlack()
     return Checkpoint(
       retired: control.retired, time: control.time, current: control.current, lanes: control.lanes,
       states: control.vcpus.map(\.state), clocks: control.vcpus.map { ($0.instructionCount, $0.virtualTime) },
@@ -34,6 +34,7 @@ extension SessionCore {
   /// Puts the machine where a checkpoint says; false, with the guest at its start, where the engine cannot.
   func restore(_ checkpoint: Checkpoint) throws(VMError) -> Bool {
     try machine.platform.restore(checkpoint.platform)
+    _ = machine.platform.takeConsoleOutput()
     machine.memory.clear()
     for (page, saved) in checkpoint.pages {
       saved.bytes.withUnsafeBytes { _ = machine.memory.write(GPA(page << 12), $0) }

@@ -26,27 +26,20 @@ extension StopReason {
     }
   }
 
+  /// By number: a word for JSON, and what an event says of it.
+  private static let names: [(word: String, phrase: String)] = [
+    ("created", "created"), ("pause", "paused"), ("step", "stepped"), ("breakpoint", "breakpoint"), ("exit", "exit"),
+    ("hypercall", "hypercall"), ("interrupt", "interrupt"), ("exception", "exception"), ("triplefault", "triple fault"),
+    ("badinsn", "unknown instruction"), ("halted", "halted"), ("limit", "limit"), ("shutdown", "shutdown"),
+    ("reset", "reset"), ("exited", "guest exit"), ("error", "error"), ("back", "went back"),
+  ]
+
   /// A word for JSON.
-  package var name: String {
-    switch self {
-    case .created: "created"
-    case .pause: "pause"
-    case .step: "step"
-    case .breakpoint: "breakpoint"
-    case .exit: "exit"
-    case .hypercall: "hypercall"
-    case .interrupt: "interrupt"
-    case .exception: "exception"
-    case .tripleFault: "triplefault"
-    case .unknownInstruction: "badinsn"
-    case .haltedForGood: "halted"
-    case .limit: "limit"
-    case .shutdown: "shutdown"
-    case .reset: "reset"
-    case .guestExit: "exited"
-    case .error: "error"
-    case .wentBack: "back"
-    }
+  package var name: String { Self.names[Int(number)].word }
+
+  /// What the event of a stop with this number says.
+  static func phrase(_ number: UInt32) -> String {
+    Int(number) < names.count ? names[Int(number)].phrase : "unknown"
   }
 
   /// The process status of a guest that ended so; nil where it can go on.

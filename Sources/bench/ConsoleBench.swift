@@ -8,6 +8,7 @@ extension Session: SessionFacade {}
 
 /// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, and doing nothing.
 struct ConsoleBench {
+  private static let xterm: FrameEncoder.Abilities = [.erasesInColor, .erasesCharacters, .staysInRow]
   private static let size = Size(width: 200, height: 60)
 
   func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] }
@@ -39,7 +40,7 @@ struct ConsoleBench {
       let start = HostClock.now()
       model.update()
       let cursor = model.draw(on: buffer, glyphs: .unicode)
-      let sent = FrameEncoder(depth: .palette256).encode(
+      let sent = FrameEncoder(depth: .palette256, abilities: Self.xterm).encode(
         from: known ? shown : nil, to: buffer, theme: theme, cursor: cursor)
       if known {
         times.append(Double(HostClock.now() &- start))

@@ -140,7 +140,7 @@ struct Run: ParsableCommand {
   static var environment: [String: String] {
     var result: [String: String] = [:]
     let names = [
-      "TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME",
+      "TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TMUX", "STY",
     ]
     for name in names {
       if let value = getenv(name) { result[name] = String(cString: value) }

@@ -112,7 +112,7 @@ final class TemporaryPath {
     #expect(go("rsi 4").replay?.position == 27)
     #expect(go("step 4").replay?.position == 31)
     _ = go("goto first")
-    #expect(go("search console_write").events.last?.kind == .hypercall)
+    #expect(go("search probe").events.last?.kind == .hypercall)
     #expect(session.perform("search no such words").failed)
     #expect(session.perform("goto 99999999").failed && session.perform("goto stop 77").failed && session.perform("goto x").failed)
   }

@@ -74,7 +74,7 @@ final class RecordedRun {
       stops.append(
         RecordedStopPlace(
           number: stop.number, position: moment.position, retired: stop.retired, stop: stop.stop, place: place))
-    case .name(let name, let text): if names.count < Self.nameLimit { names[name] = text }
+    case .name(let name, let text): if names[name] != nil || names.count < Self.nameLimit { names[name] = text }
     case .page(let bytes): if contents.count < PageKeeper.limit { contents.append(bytes) }
     default: break
     }

@@ -19,7 +19,10 @@ final class RecordingWriter {
   /// session.
   private var nextExit: UInt64 = 0
   private var offset: UInt64 = 0
-  private var known: Set<UInt64> = []
+  /// Exits whose names were written, by what the names depend on, with those names: they may be others later.
+  private var known: [UInt64: (exit: VMExit, names: [RecordedName: String])] = [:]
+  /// The exit whose cost is written although more of it may come.
+  private var costWritten = UInt64.max
   private var recent = [UInt64](repeating: .max, count: 256)
   private var lastFlush: UInt64 = 0
   private var pages = PageKeeper()
@@ -65,7 +68,9 @@ final class RecordingWriter {
     let slot = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 56)
     guard recent[slot] != key else { return }
     recent[slot] = key
-    if known.count < Self.nameLimit, known.insert(key).inserted, let exit = event.vmExit { putNames(exit) }
+    guard known.count < Self.nameLimit, known[key] == nil, let exit = event.vmExit else { return }
+    known[key] = (exit, [:])
+    putNames(key)
   }
 
   /// What an exit's names depend on: where it went, and in which direction.
@@ -75,23 +80,25 @@ final class RecordingWriter {
     return place << 8 ^ UInt64(event.a >> 25 & 1) << 7 ^ tag
   }
 
-  private func putNames(_ exit: VMExit) {
+  /// Writes the names of an exit that are not those written last.
+  private func putNames(_ key: UInt64) {
+    guard let (exit, before) = known[key] else { return }
+    var names: [RecordedName: String] = [:]
     let handler = words.handlerName(for: exit)
-    if !handler.isEmpty { put(.handler(exit), handler) }
+    if !handler.isEmpty { names[.handler(exit)] = handler }
     switch exit.qualification {
-    case .io(let port, _, let write, _, _, _):
-      if let name = words.portName(port, write: write) { put(.port(port, write: write), name) }
-    case .mmio(let gpa, _, _, let write, _):
-      if let name = words.memoryName(gpa, write: write) { put(.memory(gpa, write: write), name) }
+    case .io(let port, _, let write, _, _, _): names[.port(port, write: write)] = words.portName(port, write: write)
+    case .mmio(let gpa, _, _, let write, _): names[.memory(gpa, write: write)] = words.memoryName(gpa, write: write)
     default: break
     }
-  }
-
-  private func put(_ name: RecordedName, _ text: String) {
-    out.put(RecordTag.name.rawValue)
-    out.put(name.kind.rawValue)
-    out.put(number: name.key)
-    out.put(text)
+    guard names != before else { return }
+    for (name, text) in names where before[name] != text {
+      out.put(RecordTag.name.rawValue)
+      out.put(name.kind.rawValue)
+      out.put(number: name.key)
+      out.put(text)
+    }
+    known[key]?.names = names
   }
 
   /// What the guest wrote to its console.
@@ -118,9 +125,11 @@ final class RecordingWriter {
     guard number < exits, exits - number <= UInt64(Self.kept) else { return }
     let cost = costs.cost(ofExit: ordinal)
     let reason = reasons[Int(truncatingIfNeeded: number % UInt64(Self.kept))]
+    let isPaid = isOpen && cost == 0 || number == costWritten
+    if isOpen, cost != 0 { costWritten = number }
     states.read(ordinal) { around in
       guard cost != 0 || around != nil else { return }
-      codec.put(number, reason, cost: isOpen ? 0 : cost, isOpen: isOpen, states: around, &out)
+      codec.put(number, reason, cost: cost, isOpen: isPaid, states: around, &out)
     }
   }
 
@@ -152,6 +161,7 @@ final class RecordingWriter {
       out.put(RecordTag.breakpoints.rawValue)
       RecordedViews.put(view.breakpoints, &out)
     }
+    for key in known.keys { putNames(key) }
     var stop = view.stop
     for address in PageKeeper.wanted(stop.states, memory) {
       guard let (content, bytes) = pages.keep(address, memory) else { continue }

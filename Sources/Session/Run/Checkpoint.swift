@@ -128,8 +128,8 @@ struct CheckpointList {
     due = retired &+ (interval < SessionConfiguration.checkpointInterval ? interval : max(interval, UInt64(fair)))
   }
 
-  func last(before count: UInt64) -> Checkpoint? { all.last { $0.retired <= count } }
-  func index(before count: UInt64) -> Int? { all.lastIndex { $0.retired <= count } }
+  /// The last one with fewer instructions: with as many, time may have gone on in HLT or an interrupt been delivered.
+  func index(before count: UInt64) -> Int? { all.lastIndex { $0.retired < count } }
 
   /// What came after so many instructions never happened.
   mutating func forget(after count: UInt64) {
