@@ -8,6 +8,10 @@ package struct RecordingStatus: Equatable, Sendable {
   package var events: UInt64
   /// Writing failed: what came after is missing.
   package var failed: Bool
+
+  package init(path: String, bytes: UInt64, events: UInt64, failed: Bool) {
+    (self.path, self.bytes, self.events, self.failed) = (path, bytes, events, failed)
+  }
 }
 
 extension SessionCore {

@@ -17,6 +17,14 @@ package struct ReplayStatus: Equatable, Sendable {
   package var pages: Int
   /// Why not all of the file could be read.
   package var complaint: String?
+
+  package init(
+    path: String, position: UInt64, events: UInt64, exits: UInt64, stops: Int, bytes: UInt64, stop: UInt64?, pages: Int,
+    complaint: String?
+  ) {
+    (self.path, self.position, self.events, self.exits) = (path, position, events, exits)
+    (self.stops, self.bytes, self.stop, self.pages, self.complaint) = (stops, bytes, stop, pages, complaint)
+  }
 }
 
 /// A session over a recording: what lets a guest run moves about in what it did.
