@@ -258,6 +258,9 @@ package final class PC: Platform {
     var now = context.now
     coder.code(&now)
     if coder.isRestoring { context.set(now: now) }
+    // Timers' events carry the place of the last exit.
+    coder.code(&context.vcpu)
+    coder.code(&context.rip)
     router.code(&coder)
     for device in devices { device.code(&coder) }
   }

@@ -126,7 +126,9 @@ extension SessionCore {
     let report = EventReport(snapshot())
     let describe = describe
     func matches(_ event: Event) -> Bool {
-      let words = event.vmExit.map { "\($0.reason.name) \(describe.detail(of: $0))" } ?? report.words(event)
+      let words =
+        event.kind == .hypercall
+        ? describe.record(event).text : event.vmExit.map { "\($0.reason.name) \(describe.detail(of: $0))" } ?? report.words(event)
       let name = symbols.name(of: event.rip) ?? ""
       return "\(EventReport.name(event.kind)) \(words) \(name)".lowercased().contains(needle)
     }

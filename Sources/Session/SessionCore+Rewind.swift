@@ -154,6 +154,7 @@ extension SessionCore {
   /// The guest as it was loaded, with all clocks at 0 and nothing counted yet.
   func startOver() throws(VMError) {
     try machine.platform.restore(firstPlatform)
+    _ = machine.platform.takeConsoleOutput()
     machine.initialStates = try machine.reload()
     pageSaver.forget()
     for vcpu in control.vcpus { vcpu.restartClock() }

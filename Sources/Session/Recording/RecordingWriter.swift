@@ -73,11 +73,11 @@ final class RecordingWriter {
     putNames(key)
   }
 
-  /// What an exit's names depend on: where it went, and in which direction.
+  /// What an exit's names depend on: where it went, in which direction, and for ports from where.
   private static func key(_ event: borrowing Event) -> UInt64 {
     let tag = UInt64(event.a >> 20 & 31)
     let place = tag == 1 ? event.c : tag == 2 || tag == 3 ? event.b : UInt64(event.a & 0xFFFF)
-    return place << 8 ^ UInt64(event.a >> 25 & 1) << 7 ^ tag
+    return place << 8 ^ (tag == 1 ? event.rip &* 0x9E37_79B9_7F4A_7C15 : 0) ^ UInt64(event.a >> 25 & 1) << 7 ^ tag
   }
 
   /// Writes the names of an exit that are not those written last.
@@ -202,7 +202,9 @@ extension RecordedName {
   static func handler(_ exit: VMExit) -> RecordedName {
     let reason = UInt64(exit.reason.rawValue)
     switch exit.qualification {
-    case .io(let port, _, let write, _, _, _): return at(.handler, UInt64(port) << 10 | reason, write)
+    case .io(let port, _, let write, _, _, _):
+      // One port of the BIOS answers for all services: the place in it tells them apart.
+      return at(.handler, exit.rip << 26 | UInt64(port) << 10 | reason, write)
     case .mmio(let gpa, _, _, let write, _): return at(.handler, gpa.value << 10 | reason, write)
     case .msr(let index, let write, _): return at(.handler, UInt64(index) << 10 | reason, write)
     default: return at(.handler, reason, false)
