@@ -232,6 +232,7 @@ package final class PC: Platform {
 
   /// Power-on state of everything; virtual time goes on, and console output not yet taken stays.
   package func reset() {
+    (context.vcpu, context.rip) = (0, 0)
     context.dropRequests()
     router.reset()
     for device in devices { device.reset() }

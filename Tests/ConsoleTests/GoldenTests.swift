@@ -30,8 +30,8 @@ struct GoldenTests {
       desk.type("z")
       #expect(desk.model.focus == pane)
       expectGolden(desk.screen, "pane-\(pane.tabName)-\(size.0)x\(size.1)\(suffix)")
-      // Both sets of glyphs have the same looks.
-      expectStyles(desk, "pane-\(pane.tabName)-\(size.0)x\(size.1)")
+      // Bars end in eighths of a place in Unicode; all else looks the same in both.
+      if glyphs == .unicode { expectStyles(desk, "pane-\(pane.tabName)-\(size.0)x\(size.1)") }
     }
   }
 
