@@ -67,13 +67,21 @@ extension SessionCore {
   private static let comparedStops: UInt64 = 256
 
   private func recordStop() {
-    guard let writer = stream.recording, let point = stops[stops.next - 1] else { return }
+    guard let writer = stream.recording, var point = stops[stops.next - 1] else { return }
     stream.drain()
+    var sentence = stopSentence()
+    if phase == .running {
+      // A recording that begins while the guest runs has that moment for its first stop.
+      point.states = control.vcpus.map(\.state)
+      (point.stop, point.vcpu, point.retired, point.time) = (.pause, control.current, control.retired, control.time)
+      point.changedPages = nil
+      sentence = "The recording began while the guest ran, at \(place(point.states[point.vcpu]))."
+    }
     writer.take(control.costs, control.exitStates, isStop: true)
     var stop = RecordedStop()
     stop.number = point.number
     stop.stop = point.stop
-    stop.sentence = stopSentence()
+    stop.sentence = sentence
     stop.vcpu = point.vcpu
     stop.retired = point.retired
     stop.time = point.time

@@ -69,4 +69,47 @@ import Testing
     let listed = Shell.run("themes").output
     #expect(listed.contains("mine  (your own)") && listed.contains("dark\n"))
   }
+
+  @Test func `one begun while the guest runs is a recording like any other`() throws {
+    let file = Self.path("running")
+    defer { unlink(file) }
+    let program = try DrivenTerminalTests.start(["bench", "--append", "out:1000000000"], width: 120, height: 40)
+    #expect(program.waitFor("F1 help"))
+    program.type("c")
+    #expect(program.waitFor("RUNNING"))
+    program.type(":trace start \(file)\r")
+    #expect(program.waitFor("REC "))
+    program.type(" ")
+    #expect(program.waitFor("STOPPED"))
+    program.type(":trace stop\r")
+    #expect(program.waitFor("events in \(file)"))
+    let result = Shell.run("replay \(file) --headless -x 'goto first' -x 'info stops' -x 'goto 5'")
+    #expect(result.status == 0 && result.output.contains("The recording began while the guest ran"), "\(result.output)\(result.errors)")
+  }
+
+  @Test("random bytes over a recording do no harm and the terminal comes back", arguments: [1, 2, 3] as [UInt64])
+  func random(_ seed: UInt64) throws {
+    let file = Self.path("random\(seed)")
+    defer { unlink(file) }
+    _ = Shell.run("--headless long-kernel --record \(file) -c 'exit 5' -c 'step 3' -c c")
+    let program = try DrivenTerminalTests.start(["replay", file], width: 120, height: 40)
+    #expect(program.waitFor("REPLAY"))
+    var state = seed &* 0x9E37_79B9_7F4A_7C15
+    for _ in 0..<60 {
+      let bytes = (0..<40).map { _ -> UInt8 in
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+        let byte = UInt8(truncatingIfNeeded: state >> 24)
+        return byte == UInt8(ascii: "q") || byte == 0x1A || byte == UInt8(ascii: ":") ? 0x1B : byte
+      }
+      program.send(bytes)
+      program.take(milliseconds: 5)
+    }
+    program.type("\u{1B}\u{1B}")
+    program.signal(SIGTERM)
+    let status = program.waitForEnd()
+    #expect(status == 128 + SIGTERM || status == 0)
+    #expect(program.isCooked && !program.screen.isAlternate)
+  }
 }
