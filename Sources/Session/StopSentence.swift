@@ -35,7 +35,7 @@ extension StopReason {
   ]
 
   /// A word for JSON.
-  package var name: String { Self.names[Int(number)].word }
+  package var name: String { Int(number) < Self.names.count ? Self.names[Int(number)].word : "unknown" }
 
   /// What the event of a stop with this number says.
   static func phrase(_ number: UInt32) -> String {

@@ -27,7 +27,7 @@ struct RecordedStop {
     let (code, value) = stop.coded
     out.put(number: UInt64(code))
     out.put(number: value)
-    if case .error(let text) = stop { out.put(text) }
+    out.put(stop.text)
     out.put(sentence)
     out.put(number: UInt64(vcpu))
     out.put(number: retired)
@@ -57,7 +57,7 @@ struct RecordedStop {
   init(_ bytes: inout ByteReader, vcpus: Int) throws(DamagedRecording) {
     number = try bytes.number()
     let (code, value) = (try bytes.number(), try bytes.number())
-    let text = code == 15 ? try bytes.text() : ""
+    let text = try bytes.text()
     guard let reason = StopReason(code: UInt32(truncatingIfNeeded: code), value: value, text: text) else {
       throw DamagedRecording()
     }
@@ -98,7 +98,13 @@ struct RecordedPage: Hashable {
 }
 
 extension StopReason {
-  /// Number and operand; an error's text goes apart.
+  /// Why, in words of its own; "" for most.
+  var text: String {
+    if case .error(let text) = self { return text }
+    return ""
+  }
+
+  /// Number and operand; the text goes apart.
   var coded: (code: UInt32, value: UInt64) {
     let value: UInt64 =
       switch self {
