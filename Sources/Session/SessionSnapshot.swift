@@ -201,6 +201,10 @@ package struct SessionSnapshot: Sendable {
   package var vmcs = VMCSView()
   /// Ports somebody answers at, ascending.
   package var ports: [NamedPort] = []
+  /// The recording being made; nil where none is.
+  package var recording: RecordingStatus?
+  /// The recording that is looked at instead of a guest; nil where one runs.
+  package var replay: ReplayStatus?
 
   /// A count of instructions as it is shown where there is none.
   package static let notCounted = "not counted on this engine"

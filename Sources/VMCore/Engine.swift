@@ -108,6 +108,9 @@ package protocol VCPU: AnyObject {
   func idle(until time: UInt64)
   /// Sets instruction count and virtual time to 0, as at creation.
   func restartClock()
+  /// Sets instruction count and virtual time (at least as many nanoseconds as instructions) to those of an earlier
+  /// moment; false, with nothing done, where the engine cannot.
+  func setClock(instructions: UInt64, time: UInt64) -> Bool
   /// IF is set, no shadow, nothing else being delivered.
   var canTakeInterrupt: Bool { get }
   /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
@@ -160,6 +163,10 @@ package struct EntryProblem: Equatable, Sendable {
     self.rule = rule
     self.section = section
   }
+}
+
+extension VCPU {
+  package func setClock(instructions: UInt64, time: UInt64) -> Bool { false }
 }
 
 /// What an engine is told about the VM it executes.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Session
 import VMCore
 
@@ -32,13 +33,14 @@ struct ListThemes: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "themes", abstract: "List the console's themes.")
 
   func run() throws {
-    let themes = SampleLibrary.themes()
-    guard !themes.isEmpty else {
+    let own = UserFolders(environment: Run.environment).themes
+    let themes = ThemeLibrary(directories: [own].compactMap { $0 } + SampleLibrary.dataFolders.map { "\($0)/Themes" })
+    guard !themes.names.isEmpty else {
       throw VMError(
         .unavailable, "no themes found in \(SampleLibrary.dataFolders.joined(separator: ", "))",
         remedy: "set RINGSIDE_DATA to the folder that holds Samples and Themes")
     }
-    for theme in themes { print(theme) }
+    for name in themes.names { print(own.map { HostFile.exists("\($0)/\(name).toml") } == true ? "\(name)  (your own)" : name) }
   }
 }
 

@@ -123,6 +123,13 @@ package final class InterpreterVCPU: VCPU {
     stopTimer()
   }
 
+  package func setClock(instructions: UInt64, time: UInt64) -> Bool {
+    c.pointee.budget = 0
+    c.pointee.horizon = instructions
+    c.pointee.slept = time &- instructions
+    return true
+  }
+
   package func idle(until time: UInt64) {
     let now = virtualTime
     if time > now { c.pointee.slept &+= time - now }

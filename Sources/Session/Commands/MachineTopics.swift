@@ -17,7 +17,7 @@ enum MachineTopics {
         json: .array(records.map { json($0) }))
     },
     .init(names: ["bp", "breakpoints", "break", "b"], help: "breakpoints") { core, _ throws(CommandError) in
-      let all = core.control.breakpoints.all.compactMap { core.summary($0) }
+      let all = core.recorded == nil ? core.control.breakpoints.all.compactMap { core.summary($0) } : core.recordedBreakpoints
       return InfoCommands.rows(all.map { text($0) }, empty: "no breakpoints", json: .array(all.map { core.json($0) }))
     },
     .init(names: ["stats", "statistics", "reasons"], help: "exits by reason and by address") {

@@ -38,5 +38,12 @@ package final class EventRecorder {
     recorded &+= 1
   }
 
+  /// A line that is no event: the guest is elsewhere without having run there.
+  func note(_ text: String, at count: UInt64) {
+    let line = JSONValue.members(("kind", .string("jump")), ("icount", .number(count)), ("what", .string(text))).text + "\n"
+    let size = line.utf8.count
+    if line.withCString({ fwrite($0, 1, size, file) }) != size { failed = true }
+  }
+
   package func flush() { if fflush(file) != 0 { failed = true } }
 }

@@ -53,6 +53,9 @@ package final class RunControl {
   var needsAttention: () -> Bool = { false }
   /// Called every `slackInterval` exits and at each slice's end, between two runs.
   var onSlack: () -> Void = {}
+  /// Called between two turns once so many instructions have retired; sets when it is called next.
+  var onCheckpoint: () -> Void = {}
+  var checkpointAt = UInt64.max
   /// Called before virtual time jumps over a halt, with the nanoseconds; a console lets that time pass.
   var onIdle: ((UInt64) -> Void)?
   /// Called with an exit of `loggedReasons`.
@@ -111,6 +114,10 @@ package final class RunControl {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
         return .attention
+      }
+      if retired >= checkpointAt {
+        if let outcome = finishAction() { return outcome }
+        onCheckpoint()
       }
       if let outcome = turn(goal) { return outcome }
     }
@@ -248,7 +255,7 @@ package final class RunControl {
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
     events.emit(Event(exit: exit))
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
-    costs.exitCount &+= 1
+    costs.begin(measured: measuresCost)
   }
 
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
