@@ -11,7 +11,7 @@ package enum EngineRegistry {
   package static let rows: [Row] = [
     Row(name: "interpreter", unavailable: nil),
     Row(name: "kvm", unavailable: "the KVM engine is not part of this version; use --engine interpreter"),
-    Row(name: "rewriter", unavailable: "the rewriter engine is not part of this version; use --engine interpreter"),
+    Row(name: "rewriter", unavailable: nil),
   ]
 
   /// Makes the named engine over this memory.
@@ -23,6 +23,7 @@ package enum EngineRegistry {
       throw VMError(.usage, "there is no engine '\(name)'", remedy: "choose one of \(known)")
     }
     if let why = row.unavailable { throw VMError(.unavailable, why) }
-    return InterpreterEngine(memory: memory, events: events, configuration: configuration)
+    let rewriter = name == "rewriter" ? try Rewriter() : nil
+    return InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
   }
 }

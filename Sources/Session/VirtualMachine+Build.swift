@@ -18,7 +18,8 @@ extension VirtualMachine {
     let memory = try GuestMemory(ramSize: configuration.memory ?? SessionConfiguration.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
     var (machine, pc) = try assemble(
-      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state)
+      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state,
+      engine: configuration.engine == "auto" ? "interpreter" : configuration.engine)
     loaded.attach(to: pc)
     machine.loadDescription = loaded.description
     if let image = loaded.symbolsImage {
@@ -33,11 +34,11 @@ extension VirtualMachine {
 
   /// A PC with the embedded processor over `memory`, whose boot processor starts in `state`.
   package static func assemble(
-    name: String, memory: GuestMemory, cpus: Int, state: VCPUState
+    name: String, memory: GuestMemory, cpus: Int, state: VCPUState, engine: String = "interpreter"
   ) throws(VMError) -> (machine: VirtualMachine, pc: PC) {
     let events = EventSink(capacity: ringCapacity)
     let engine = try EngineRegistry.makeEngine(
-      named: "interpreter", memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
+      named: engine, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
     let pc = PC(
       memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus), events: events)
     var machine = VirtualMachine(
@@ -54,9 +55,8 @@ extension VirtualMachine {
     case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
     }
     switch configuration.engine {
-    case "auto", "interpreter": break
+    case "auto", "interpreter", "rewriter": break
     case "kvm": throw notYet("--engine kvm", "the KVM engine")
-    case "rewriter": throw notYet("--engine rewriter", "the binary rewriter")
     default:
       let nearest = NearestName.find(configuration.engine, in: ["auto", "kvm", "interpreter", "rewriter"])
       throw VMError(

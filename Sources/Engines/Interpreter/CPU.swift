@@ -189,6 +189,12 @@ struct CPU {
   var alone = false
   /// The debugger watches some range.
   var watching = false
+  // Of generated code: the host's stack pointer before it, and what it left off at (`HostEnd`).
+  var hostStack: UInt64 = 0
+  var hostOp: UInt = 0
+  var hostBlock: UInt = 0
+  /// Room for a micro-op that is carried out by itself, and what ends it.
+  let singleOp: MicroOpPointer
 
   init(
     tlbs: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>, cache: BlockCache,
@@ -197,6 +203,8 @@ struct CPU {
     precondition(MemoryLayout<CPU>.offset(of: \CPU.xmm) == Slot.xmmOffset, "XMM registers follow the others")
     tlb = tlbs
     self.tlbs = tlbs
+    singleOp = .allocate(capacity: 2)
+    singleOp.initialize(repeating: MicroOp(.done), count: 2)
     pageMap = memory.pageMap
     pageMapCount = memory.pageMapCount
     codeFlags = cache.pageFlags
