@@ -23,7 +23,7 @@ package enum EngineRegistry {
       throw VMError(.usage, "there is no engine '\(name)'", remedy: "choose one of \(known)")
     }
     if let why = row.unavailable { throw VMError(.unavailable, why) }
-    let rewriter = name == "rewriter" ? try Rewriter() : nil
+    let rewriter = name == "rewriter" ? try Rewriter(isEager: configuration.warmth <= 1) : nil
     return InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
   }
 }

@@ -20,7 +20,7 @@ package final class InterpreterEngine: Engine {
   init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration, rewriter: Rewriter?) {
     name = rewriter == nil ? "interpreter" : "rewriter"
     self.rewriter = rewriter
-    builder = BlockBuilder(warmth: rewriter == nil ? 0 : Rewriter.warmth)
+    builder = BlockBuilder(warmth: rewriter == nil ? 0 : Int64(configuration.warmth))
     self.memory = memory
     self.events = events
     self.configuration = configuration

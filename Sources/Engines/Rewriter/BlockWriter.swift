@@ -15,6 +15,8 @@ struct BlockWriter {
   var saved = SavedFlags.unknown
   /// What of the guest's flags is in the host's.
   var host = HostFlags.none
+  /// Micro-ops that the interpreter carries out.
+  private(set) var callouts = 0
   /// Pieces off the straight path, written behind it.
   private var stubs: [Stub] = []
 
@@ -81,6 +83,7 @@ struct BlockWriter {
 
   /// The interpreter carries out this micro-op; all others of the block stay here.
   mutating func callout(_ o: MicroOpPointer) {
+    callouts += 1
     asm.load(HostLayout.a, UInt64(UInt(bitPattern: o)))
     asm.load(HostLayout.b, UInt64(UInt(bitPattern: block)))
     asm.call(to: rewriter.calloutAt)

@@ -59,6 +59,9 @@ extension InterpreterVCPU {
 }
 
 extension InterpreterEngine {
+  /// What was rewritten so far; nil where nothing ever is.
+  package var rewriting: RewritingStatistics? { rewriter?.statistics }
+
   /// Drops all decoded and generated code. Only while no vCPU is inside generated code.
   func forgetCode() {
     cache.dropAll()

@@ -11,15 +11,17 @@ final class Rewriter {
   private(set) var leaveAt = 0
   private(set) var calloutAt = 0
   private var firstBlockAt = 0
-  /// Executions by the interpreter before a block is translated.
-  static let warmth: Int64 = 40
   /// No block's code is longer.
   static let roomForBlock = 128 << 10
-  private(set) var translated = 0
+  private(set) var statistics = RewritingStatistics()
   /// What a callout carries out that needs the carry by itself.
   let carryOp: MicroOpPointer
 
-  init() throws(VMError) {
+  /// Blocks are rewritten even where nearly all of their instructions are callouts.
+  private let isEager: Bool
+
+  init(isEager: Bool) throws(VMError) {
+    self.isEager = isEager
     buffer = try CodeBuffer()
     carryOp = .allocate(capacity: 1)
     carryOp.initialize(to: MicroOp(.keepCarry))
@@ -30,12 +32,15 @@ final class Rewriter {
 
   var isFull: Bool { buffer.used + Self.roomForBlock > CodeBuffer.size }
   /// Forgets all code. Only while none runs and none is reachable.
-  func empty() { buffer.used = firstBlockAt }
+  func empty() {
+    buffer.used = firstBlockAt
+    statistics.flushes += 1
+  }
 
   /// Makes the block's code, or leaves it to the interpreter for good.
   func translate(_ block: BlockPointer) {
     var writer = BlockWriter(self, block)
-    guard writer.isWorthwhile else {
+    guard isEager || writer.isWorthwhile else {
       block.pointee.ops.pointee.op = .nop
       return
     }
@@ -44,7 +49,10 @@ final class Rewriter {
     buffer.used = (writer.asm.count + 15) & ~15
     block.pointee.host = buffer.address(start)
     block.pointee.ops.pointee.op = .host
-    translated += 1
+    statistics.blocks += 1
+    statistics.instructions += UInt64(block.pointee.count)
+    statistics.callouts += UInt64(writer.callouts)
+    statistics.hostBytes += UInt64(buffer.used - start)
   }
 
   /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is.
