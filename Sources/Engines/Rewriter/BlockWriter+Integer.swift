@@ -8,7 +8,8 @@ extension MicroOp {
   /// False where the interpreter carries it out even in translated code.
   var isRewritten: Bool {
     switch op {
-    case .integer, .string, .system, .sse, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .sse: isRewrittenSSE
+    case .integer, .string, .system, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
   }
@@ -43,6 +44,9 @@ extension BlockWriter {
     if emitTransfer(o) { return true }
     switch o.pointee.op {
     case .nop: return true
+    case .sse: return emitSSE(o)
+    case .leave64: return leaveFrame(o, size: 8)
+    case .leave32: return leaveFrame(o, size: 4)
     case .lea64: return lea(o, size: 8)
     case .lea32: return lea(o, size: 4)
     case .movzx8to32r: return widen(o, from: 1, signed: false, to: 4)

@@ -114,6 +114,16 @@ extension BlockWriter {
     return true
   }
 
+  mutating func leaveFrame(_ o: MicroOpPointer, size: Int) -> Bool {
+    guard isLong == (size == 8) else { return false }
+    asm.lea(HostLayout.b, .memory(.rbp), size: size)
+    let miss = probe(size: size, write: false)
+    asm.lea(stack, .memory(.rbp, displacement: Int32(size)), size: size)
+    asm.move(.rbp, .memory(HostLayout.b), size: size)
+    slowWay(from: miss, o)
+    return true
+  }
+
   private mutating func call(_ o: MicroOpPointer, size: Int) {
     guard isLong == (size == 8) else { return interpret(o) }
     let miss = reachStack(-Int32(size), size: size, write: true)

@@ -15,6 +15,9 @@ struct BlockWriter {
   var saved = SavedFlags.unknown
   /// What of the guest's flags is in the host's.
   var host = HostFlags.none
+  /// SSE was found switched on, or the guest's MXCSR loaded, earlier in the block, and nothing has come between.
+  var isSSEReady = false
+  var isMXCSRReady = false
   /// Micro-ops that the interpreter carries out.
   private(set) var callouts = 0
   /// Pieces off the straight path, written behind it.
@@ -88,6 +91,8 @@ struct BlockWriter {
     asm.load(HostLayout.b, UInt64(UInt(bitPattern: block)))
     asm.call(to: rewriter.calloutAt)
     forgetFlags()
+    isSSEReady = false
+    isMXCSRReady = false
   }
 
   mutating func forgetFlags() {

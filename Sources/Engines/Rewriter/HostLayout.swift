@@ -29,6 +29,7 @@ enum HostLayout {
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
   let budget, rip, stamp, jumpCache, flagClass, flagA, flagResult, hostStack, hostOp, hostBlock: Int32
+  let cr0, cr4, mxcsrLoaded: Int32
   let blockHost, blockCount: Int32
 
   init() {
@@ -44,6 +45,9 @@ struct HostOffsets {
     hostStack = cpu(\.hostStack)
     hostOp = cpu(\.hostOp)
     hostBlock = cpu(\.hostBlock)
+    cr0 = cpu(\.cr0)
+    cr4 = cpu(\.cr4)
+    mxcsrLoaded = cpu(\.mxcsrLoaded)
     blockHost = block(\.host)
     blockCount = block(\.count)
   }
