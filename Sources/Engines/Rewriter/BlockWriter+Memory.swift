@@ -52,31 +52,27 @@ extension BlockWriter {
   /// The same for the linear address in `b`.
   mutating func probe(size: Int, write: Bool) -> Int {
     let (a, b, c) = (HostLayout.a, HostLayout.b, HostLayout.c)
+    let table = write ? tlb + Int32(TLB.half * MemoryLayout<TLBEntry>.stride) : tlb
     host = .none
     asm.move(a, .register(b), size: 4)
+    asm.shift(5, .register(a), by: 7, size: 4)
     if write {
-      // `TLB.writeIndex`.
-      asm.shift(5, .register(a), by: 12, size: 4)
+      // `TLB.writeIndex`, times the size of an entry.
       asm.move(c, .register(b), size: 8)
-      asm.shift(5, .register(c), by: 22, size: 8)
-      asm.alu(4, .register(c), -2, size: 4)
+      asm.shift(5, .register(c), by: 17, size: 8)
+      asm.alu(4, .register(c), -64, size: 4)
       asm.alu(6, .register(a), c, size: 4)
-      asm.alu(4, .register(a), Int32(TLB.entries - 1), size: 4)
-      asm.alu(6, .register(a), Int32(TLB.entries / 2), size: 4)
-      asm.shift(4, .register(a), by: 5, size: 4)
-    } else {
-      asm.shift(5, .register(a), by: 7, size: 4)
-      asm.alu(4, .register(a), Int32((TLB.entries - 1) << 5), size: 4)
     }
+    asm.alu(4, .register(a), Int32((TLB.half - 1) << 5), size: 4)
     if size > 1 {
       asm.lea(c, .memory(b, displacement: Int32(size - 1)), size: 8)
     } else {
       asm.move(c, .register(b), size: 8)
     }
     asm.alu(4, .register(c), -4096, size: 8)
-    asm.alu(7, c, .memory(.rsp, index: a, displacement: tlb + (write ? 8 : 0)), size: 8)
+    asm.alu(7, c, .memory(.rsp, index: a, displacement: table + (write ? 8 : 0)), size: 8)
     let miss = asm.jumpAhead(5)
-    asm.alu(0, b, .memory(.rsp, index: a, displacement: tlb + 16), size: 8)
+    asm.alu(0, b, .memory(.rsp, index: a, displacement: table + 16), size: 8)
     return miss
   }
 }
