@@ -69,7 +69,8 @@ let package = Package(
       .executableTarget(
         name: "hostile",
         dependencies: [
-          "Session", "Machine", "VMCore", "X86", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+          "Session", "Machine", "Engines", "VMCore", "X86",
+          .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ], swiftSettings: strict),
       .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),

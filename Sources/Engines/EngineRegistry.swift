@@ -13,10 +13,7 @@ package enum EngineRegistry {
   package static let rows: [Row] = [
     Row(name: "interpreter", refusal: nil),
     Row(name: "kvm", refusal: kvmRefusal),
-    Row(
-      name: "rewriter",
-      refusal: VMError(
-        .unavailable, "the rewriter engine is not part of this version", remedy: "use --engine interpreter")),
+    Row(name: "rewriter", refusal: nil),
   ]
 
   private static var kvmRefusal: VMError? {
@@ -47,6 +44,7 @@ package enum EngineRegistry {
     }
     if let why = row.refusal { throw why }
     if name == "kvm" { return try KVMEngine(memory: memory, configuration: configuration) }
-    return InterpreterEngine(memory: memory, events: events, configuration: configuration)
+    let rewriter = name == "rewriter" ? try Rewriter(isEager: configuration.warmth <= 1) : nil
+    return InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
   }
 }

@@ -68,8 +68,7 @@ extension VirtualMachine {
     case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
     }
     switch configuration.engine {
-    case "auto", "interpreter", "kvm": break
-    case "rewriter": throw notYet("--engine rewriter", "the binary rewriter")
+    case "auto", "interpreter", "kvm", "rewriter": break
     default:
       let nearest = NearestName.find(configuration.engine, in: ["auto", "kvm", "interpreter", "rewriter"])
       throw VMError(

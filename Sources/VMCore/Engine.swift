@@ -172,5 +172,10 @@ extension VCPU {
 /// What an engine is told about the VM it executes.
 package struct EngineConfiguration: Sendable {
   package var vcpuCount: Int
-  package init(vcpuCount: Int = 1) { self.vcpuCount = vcpuCount }
+  /// Executions of a block before a rewriting engine makes host code of it.
+  package var warmth: Int
+  package init(vcpuCount: Int = 1, warmth: Int = 40) {
+    self.vcpuCount = vcpuCount
+    self.warmth = warmth
+  }
 }

@@ -94,7 +94,7 @@ package struct GuestMaker: Sendable {
   }
 
   /// Registers near and far, flags, and what the guest may use.
-  private func scatter(_ state: inout VCPUState, _ random: inout Random) {
+  func scatter(_ state: inout VCPUState, _ random: inout Random) {
     for register in state.gpr.indices where register != Int(GPR.rsp.rawValue) {
       state.gpr[register] = random.one(in: 3) ? random.edgy() : UInt64(random.below(0x1_0000))
     }

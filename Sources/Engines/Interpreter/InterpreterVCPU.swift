@@ -21,6 +21,10 @@ package final class InterpreterVCPU: VCPU {
   /// Two TLBs: supervisor's, then user's.
   let tlbs: UnsafeMutablePointer<TLBEntry>
   private let jumpCache: UnsafeMutablePointer<JumpEntry>
+  /// Holds the stack of generated code, `CPU` and the TLBs, in this order (`HostLayout`).
+  private let region: UnsafeMutableRawPointer
+  /// How a micro-op ended that generated code had carried out.
+  var hostStop = LoopEnd.done
   private let kickRequest = Atomic<Bool>(false)
 
   /// Debugger's watches; pages they touch are never in the TLB for the watched direction.
@@ -60,11 +64,13 @@ package final class InterpreterVCPU: VCPU {
     self.engine = engine
     memory = engine.memory
     events = engine.events
-    tlbs = .allocate(capacity: 2 * TLB.entries)
+    region = .allocate(byteCount: HostLayout.size, alignment: 4096)
+    tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
+      to: TLBEntry.self, capacity: 2 * TLB.entries)
     tlbs.initialize(repeating: TLBEntry(), count: 2 * TLB.entries)
     jumpCache = .allocate(capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
-    c = .allocate(capacity: 1)
+    c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
     c.initialize(
       to: CPU(
         tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, owner: .passUnretained(self)))
@@ -73,10 +79,10 @@ package final class InterpreterVCPU: VCPU {
   }
 
   deinit {
+    c.pointee.singleOp.deallocate()
     c.deinitialize(count: 1)
-    c.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
-    tlbs.deallocate()
+    region.deallocate()
     jumpCache.deinitialize(count: JumpEntry.count)
     jumpCache.deallocate()
   }
