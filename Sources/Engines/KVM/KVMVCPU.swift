@@ -54,7 +54,7 @@ package final class KVMVCPU: VCPU {
   var open = KVMOpenExit()
   /// An exit found together with the one returned, for the next run.
   var waiting: (exit: VMExit, open: KVMOpenExit)?
-  var activity = ActivityState.active
+  package var activity = ActivityState.active
   /// Instructions known to have been executed: exits answered, steps, and those of the companion.
   package internal(set) var instructionCount: UInt64 = 0
   /// Host time spent inside `run`, and time moved forward by `idle`, in ns.

@@ -24,6 +24,7 @@ final class RecordedEngine: Engine {
   let name: String
   let capabilities: EngineCapabilities
   let vcpus: [any VCPU]
+  let whyControlsAreFixed: String? = "a recording does not hold the controls: these are the ones every guest begins with"
   init(_ header: RecordingHeader) {
     name = header.engine
     capabilities = header.capabilities
@@ -36,7 +37,7 @@ final class RecordedVCPU: VCPU {
   var state = VCPUState()
   var instructionCount: UInt64 = 0
   var virtualTime: UInt64 = 0
-  var controls = ExitControls()
+  var controls = ExitControls.standard
   var traps = DebugTraps()
   init(index: Int) { self.index = index }
 
