@@ -21,6 +21,9 @@ package final class InterpreterVCPU: VCPU {
   /// Two TLBs: supervisor's, then user's.
   let tlbs: UnsafeMutablePointer<TLBEntry>
   private let jumpCache: UnsafeMutablePointer<JumpEntry>
+  /// What makes the guest exit.
+  var ownControls = ExitControls.standard
+  private let bitmaps: UnsafeMutablePointer<UInt8>
   private let kickRequest = Atomic<Bool>(false)
 
   /// Debugger's watches; pages they touch are never in the TLB for the watched direction.
@@ -64,10 +67,14 @@ package final class InterpreterVCPU: VCPU {
     tlbs.initialize(repeating: TLBEntry(), count: 2 * TLB.entries)
     jumpCache = .allocate(capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
+    bitmaps = .allocate(capacity: VMCSBitmaps.size)
+    bitmaps.initialize(repeating: 0xFF, count: VMCSBitmaps.size)
+    ownControls.bitmaps.copy(to: bitmaps)
     c = .allocate(capacity: 1)
     c.initialize(
       to: CPU(
-        tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, owner: .passUnretained(self)))
+        tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, bitmaps: bitmaps,
+        owner: .passUnretained(self)))
     state = VCPUState()
     if index > 0 { c.pointee.activity = .waitForSIPI }
   }
@@ -75,6 +82,7 @@ package final class InterpreterVCPU: VCPU {
   deinit {
     c.deinitialize(count: 1)
     c.deallocate()
+    bitmaps.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
     tlbs.deallocate()
     jumpCache.deinitialize(count: JumpEntry.count)
