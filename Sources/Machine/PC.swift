@@ -169,6 +169,7 @@ package final class PC: Platform {
   /// clock and local APICs by number.
   package func advance(to time: UInt64) {
     let time = min(time, Deadline.horizon)
+    guard earliestDeadline <= time else { return context.move(to: time) }
     while let timer = earliestTimer, timer.deadline <= time {
       context.move(to: timer.deadline)
       timer.fire(upTo: time)

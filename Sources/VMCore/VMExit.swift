@@ -122,6 +122,10 @@ package struct VMEntry: Equatable, Sendable {
     case skip
     /// The instruction faults instead.
     case fault(Vector, errorCode: UInt32?)
+
+    /// Without the comparison of payloads that `==` makes.
+    @inline(__always) package var isResume: Bool { if case .resume = self { true } else { false } }
+    @inline(__always) package var isEmulate: Bool { if case .emulate = self { true } else { false } }
   }
   package var action: Action
   package var inject: InjectedEvent?

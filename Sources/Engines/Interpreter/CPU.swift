@@ -170,8 +170,13 @@ struct CPU {
   var jumpCache: UnsafeMutablePointer<JumpEntry>
   /// Virtual time minus retired instructions.
   var slept: UInt64 = 0
-  var controls = ExitControls.standard
-  /// What of `controls` is on.
+  /// Our own monitor's controls, taken apart so that they are asked without a reference being counted.
+  var ownVMCS = ExitControls.standard.vmcs
+  var wishes = DebuggerWishes()
+  /// I/O bitmaps A and B and the MSR bitmap; the vCPU's, like the TLBs.
+  var ownBitmaps: UnsafeMutablePointer<UInt8>
+  var ownTSCOffset: UInt64 = 0
+  /// What of the controls is on.
   var quick = QuickExits(.standard)
   /// The monitor trap flag's exit comes before the next instruction.
   var trapPending = false
@@ -179,7 +184,7 @@ struct CPU {
   var timerDeadline = UInt64.max
   /// What "save VMX-preemption timer value" kept of it, ns.
   var timerLeft: UInt64?
-  /// This instruction was allowed by `VMEntry.emulate`: it does not exit by `controls` again.
+  /// This instruction was allowed by `VMEntry.emulate`: it does not exit by the controls again.
   var emulating = false
   /// An answer given by `VMEntry.complete` waits to be taken by the instruction that asked.
   var hasAnswer = false
@@ -208,7 +213,7 @@ struct CPU {
 
   init(
     tlbs: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>, cache: BlockCache,
-    memory: GuestMemory, owner: Unmanaged<InterpreterVCPU>
+    memory: GuestMemory, bitmaps: UnsafeMutablePointer<UInt8>, owner: Unmanaged<InterpreterVCPU>
   ) {
     precondition(MemoryLayout<CPU>.offset(of: \CPU.xmm) == Slot.xmmOffset, "XMM registers follow the others")
     tlb = tlbs
@@ -220,6 +225,7 @@ struct CPU {
     codeFlags = cache.pageFlags
     codeFlagCount = cache.trackedPages
     self.jumpCache = jumpCache
+    ownBitmaps = bitmaps
     self.owner = owner
   }
 }

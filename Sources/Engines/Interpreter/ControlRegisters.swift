@@ -85,21 +85,21 @@ extension UnsafeMutablePointer<CPU> {
   /// CR0 as the program sees it: bits that a monitor owns come from its read shadow, our own monitor's below
   /// the guest's.
   var visibleCR0: UInt64 {
-    let own = pointee.controls.vmcs.visibleCR0(pointee.cr0)
+    let own = pointee.ownVMCS.visibleCR0(pointee.cr0)
     return isNonRoot ? pointee.vmx.controls.visibleCR0(own) : own
   }
   private var visibleCR4: UInt64 {
-    let own = pointee.controls.vmcs.visibleCR4(pointee.cr4)
+    let own = pointee.ownVMCS.visibleCR4(pointee.cr4)
     return isNonRoot ? pointee.vmx.controls.visibleCR4(own) : own
   }
   /// What a write of `value` makes of CR0: only bits that no monitor owns change. The monitor itself, which
   /// carries an instruction out that exited, changes all of its own.
   func writtenCR0(_ value: UInt64) -> UInt64 {
-    let own = pointee.emulating ? value : pointee.controls.vmcs.writtenCR0(pointee.cr0, value)
+    let own = pointee.emulating ? value : pointee.ownVMCS.writtenCR0(pointee.cr0, value)
     return isNonRoot ? pointee.vmx.controls.writtenCR0(pointee.cr0, own) : own
   }
   private func writtenCR4(_ value: UInt64) -> UInt64 {
-    let own = pointee.emulating ? value : pointee.controls.vmcs.writtenCR4(pointee.cr4, value)
+    let own = pointee.emulating ? value : pointee.ownVMCS.writtenCR4(pointee.cr4, value)
     return isNonRoot ? pointee.vmx.controls.writtenCR4(pointee.cr4, own) : own
   }
   /// PE, NE and PG stay 1 in VMX operation (SDM 3C 24.8); an unrestricted guest may clear PE and PG.

@@ -82,7 +82,8 @@ extension InterpreterVCPU {
     case (.instruction, .emulate):
       c.pointee.emulating = true
       return runAlone(checkBreakpoint: false)
-    case (.instruction, .complete(let value)):
+    case (.instruction(let length), .complete(let value)):
+      if finishPort(value, length) { break }
       complete(value)
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .skip):
@@ -115,6 +116,24 @@ extension InterpreterVCPU {
       c.pointee.hasAnswer = true
       c.pointee.answer = value
     }
+  }
+
+  /// Finishes an IN or OUT that was answered, where nothing else happens at its end; false where it must be
+  /// executed for that.
+  private func finishPort(_ value: UInt64, _ length: UInt8) -> Bool {
+    guard case .io(_, let size, let write, false, _, _) = c.pointee.exit.qualification,
+      c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
+      !c.pointee.quick.contains(.monitorTrap), !c.pointee.watching
+    else { return false }
+    if !write {
+      let bits = UInt64(size) &* 8
+      c.setSized(0, UInt8(truncatingIfNeeded: size.trailingZeroBitCount), value & ((1 << bits) &- 1))
+    }
+    c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
+    c.pointee.rflags &= ~RFLAGS.rf
+    c.pointee.horizon &+= 1
+    settle()
+    return true
   }
 
   /// The present instruction is over: nothing allowed or answered for it counts for the next.
@@ -190,6 +209,7 @@ extension InterpreterVCPU {
     guestWatchHit = 0
     completedUsed = 0
     var stop: Stop?
+    let stamp = c.pointee.stamp
     c.pointee.stamp |= UInt64(Context.aloneBit)
     do throws(Stop) {
       let block = try lookup()
@@ -200,7 +220,8 @@ extension InterpreterVCPU {
       c.pointee.stopLength = 0
       c.pointee.stopOnStack = false
     }
-    c.updateContext()
+    // Most instructions leave the context as it was.
+    if c.pointee.stamp == stamp | UInt64(Context.aloneBit) { c.pointee.stamp = stamp } else { c.updateContext() }
     c.pointee.alone = false
     if let stop {
       if let exit = stopped(stop) { return exit }
@@ -283,8 +304,11 @@ extension InterpreterVCPU {
     return block
   }
 
+  /// Where the block at `rip` is remembered: one that is to run alone elsewhere than the whole one, which it
+  /// would drive out.
   private func jumpCache(_ rip: UInt64) -> UnsafeMutablePointer<JumpEntry> {
-    c.pointee.jumpCache + JumpEntry.index(rip)
+    let apart = c.pointee.stamp & UInt64(Context.aloneBit) != 0 ? JumpEntry.count / 2 : 0
+    return c.pointee.jumpCache + (JumpEntry.index(rip) ^ apart)
   }
 
   /// Does a block that reaches into a second page still find the same one there, and lie in CS's limit?

@@ -75,7 +75,7 @@ extension UnsafeMutablePointer<CPU> {
   func offerException(_ vector: UInt8, _ errorCode: UInt32?, linear: UInt64) throws(Stop) {
     guard exits(on: .exceptions) else { return }
     let cause = monitorCause(.exception(vector: vector, errorCode: errorCode ?? 0))
-    guard let cause = cause ?? (pointee.controls.wishes.vectors[vector] ? .debugger : nil) else { return }
+    guard let cause = cause ?? (pointee.wishes.vectors[vector] ? .debugger : nil) else { return }
     throw leave(.exception, .exception(vector: vector, errorCode: errorCode, linear: linear), cause)
   }
 

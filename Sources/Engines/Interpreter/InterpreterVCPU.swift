@@ -25,6 +25,9 @@ package final class InterpreterVCPU: VCPU {
   private let region: UnsafeMutableRawPointer
   /// How a micro-op ended that generated code had carried out.
   var hostStop = LoopEnd.done
+  /// What makes the guest exit.
+  var ownControls = ExitControls.standard
+  private let bitmaps: UnsafeMutablePointer<UInt8>
   private let kickRequest = Atomic<Bool>(false)
 
   /// Debugger's watches; pages they touch are never in the TLB for the watched direction.
@@ -71,9 +74,13 @@ package final class InterpreterVCPU: VCPU {
     jumpCache = .allocate(capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
     c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
+    bitmaps = .allocate(capacity: VMCSBitmaps.size)
+    bitmaps.initialize(repeating: 0xFF, count: VMCSBitmaps.size)
+    ownControls.bitmaps.copy(to: bitmaps)
     c.initialize(
       to: CPU(
-        tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, owner: .passUnretained(self)))
+        tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, bitmaps: bitmaps,
+        owner: .passUnretained(self)))
     state = VCPUState()
     if index > 0 { c.pointee.activity = .waitForSIPI }
   }
@@ -81,6 +88,7 @@ package final class InterpreterVCPU: VCPU {
   deinit {
     c.pointee.singleOp.deallocate()
     c.deinitialize(count: 1)
+    bitmaps.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
     region.deallocate()
     jumpCache.deinitialize(count: JumpEntry.count)

@@ -242,7 +242,7 @@ extension UnsafeMutablePointer<CPU> {
     }
     if op == .rdtscp {
       if isNonRoot && !pointee.vmx.controls.has(.enableRDTSCP) { throw raise(.ud) }
-      if !pointee.controls.vmcs.has(.enableRDTSCP) { throw raise(.ud) }
+      if !pointee.ownVMCS.has(.enableRDTSCP) { throw raise(.ud) }
     }
     if pointee.cpl > 0 && pointee.cr4 & CR4.tsd != 0 { throw raise(.gp, 0) }
     try intercept(op == .rdtscp ? .rdtscp : .rdtsc, op == .rdtscp ? .rdtscp : .rdtsc)

@@ -65,9 +65,13 @@ package final class PortBus {
     for port in claim.first...claim.last { map[Int(port)] = UInt8(claims.count) }
   }
 
-  private func claim(at port: UInt16) -> Claim? {
+  private func claim(at port: UInt16) -> Claim? { index(at: port).map { claims[$0] } }
+
+  /// The claim's place among all: what the hot paths use, so that no claim is copied.
+  @inline(__always)
+  private func index(at port: UInt16) -> Int? {
     let index = map[Int(port)]
-    return index == 0 ? nil : claims[Int(index) - 1]
+    return index == 0 ? nil : Int(index) - 1
   }
 
   /// Answers a port exit. `value` has no bits above `size` bytes (1, 2 or 4).
@@ -85,7 +89,7 @@ package final class PortBus {
 
   /// Reads as the guest does.
   package func read(_ port: UInt16, size: UInt8) -> UInt64 {
-    if let claim = claim(at: port), Self.fits(claim, port, size) { return read(claim, port, size) }
+    if let claim = index(at: port), fits(claim, port, size) { return read(claim, port, size) }
     guard size > 1, isAnyClaimed(port, size) else { return unclaimed(port, size, write: false, value: 0) }
     var result: UInt64 = 0
     for byte in 0..<UInt16(size) { result |= read(port &+ byte, size: 1) << UInt64(byte &* 8) }
@@ -94,7 +98,7 @@ package final class PortBus {
 
   /// Writes as the guest does.
   package func write(_ port: UInt16, size: UInt8, value: UInt64) {
-    if let claim = claim(at: port), Self.fits(claim, port, size) {
+    if let claim = index(at: port), fits(claim, port, size) {
       write(claim, port, size, value)
       return
     }
@@ -105,14 +109,14 @@ package final class PortBus {
     for byte in 0..<UInt16(size) { write(port &+ byte, size: 1, value: value >> UInt64(byte &* 8) & 0xFF) }
   }
 
-  private func read(_ claim: Claim, _ port: UInt16, _ size: UInt8) -> UInt64 {
-    guard case .device(let device) = claim.target else { return Self.ones(size) }
-    return device.read(claim.offset + UInt64(port - claim.first), size: size) & Self.ones(size)
+  private func read(_ index: Int, _ port: UInt16, _ size: UInt8) -> UInt64 {
+    guard case .device(let device) = claims[index].target else { return Self.ones(size) }
+    return device.read(claims[index].offset + UInt64(port - claims[index].first), size: size) & Self.ones(size)
   }
 
-  private func write(_ claim: Claim, _ port: UInt16, _ size: UInt8, _ value: UInt64) {
-    guard case .device(let device) = claim.target else { return }
-    device.write(claim.offset + UInt64(port - claim.first), size: size, value: value)
+  private func write(_ index: Int, _ port: UInt16, _ size: UInt8, _ value: UInt64) {
+    guard case .device(let device) = claims[index].target else { return }
+    device.write(claims[index].offset + UInt64(port - claims[index].first), size: size, value: value)
   }
 
   private func unclaimed(_ port: UInt16, _ size: UInt8, write: Bool, value: UInt64) -> UInt64 {
@@ -126,8 +130,8 @@ package final class PortBus {
     return false
   }
 
-  private static func fits(_ claim: Claim, _ port: UInt16, _ size: UInt8) -> Bool {
-    size == 1 || size <= claim.width && Int(port) + Int(size) - 1 <= Int(claim.last)
+  private func fits(_ index: Int, _ port: UInt16, _ size: UInt8) -> Bool {
+    size == 1 || size <= claims[index].width && Int(port) + Int(size) - 1 <= Int(claims[index].last)
   }
 
   /// All bits of `size` bytes.

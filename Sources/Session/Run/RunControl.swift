@@ -135,7 +135,7 @@ package final class RunControl {
     var pending = platform.interruptPending(vcpu: current)
     switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
     case .enter:
-      if lanes[current].action != .resume, finishesApart { return enter(vcpu, limit: 0, pending: false, goal) }
+      if !lanes[current].action.isResume, finishesApart { return enter(vcpu, limit: 0, pending: false, goal) }
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
@@ -162,7 +162,7 @@ package final class RunControl {
     let before = vcpu.instructionCount
     let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
     retired &+= vcpu.instructionCount &- before
-    if entry.action != .resume, recordsStates, limit == 0 {
+    if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
       exitStates.finish(vcpu)
     }
@@ -346,10 +346,10 @@ package final class RunControl {
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
     if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
-    if exit.reason == .hlt, action == .emulate { halt(vcpu) }
+    if exit.reason == .hlt, action.isEmulate { halt(vcpu) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
     if isLineFeed(exit) { takeSlack() }
-    if case .cr = exit.qualification, action == .emulate { followShadows(exit) }
+    if case .cr = exit.qualification, action.isEmulate { followShadows(exit) }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests)
   }

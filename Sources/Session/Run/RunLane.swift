@@ -34,7 +34,7 @@ package struct RunLane: Equatable, Sendable {
   /// Decides the next entry. `interruptPending` and `canTake` are the platform's and the vCPU's word.
   package mutating func prepare(interruptPending: Bool, canTake: @autoclosure () -> Bool) -> Preparation {
     let waits = interruptPending || nmiPending
-    if action != .resume { return waits ? .finish : .enter }
+    if !action.isResume { return waits ? .finish : .enter }
     if injection != nil { return .enter }
     if nmiPending {
       nmiPending = false
@@ -49,7 +49,7 @@ package struct RunLane: Equatable, Sendable {
   /// window opens (again, behind the delivery of what is injected).
   package mutating func takeEntry(interruptPending: Bool) -> VMEntry {
     let entry = VMEntry(
-      action, inject: injection, interruptWindow: interruptPending && action == .resume)
+      action, inject: injection, interruptWindow: interruptPending && action.isResume)
     if injection != nil { activity = .active }
     windowArmed = entry.interruptWindow
     action = .resume

@@ -37,6 +37,22 @@ package struct VMCSBitmaps: Equatable, Sendable {
       MSR.efer, MSR.star, MSR.lstar, MSR.cstar, MSR.sfmask, MSR.fsBase, MSR.gsBase, MSR.kernelGSBase, MSR.tscAux,
     ]
 
+  /// Copies I/O bitmap A, B and the MSR bitmap, 4 KiB each, one behind the other.
+  package func copy(to bytes: UnsafeMutablePointer<UInt8>) {
+    ports.withUnsafeBufferPointer { bytes.update(from: $0.baseAddress ?? UnsafePointer(bytes), count: 8192) }
+    msrs.withUnsafeBufferPointer { (bytes + 8192).update(from: $0.baseAddress ?? UnsafePointer(bytes), count: 4096) }
+  }
+  /// Where `copy` puts a field's bitmap.
+  @inline(__always) package static func start(_ field: VMCSField) -> Int {
+    switch field {
+    case .ioBitmapA: 0
+    case .ioBitmapB: 4096
+    default: 8192
+    }
+  }
+  /// Bytes `copy` writes.
+  package static let size = 12288
+
   /// A byte of I/O bitmap A or B or of the MSR bitmap.
   package func byte(_ field: VMCSField, _ offset: Int) -> UInt8 {
     switch field {

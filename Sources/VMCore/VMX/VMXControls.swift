@@ -69,10 +69,33 @@ package struct VMXControls: Equatable, Sendable {
   package var cr0Shadow: UInt64 = 0
   package var cr4Mask: UInt64 = 0
   package var cr4Shadow: UInt64 = 0
-  /// At most four.
-  package var cr3Targets: [UInt64] = []
+  /// CR3 targets, in place: controls without a reference in them are copied by the word.
+  private var targets: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+  private var targetCount = 0
 
   package init() {}
+
+  package static func == (a: VMXControls, b: VMXControls) -> Bool {
+    let words = a.pin == b.pin && a.primary == b.primary && a.secondary == b.secondary
+    let faults = a.exceptions == b.exceptions && a.pageFaultMask == b.pageFaultMask && a.pageFaultMatch == b.pageFaultMatch
+    let masks = a.cr0Mask == b.cr0Mask && a.cr4Mask == b.cr4Mask
+    let shadows = a.cr0Shadow == b.cr0Shadow && a.cr4Shadow == b.cr4Shadow
+    return words && faults && masks && shadows && a.targetCount == b.targetCount && a.targets == b.targets
+  }
+
+  /// At most four.
+  package var cr3Targets: [UInt64] {
+    get { Array([targets.0, targets.1, targets.2, targets.3].prefix(targetCount)) }
+    set {
+      func at(_ index: Int) -> UInt64 { index < newValue.count ? newValue[index] : 0 }
+      targets = (at(0), at(1), at(2), at(3))
+      targetCount = min(newValue.count, 4)
+    }
+  }
+  private func isTarget(_ value: UInt64) -> Bool {
+    value == targets.0 && targetCount > 0 || value == targets.1 && targetCount > 1
+      || value == targets.2 && targetCount > 2 || value == targets.3 && targetCount > 3
+  }
 
   package func has(_ bit: VMXControlBit) -> Bool {
     switch bit.field {
@@ -140,7 +163,7 @@ package struct VMXControls: Equatable, Sendable {
     switch event {
     case .movToCR(0, let value): masked(.cr0Mask, (value ^ cr0Shadow) & cr0Mask)
     case .movToCR(4, let value): masked(.cr4Mask, (value ^ cr4Shadow) & cr4Mask)
-    case .movToCR(3, let value): has(.cr3LoadExiting) && !cr3Targets.contains(value) ? .cr3Load : nil
+    case .movToCR(3, let value): has(.cr3LoadExiting) && !isTarget(value) ? .cr3Load : nil
     case .movFromCR(3): on(.cr3StoreExiting)
     case .movToCR(8, _): on(.cr8LoadExiting)
     case .movFromCR(8): on(.cr8StoreExiting)

@@ -5,7 +5,7 @@ import X86
 /// set at a stop. The host-state area is left out: the monitor runs outside the modelled processor.
 extension InterpreterVCPU {
   package func entryProblem() -> EntryProblem? {
-    let image = VMCSImage(state: state, controls: c.pointee.controls).withFixedBits
+    let image = VMCSImage(state: state, controls: ownControls).withFixedBits
     let quad = { [c] (address: UInt64) in c.physicalQuad(address) }
     let controls = EntryChecks(region: image, cr4Allowed: c.supportedCR4, hostIsLong: true, quad: quad)
     let guest = GuestChecks(region: image, cr4Allowed: c.supportedCR4, quad: quad)

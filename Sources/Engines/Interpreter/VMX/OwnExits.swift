@@ -67,7 +67,10 @@ extension UnsafeMutablePointer<CPU> {
 
   /// The bit of our VMCS that makes this event exit; nil where the guest goes on.
   @inline(never)
-  func monitorCause(_ event: VMXEvent) -> VMXCause? { pointee.controls.cause(of: event) }
+  func monitorCause(_ event: VMXEvent) -> VMXCause? {
+    let bitmaps = pointee.ownBitmaps
+    return pointee.ownVMCS.cause(of: event) { field, offset in bitmaps[VMCSBitmaps.start(field) + offset] }
+  }
 
   /// Offers an instruction to the monitor: leaves if it wants it and has not answered; true if it did it
   /// all, so that nothing is left to do.
@@ -98,25 +101,27 @@ extension UnsafeMutablePointer<CPU> {
   /// Why an access to CR0, CR3, CR4 or CR8 exits.
   func controlRegisterCause(_ number: Int, _ event: VMXEvent) -> VMXCause? {
     if let cause = monitorCause(event) { return cause }
-    return pointee.controls.wishes.controlRegisters >> UInt16(number) & 1 != 0 ? .debugger : nil
+    return pointee.wishes.controlRegisters >> UInt16(number) & 1 != 0 ? .debugger : nil
   }
 
-  /// The value at which the guest reads its TSC, above the processor's own.
-  var monitorTSCOffset: UInt64 {
-    pointee.controls.vmcs.has(.useTSCOffsetting) ? pointee.controls.tscOffset : 0
-  }
+  /// What the guest reads its TSC above the processor's own.
+  var monitorTSCOffset: UInt64 { pointee.ownTSCOffset }
 }
 
 /// The VMX-preemption timer and the monitor trap flag of our own guest.
 extension InterpreterVCPU {
   package var controls: ExitControls {
-    get { c.pointee.controls }
+    get { ownControls }
     set {
-      let old = c.pointee.controls
+      let old = ownControls
       let isSameTimer =
         old.preemptionTimer == newValue.preemptionTimer
         && old.vmcs.has(.preemptionTimer) == newValue.vmcs.has(.preemptionTimer)
-      c.pointee.controls = newValue
+      ownControls = newValue
+      c.pointee.ownVMCS = newValue.vmcs
+      c.pointee.wishes = newValue.wishes
+      c.pointee.ownTSCOffset = newValue.vmcs.has(.useTSCOffsetting) ? newValue.tscOffset : 0
+      newValue.bitmaps.copy(to: c.pointee.ownBitmaps)
       c.pointee.quick = QuickExits(newValue)
       if !isSameTimer { stopTimer() }
       if !c.pointee.quick.contains(.monitorTrap) { c.pointee.trapPending = false }
@@ -131,7 +136,7 @@ extension InterpreterVCPU {
   /// VM entry starts the timer, but for what an entry behind a mere stop finds running (SDM 3C 26.5.1).
   func startTimer() {
     guard c.pointee.quick.contains(.preemptionTimer), c.pointee.timerDeadline == .max else { return }
-    let ticks = UInt64(c.pointee.controls.preemptionTimer) << VMXCapabilities.preemptionTimerShift
+    let ticks = UInt64(ownControls.preemptionTimer) << VMXCapabilities.preemptionTimerShift
     c.pointee.timerDeadline = virtualTime &+ (c.pointee.timerLeft ?? ticks)
   }
 
@@ -145,7 +150,7 @@ extension InterpreterVCPU {
     let now = virtualTime
     let left = c.pointee.timerDeadline > now ? c.pointee.timerDeadline - now : 0
     let whole = ~((UInt64(1) << VMXCapabilities.preemptionTimerShift) - 1)
-    c.pointee.timerLeft = c.pointee.controls.savesPreemptionTimer ? left & whole : nil
+    c.pointee.timerLeft = ownControls.savesPreemptionTimer ? left & whole : nil
     c.pointee.timerDeadline = .max
   }
 
