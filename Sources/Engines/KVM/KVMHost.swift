@@ -49,6 +49,7 @@ package final class KVMHost: Sendable {
   }
 
   private static func refusal(_ code: Int32) -> VMError {
+    let device = device
     switch code {
     case ENOENT, ENODEV, ENXIO:
       return VMError(
@@ -57,8 +58,9 @@ package final class KVMHost: Sendable {
           + "or use --engine interpreter")
     case EACCES, EPERM:
       return VMError(
-        .unavailable, "/dev/kvm may not be opened: it belongs to \(owner())",
-        remedy: "sudo usermod -aG \(group()) $USER and log in again, or use --engine interpreter")
+        .unavailable, "/dev/kvm may not be opened: it belongs to group \(device.group), which \(device.mayOpen ? "you are not in" : "may not open it either")",
+        remedy: (device.mayOpen ? "sudo usermod -aG \(device.group) $USER and log in again" : "sudo chmod 666 /dev/kvm")
+          + ", or use --engine interpreter")
     default:
       return VMError(
         .unavailable, "/dev/kvm cannot be opened: \(String(cString: strerror(code)))",
@@ -66,13 +68,12 @@ package final class KVMHost: Sendable {
     }
   }
 
-  private static func group() -> String {
+  /// The group /dev/kvm belongs to, and whether its members may read and write it.
+  private static var device: (group: String, mayOpen: Bool) {
     var status = stat()
-    guard stat("/dev/kvm", &status) == 0, let found = getgrgid(status.st_gid) else { return "kvm" }
-    return String(cString: found.pointee.gr_name)
+    guard stat("/dev/kvm", &status) == 0, let found = getgrgid(status.st_gid) else { return ("kvm", true) }
+    return (String(cString: found.pointee.gr_name), status.st_mode & 0o060 == 0o060)
   }
-
-  private static func owner() -> String { "group \(group())" }
 
   private static func findProcessorExtensions() -> Bool {
     guard access("/sys/module/kvm_intel", F_OK) == 0 || access("/sys/module/kvm_amd", F_OK) == 0,

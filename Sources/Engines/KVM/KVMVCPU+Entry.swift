@@ -105,12 +105,12 @@ extension KVMVCPU {
     }
     let written = open.written
     if open.isPast {
-      open = KVMOpenExit()
+      open.close()
       instructionCount &+= 1
       return nil
     }
     if isExact || !written.isEmpty { return finishExactly(written) }
-    open = KVMOpenExit()
+    open.close()
     instructionCount &+= 1
     return nil
   }

@@ -32,6 +32,14 @@ struct KVMOpenExit {
   var registers = kvm_regs()
   /// What was put into registers while KVM was in the midst of the instruction.
   var written: [(register: GPR, value: UInt64)] = []
+
+  /// Nothing is open any more.
+  @inline(__always)
+  mutating func close() {
+    kind = .nothing
+    isPast = false
+    if !written.isEmpty { written = [] }
+  }
 }
 
 /// A vCPU that the host's processor executes, through /dev/kvm.
