@@ -6,7 +6,7 @@ import X86
 /// What the way from guest to monitor and back costs under KVM: an OUT to a port nobody minds, beside a loop in C
 /// that only calls KVM_RUN.
 struct KVMExitBench {
-  private static let count: UInt32 = 20_000
+  private static let count: UInt32 = 100_000
   private static let rounds = 5
   private static let origin: UInt64 = 0x1000
 
