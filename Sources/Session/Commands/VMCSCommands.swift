@@ -65,6 +65,12 @@ enum VMCSCommands {
     return find(text, in: VMCSField.allCases) { $0.sdmName }
   }
 
+  /// The field of exactly this name: it comes before a control bit that only contains it.
+  private static func exactField(_ text: String) -> VMCSField? {
+    let wanted = plain(text)
+    return VMCSField.allCases.first { plain($0.sdmName) == wanted }
+  }
+
   private static func nearest(_ text: String) -> String? {
     NearestName.find(token(text), in: words)
       ?? NearestName.find(plain(text), in: words.map(plain)).flatMap { found in words.first { plain($0) == found } }
@@ -80,7 +86,9 @@ enum VMCSCommands {
     if text.isEmpty { return info(report, .controls) }
     let wanted: VMCSField
     var only: VMXControlBit?
-    if let bit = bit(text) {
+    if let field = exactField(text) {
+      wanted = field
+    } else if let bit = bit(text) {
       wanted = bit.field
       only = bit
     } else if let field = field(text) {
@@ -227,7 +235,7 @@ enum VMCSCommands {
     if head.hasPrefix("#") { return .exception(try vector(words[...], scanner), try need(on, last, scanner)) }
     if head.hasPrefix("cr0.") || head.hasPrefix("cr4.") { return try mask(head, try need(on, last, scanner), scanner) }
     let name = words.joined(separator: " ")
-    let isNumber = on == nil || field(name).map { VMCSChange.numbers.contains($0) } == true && bit(name) == nil
+    let isNumber = on == nil || exactField(name).map { VMCSChange.numbers.contains($0) } == true
     return isNumber ? try number(name, value, scanner) : try control(name, try need(on, last, scanner), scanner)
   }
 

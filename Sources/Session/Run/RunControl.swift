@@ -23,6 +23,8 @@ package final class RunControl {
   var stepPlan: StepPlan?
   /// What exits without a debugger's wish: the VMCS of the VM, and what `sx` asks for.
   var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// What made the newest exit.
+  var lastCause: VMXCause?
   /// The monitor sees interrupts arrive: "external-interrupt exiting", "NMI exiting".
   var interruptsExit = false
   var nmisExit = false
@@ -254,6 +256,7 @@ package final class RunControl {
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
     events.emit(Event(exit: exit))
+    lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
   }

@@ -45,7 +45,7 @@ package struct VMCSReport {
     let state = snapshot.vcpus.indices.contains(index) ? snapshot.vcpus[index] : VCPUState()
     let before = snapshot.previous.indices.contains(index) ? snapshot.previous[index] : state
     last = snapshot.exits.last
-    why = last.map { [view] in view.why($0.exit, $0.states?.cause) }
+    why = last.map { [view] in view.why($0.exit, $0.states?.cause ?? view.lastCause) }
     var image = VMCSImage(state: state, controls: view.effective)
     var previous = VMCSImage(state: before, controls: view.effective)
     Self.put(view.injection, into: &image)

@@ -25,6 +25,8 @@ package struct VMCSView: Sendable {
   package var undoCount = 0
   /// Why no bit can be changed here; nil where they can.
   package var whyFixed: String?
+  /// What made the newest exit.
+  package var lastCause: VMXCause?
   /// An event the next entry injects.
   package var injection: InjectedEvent?
   package init() {}
@@ -125,6 +127,7 @@ extension SessionCore {
     view.effective = vcpu.controls
     view.undoCount = vmcs.undoCount
     view.whyFixed = machine.engine.whyControlsAreFixed
+    view.lastCause = control.lastCause
     view.injection = lane.injection
     func ask(_ name: String, _ change: (inout ExitControls) -> Void) {
       var controls = view.base
