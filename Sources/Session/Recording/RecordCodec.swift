@@ -92,14 +92,16 @@ struct RecordCodec {
 
   // MARK: registers around exits
 
-  /// An exit's number and what it cost; with `states` the registers before and, where it `isClosed`, after it follow.
+  /// An exit's number and what it cost; with `states` the registers before and, where it `isClosed`, after it follow,
+  /// and the bit that caused it.
   mutating func put(
     _ ordinal: UInt64, _ reason: ExitReason, cost: UInt64, isOpen: Bool, states: UnsafePointer<ExitStateRing.Slot>?,
     _ out: inout ByteWriter
   ) {
     out.put(RecordTag.exitStates.rawValue)
     let hasAfter = states?.pointee.isClosed ?? false
-    out.put((states != nil ? 1 : 0) | (hasAfter ? 2 : 0) | (isOpen ? 4 : 0))
+    let cause = states?.pointee.cause?.coded
+    out.put((states != nil ? 1 : 0) | (hasAfter ? 2 : 0) | (isOpen ? 4 : 0) | (cause != nil ? 8 : 0))
     out.put(ordinal, after: self.ordinal)
     self.ordinal = ordinal
     out.put(number: UInt64(reason.rawValue))
@@ -107,6 +109,10 @@ struct RecordCodec {
     guard let states else { return }
     put(states.pointee.before, &out)
     if hasAfter { put(states.pointee.after, &out) }
+    guard let cause else { return }
+    out.put(cause.kind)
+    out.put(number: cause.number)
+    out.put(number: cause.more)
   }
 
   mutating func exit(_ bytes: inout ByteReader) throws(DamagedRecording) -> RecordedExit {
@@ -120,6 +126,8 @@ struct RecordCodec {
     guard flags & 1 != 0 else { return exit }
     let before = try capture(&bytes)
     exit.states = ExitStates(before: before, after: flags & 2 != 0 ? try capture(&bytes) : nil)
+    guard flags & 8 != 0 else { return exit }
+    exit.states?.cause = VMXCause(kind: try bytes.byte(), number: try bytes.number(), more: try bytes.number())
     return exit
   }
 

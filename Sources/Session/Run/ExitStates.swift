@@ -59,7 +59,8 @@ struct ExitStateRing {
     if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
     let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
     slots[index] = Slot(
-      ordinal: ordinal, before: states.before, after: states.after ?? RegisterCapture(), isClosed: states.after != nil)
+      ordinal: ordinal, before: states.before, after: states.after ?? RegisterCapture(), isClosed: states.after != nil,
+      cause: states.cause)
   }
 
   /// Hands `body` what was recorded of an exit, without a copy; nil where there is nothing.
