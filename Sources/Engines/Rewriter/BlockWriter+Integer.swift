@@ -34,10 +34,6 @@ private struct Binary {
 }
 
 extension BlockWriter {
-  private static var a: HostRegister { HostLayout.a }
-  private static var b: HostRegister { HostLayout.b }
-  private static var c: HostRegister { HostLayout.c }
-
   /// False for what is left to a callout.
   mutating func emit(_ o: MicroOpPointer, flagsLive live: Bool) -> Bool {
     if let binary = Binary(o.pointee.op) { return emit(binary, o, live) }
@@ -112,7 +108,7 @@ extension BlockWriter {
     }
   }
 
-  private mutating func arithmeticRight(_ register: HostRegister, _ count: UInt8, size: Int) {
+  mutating func arithmeticRight(_ register: HostRegister, _ count: UInt8, size: Int) {
     asm.shift(7, .register(register), by: count, size: size)
     host = .none
   }
@@ -142,38 +138,6 @@ extension BlockWriter {
     } else {
       // 32-bit values have been zero-extended in the host register.
       asm.move(.memory(.rsp, displacement: Int32(offset)), from, size: size == 4 ? 8 : size)
-    }
-  }
-
-  // MARK: Flags
-
-  /// Saves the flags of an operation whose first operand and result are in `CPU` (or need not be).
-  mutating func noteFlags(_ base: FlagClass, size: Int) {
-    asm.store(offsets.field(offsets.flagClass), Int32(FlagClass(base, bytes: size).rawValue), size: 1)
-    switch base {
-    case .add8: saved = .add(size)
-    case .sub8: saved = .sub(size)
-    case .logic8: saved = .logic(size)
-    case .inc8, .dec8: saved = .step
-    default: saved = .unknown
-    }
-  }
-  private mutating func saveField(_ field: Int32, _ from: HostOperand, size: Int) {
-    if size == 8, case .register(let register) = from {
-      asm.move(offsets.field(field), register, size: 8)
-    } else {
-      asm.extend(Self.a, from, size: size)
-      asm.move(offsets.field(field), Self.a, size: 8)
-    }
-  }
-  mutating func saveFirst(_ from: HostOperand, size: Int) { saveField(offsets.flagA, from, size: size) }
-  mutating func saveResult(_ from: HostOperand, size: Int) { saveField(offsets.flagResult, from, size: size) }
-
-  private static func base(_ operation: UInt8) -> FlagClass {
-    switch operation {
-    case 0: .add8
-    case 5, 7: .sub8
-    default: .logic8
     }
   }
 
@@ -235,7 +199,7 @@ extension BlockWriter {
   }
 
   /// Changes a register operand in place, or by way of `a` where it stays in memory and must be extended.
-  private mutating func writeBack(
+  mutating func writeBack(
     _ o: MicroOpPointer, _ to: HostOperand, _ size: Int, _ change: (inout Assembler, HostOperand) -> Void
   ) {
     if case .memory = to, size == 4 {
@@ -369,199 +333,6 @@ extension BlockWriter {
     compute(o, into: Self.b)
     if size == 4 { asm.move(Self.b, .register(Self.b), size: 4) }
     put(o.pointee.dst, Self.b, size: size)
-    return true
-  }
-
-  // MARK: Shifts, rotates, one operand
-
-  private mutating func shift(_ o: MicroOpPointer, _ code: UInt8, size: Int) -> Bool {
-    guard let to = operand(o.pointee.dst) else { return false }
-    let count = UInt8(truncatingIfNeeded: o.pointee.imm)
-    writeBack(o, to, size) { $0.shift(code, $1, by: count, size: size) }
-    host = .none
-    return true
-  }
-
-  /// CF, and OF as the interpreter has it for every count, are worked out from the operand.
-  private mutating func shiftFlags(_ o: MicroOpPointer, _ code: UInt8, size: Int, _ live: Bool) -> Bool {
-    guard live else { return shift(o, code, size: size) }
-    guard let to = operand(o.pointee.dst) else { return false }
-    let count = UInt8(truncatingIfNeeded: o.pointee.imm)
-    let width = UInt8(size * 8)
-    let (a, b, c) = (Self.a, Self.b, Self.c)
-    asm.extend(a, to, size: size)
-    asm.move(b, .register(a), size: 8)
-    let carryAt = code == 4 ? width - count : count - 1
-    if carryAt > 0 { asm.shift(code == 7 ? 7 : 5, .register(b), by: carryAt, size: size) }
-    asm.alu(4, .register(b), 1, size: 4)
-    if code == 5 {
-      asm.move(c, .register(a), size: 8)
-      asm.shift(5, .register(c), by: width - 1, size: 8)
-    }
-    asm.shift(code, .register(a), by: count, size: size)
-    if code == 4 {
-      asm.move(c, .register(a), size: 8)
-      asm.shift(5, .register(c), by: width - 1, size: 8)
-      asm.alu(6, .register(c), b, size: 4)
-    }
-    if code != 7 {
-      asm.shift(4, .register(c), by: 11, size: 4)
-      asm.alu(1, .register(b), c, size: 4)
-    }
-    asm.move(offsets.field(offsets.flagA), b, size: 8)
-    asm.move(offsets.field(offsets.flagResult), a, size: 8)
-    put(o.pointee.dst, a, size: size)
-    noteFlags(.mixed8, size: size)
-    host = .none
-    return true
-  }
-
-  /// INC and DEC keep the carry: it is brought into `flagA` first.
-  private mutating func step(_ o: MicroOpPointer, _ code: UInt8, size: Int, _ live: Bool) -> Bool {
-    guard let to = operand(o.pointee.dst) else { return false }
-    if live {
-      guard keepCarry() else { return false }
-    }
-    writeBack(o, to, size) { $0.step(code, $1, size: size) }
-    host = .none
-    guard live else { return true }
-    saveResult(to, size: size)
-    noteFlags(code == 0 ? .inc8 : .dec8, size: size)
-    host = .allButCarry
-    return true
-  }
-
-  /// Leaves CF alone in `flagA`. False where only the interpreter knows how.
-  mutating func keepCarry() -> Bool {
-    let a = Self.a
-    switch saved {
-    case .step: return true
-    case .logic:
-      asm.store(offsets.field(offsets.flagA), 0, size: 8)
-      return true
-    case .add:
-      asm.move(a, offsets.field(offsets.flagResult), size: 8)
-      asm.alu(7, a, offsets.field(offsets.flagA), size: 8)
-    case .sub:
-      asm.move(a, offsets.field(offsets.flagA), size: 8)
-      asm.alu(7, a, offsets.field(offsets.flagResult), size: 8)
-    case .unknown:
-      // Flags of an INC or DEC before are in this form already; others are brought to it.
-      asm.alu(7, offsets.field(offsets.flagClass), Int32(FlagClass.inc8.rawValue), size: 1)
-      let other = asm.jumpAhead(2)
-      carryWay(from: other)
-      return true
-    }
-    asm.set(2, .register(a))
-    asm.extend(a, .register(a), size: 1)
-    asm.move(offsets.field(offsets.flagA), a, size: 8)
-    return true
-  }
-
-  private mutating func negate(_ o: MicroOpPointer, size: Int, _ live: Bool) -> Bool {
-    guard let to = operand(o.pointee.dst) else { return false }
-    if live { asm.store(offsets.field(offsets.flagA), 0, size: 8) }
-    writeBack(o, to, size) { $0.unary(3, $1, size: size) }
-    host = .none
-    guard live else { return true }
-    saveResult(to, size: size)
-    noteFlags(.sub8, size: size)
-    host = .all
-    return true
-  }
-
-  private mutating func complement(_ o: MicroOpPointer, size: Int) -> Bool {
-    guard let to = operand(o.pointee.dst) else { return false }
-    writeBack(o, to, size) { $0.unary(2, $1, size: size) }
-    return true
-  }
-
-  private mutating func multiply(_ o: MicroOpPointer, size: Int, immediate: Bool, _ live: Bool) -> Bool {
-    guard o.pointee.dst & 7 == 0, let from = operand(o.pointee.src) else { return false }
-    let target = home(o.pointee.dst) ?? Self.b
-    if immediate {
-      guard let number = Int32(exactly: o.pointee.imm) else { return false }
-      asm.multiply(target, from, number, size: size)
-    } else {
-      if home(o.pointee.dst) == nil, let to = operand(o.pointee.dst) { asm.move(target, to, size: size) }
-      asm.multiply(target, from, size: size)
-    }
-    if live {
-      // CF and OF are one.
-      asm.set(0, .register(Self.a))
-      asm.extend(Self.a, .register(Self.a), size: 1)
-      asm.multiply(Self.a, .register(Self.a), 0x801, size: 4)
-      asm.move(offsets.field(offsets.flagA), Self.a, size: 8)
-      saveResult(.register(target), size: size)
-      noteFlags(.mixed8, size: size)
-    }
-    if home(o.pointee.dst) == nil { put(o.pointee.dst, target, size: size) }
-    host = .none
-    return true
-  }
-
-  private mutating func exchange(_ o: MicroOpPointer, size: Int) -> Bool {
-    guard o.pointee.dst & 7 == 0, o.pointee.src & 7 == 0 else { return false }
-    let one = value(o.pointee.dst, Self.a, size: size)
-    let other = value(o.pointee.src, Self.b, size: size)
-    asm.move(Self.c, .register(one), size: size)
-    put(o.pointee.dst, other, size: size)
-    put(o.pointee.src, Self.c, size: size)
-    return true
-  }
-
-  private mutating func swap(_ o: MicroOpPointer, size: Int) -> Bool {
-    guard o.pointee.dst & 7 == 0 else { return false }
-    let register = value(o.pointee.dst, Self.a, size: size)
-    asm.swap(register, size: size)
-    if home(o.pointee.dst) == nil { put(o.pointee.dst, register, size: size) }
-    return true
-  }
-
-  // MARK: Conditions
-
-  /// Brings the guest's flags that a condition reads into the host's. False where they are not known here.
-  mutating func bringFlags(for condition: Condition) -> Bool {
-    switch host {
-    case .all: return true
-    case .allButCarry where condition >> 1 != 1 && condition >> 1 != 3: return true
-    case .allButOverflow where condition >> 1 != 0 && condition < 12: return true
-    default: break
-    }
-    let (a, b) = (Self.a, Self.b)
-    switch saved {
-    case .add(let size):
-      asm.move(a, offsets.field(offsets.flagA), size: 8)
-      asm.move(b, offsets.field(offsets.flagResult), size: 8)
-      asm.alu(5, .register(b), a, size: 8)
-      asm.alu(0, .register(a), b, size: size)
-    case .sub(let size):
-      asm.move(a, offsets.field(offsets.flagA), size: 8)
-      asm.move(b, .register(a), size: 8)
-      asm.alu(5, b, offsets.field(offsets.flagResult), size: 8)
-      asm.alu(7, .register(a), b, size: size)
-    case .logic(let size):
-      asm.move(a, offsets.field(offsets.flagResult), size: 8)
-      asm.test(.register(a), a, size: size)
-    case .step, .unknown: return false
-    }
-    host = .all
-    return true
-  }
-
-  private mutating func setByCondition(_ o: MicroOpPointer) -> Bool {
-    let condition = UInt8(truncatingIfNeeded: o.pointee.aux)
-    guard let to = operand(o.pointee.dst), bringFlags(for: condition) else { return false }
-    asm.set(condition, to)
-    return true
-  }
-
-  private mutating func moveByCondition(_ o: MicroOpPointer, size: Int) -> Bool {
-    let condition = UInt8(truncatingIfNeeded: o.pointee.aux)
-    guard let from = operand(o.pointee.src), o.pointee.dst & 7 == 0, bringFlags(for: condition) else { return false }
-    let target = value(o.pointee.dst, Self.c, size: size)
-    asm.conditionalMove(condition, target, from, size: size)
-    if home(o.pointee.dst) == nil { put(o.pointee.dst, target, size: size) }
     return true
   }
 }

@@ -38,6 +38,10 @@ struct BlockWriter {
     case find(from: [Int], over: Int)
   }
 
+  static var a: HostRegister { HostLayout.a }
+  static var b: HostRegister { HostLayout.b }
+  static var c: HostRegister { HostLayout.c }
+
   init(_ rewriter: Rewriter, _ block: BlockPointer) {
     self.rewriter = rewriter
     self.block = block
