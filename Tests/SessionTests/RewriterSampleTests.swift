@@ -1,0 +1,45 @@
+import Session
+import Testing
+import VMCore
+
+/// The samples under the rewriter make the run they make under the interpreter: every event, with its instruction
+/// count, and all they say.
+@Suite("Samples under the rewriter") struct RewriterSampleTests {
+  @Test(
+    "a sample makes the same run",
+    arguments: [
+      "hello-real", "protected-fault", "timer-keyboard", "mmio-device", "self-modifying", "triple-fault", "long-kernel",
+      "hypercalls", "sensitive-parade", "tiny-hypervisor",
+    ])
+  func digest(sample: String) throws {
+    let runs = try ["interpreter", "rewriter"].map { engine in
+      var configuration = SessionConfiguration()
+      configuration.guest = sample
+      configuration.engine = engine
+      let session = try Session(configuration)
+      var output: [UInt8] = []
+      session.onConsoleOutput { output += $0 }
+      _ = session.perform("continue")
+      let snapshot = session.currentSnapshot()
+      return (session.digest(), String(decoding: output, as: UTF8.self), snapshot.instructionCount, snapshot.stopSentence)
+    }
+    #expect(runs[0] == runs[1])
+    #expect(runs[0].2 > 0)
+  }
+
+  @Test func `a step, a breakpoint and going back are exact in rewritten code`() throws {
+    var answers: [[String]] = []
+    for engine in ["interpreter", "rewriter"] {
+      var configuration = SessionConfiguration()
+      configuration.guest = "long-kernel"
+      configuration.engine = engine
+      let session = try Session(configuration)
+      var lines: [String] = []
+      for command in ["break log_write", "continue", "step 3000", "info regs", "watch w rsp 8", "continue", "info regs", "rsi 2000", "info regs"] {
+        lines += session.perform(command).lines
+      }
+      answers.append(lines)
+    }
+    #expect(answers[0] == answers[1])
+  }
+}
