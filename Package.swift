@@ -44,12 +44,12 @@ let package = Package(
     + room(
       "Session",
       [
-        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash",
+        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])
     + room(
-      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalHarness"],
+      "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalDriver"],
       testData: ["Goldens"])
     + [
       .executableTarget(
@@ -69,13 +69,13 @@ let package = Package(
       .executableTarget(
         name: "hostile",
         dependencies: [
-          "Session", "Machine", "VMCore", "X86", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+          "Session", "Machine", "Engines", "VMCore", "X86",
+          .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ], swiftSettings: strict),
       .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),
       .target(name: "COracle", path: "Tests/COracle"),
-      .target(name: "TerminalHarness", path: "Tests/TerminalHarness", swiftSettings: strict),
       .testTarget(
-        name: "RingsideTests", dependencies: ["ringside", "TerminalDriver", "TerminalHarness"], swiftSettings: strict),
+        name: "RingsideTests", dependencies: ["ringside", "TerminalDriver"], swiftSettings: strict),
     ],
   swiftLanguageModes: [.v6]
 )

@@ -134,12 +134,20 @@ extension ConsoleModel {
   private func search(_ text: String, backward: Bool) {
     guard !text.isEmpty else { return }
     lastSearch = text
+    if snapshot.replay != nil, focus.digit == 1 {
+      perform("search \(backward ? "back " : "")\(text)")
+      return
+    }
     guard let pane = focusedPane else { return }
     if !pane.find(text, backward: backward, snapshot) { say("'\(text)' is not in this pane") }
   }
 
   private func goTo(_ text: String) {
     guard !text.isEmpty, let pane = focusedPane else { return }
+    if snapshot.replay != nil, focus.digit == 1 || text.hasPrefix("#") {
+      perform(focus == .events && !text.hasPrefix("#") ? "goto event \(text)" : "goto \(text)")
+      return
+    }
     if let complaint = pane.goTo(text, snapshot) { say(complaint) }
   }
 
@@ -266,6 +274,10 @@ extension ConsoleModel {
   }
 
   private func look(_ action: ConsoleAction, count: Int) -> Request {
+    if snapshot.replay != nil, let command = Self.replayCommand(action, count: count) {
+      perform(command)
+      return .none
+    }
     let sequences = exits.identities(snapshot)
     switch action {
     case .exitBack(let step): showExit { exits.move(-step * count, sequences) }
@@ -299,6 +311,17 @@ extension ConsoleModel {
     default: break
     }
     return .none
+  }
+
+  /// In a recording the whole machine goes where a live session only looks.
+  private static func replayCommand(_ action: ConsoleAction, count: Int) -> String? {
+    switch action {
+    case .exitBack(let step): "goto -\(step * count)"
+    case .exitForward(let step): "goto +\(step * count)"
+    case .firstExit: "goto first"
+    case .lastExit: "goto last"
+    default: nil
+    }
   }
 
   private func showExit(_ move: () -> Void) {

@@ -30,6 +30,11 @@ package enum Format {
     return String(digits)
   }
 
+  /// `512 B`, `2.1 MB`.
+  package static func bytes(_ count: UInt64) -> String {
+    count < 1000 ? "\(count) B" : count < 1_000_000 ? "\(fixed(Double(count) / 1e3, 1)) KB" : "\(fixed(Double(count) / 1e6, 1)) MB"
+  }
+
   /// Four characters at most before the unit: `999`, `12.4k`, `3.1M`.
   package static func short(_ value: Double) -> String {
     guard value.isFinite, value >= 0 else { return "0" }

@@ -58,7 +58,7 @@ package enum KeyTable {
     bind("run-fast", [Key("C")], .runWithoutDrawing, "run without drawing", line: ("fast", 15)),
     bind("animate", [Key("A")], .animate, "step by itself: slowly, faster with each press, flat out; Space stops", line: ("animate", 20)),
     bind("pause", [Key(" "), Key.control("c")], .pause, "pause", line: ("pause", 6)),
-    bind("exit-back", [Key("[")], .exitBack(1), "look at the exit before (registers stay those of now)", count: true),
+    bind("exit-back", [Key("[")], .exitBack(1), "look at the exit before (registers stay those of now, but in a recording)", count: true),
     bind("exit-forward", [Key("]")], .exitForward(1), "look at the exit after", count: true),
     bind("exits-back", [Key("{")], .exitBack(100), "a hundred exits back", count: true),
     bind("exits-forward", [Key("}")], .exitForward(100), "a hundred exits forward", count: true),

@@ -16,6 +16,7 @@ package enum StatusLine {
     switch snapshot.phase {
     case .created: "READY"
     case .running: "RUNNING"
+    case .paused where snapshot.replay != nil: "REPLAY\(reasonText(snapshot))"
     case .paused: "STOPPED\(reasonText(snapshot))"
     case .idle: "IDLE"
     case .ended(let status): "ENDED \(status)"
@@ -44,21 +45,32 @@ package enum StatusLine {
     let state = snapshot.vcpu
     let running = snapshot.isLive
     let phaseRole: StyleRole = running ? .statusRunning : .statusStopped
-    var parts = [
+    let shown: [Part?] = [
       Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70),
       Part(text: snapshot.guestName, importance: 50),
+      snapshot.replay.map { Part(text: "event \(Format.grouped($0.position))/\(Format.grouped($0.events))", importance: 91) },
+      snapshot.replay.flatMap { $0.complaint == nil ? nil : Part(text: "DAMAGED", role: .statusRunning, importance: 93) },
       Part(text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: 40),
       Part(text: "\(state.mode.name) CPL\(state.cpl)", importance: 90),
       Part(text: phaseText(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, importance: 100),
     ]
+    var parts = shown.compactMap { $0 }
+    if let recording = snapshot.recording {
+      let size = Format.bytes(recording.bytes)
+      parts.append(Part(text: recording.failed ? "REC FAILED" : "REC \(size)", role: .statusRunning, importance: 92))
+    }
     if let count, count > 9 { parts.append(Part(text: "count \(count)", role: .helpKey, importance: 95)) }
     if let animation { parts.append(Part(text: "ANIMATION \(animation)/s", role: .statusRunning, importance: 96)) }
     if running {
-      parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
+      if snapshot.countsInstructions {
+        parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
+      }
       parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 64))
     }
     parts.append(Part(text: "exits \(Format.grouped(snapshot.exitCount))", importance: 55))
-    parts.append(Part(text: "icount \(Format.grouped(snapshot.instructionCount))", importance: 60))
+    let count = snapshot.countsInstructions ? Format.grouped(snapshot.instructionCount) : SessionSnapshot.notCounted
+    parts.append(Part(text: "icount \(count)", importance: snapshot.countsInstructions ? 60 : 25))
+    if let note = snapshot.engineNote { parts.append(Part(text: note, importance: 35)) }
     parts.append(Part(text: "t \(Format.duration(snapshot.virtualTime))", importance: 45))
     if snapshot.droppedEvents > 0 {
       parts.append(Part(text: "\(Format.short(Double(snapshot.droppedEvents))) not shown", importance: 30))

@@ -235,6 +235,7 @@ package final class PC: Platform {
 
   /// Power-on state of everything; virtual time goes on, and console output not yet taken stays.
   package func reset() {
+    (context.vcpu, context.rip) = (0, 0)
     context.dropRequests()
     router.reset()
     for device in devices { device.reset() }
@@ -261,6 +262,9 @@ package final class PC: Platform {
     var now = context.now
     coder.code(&now)
     if coder.isRestoring { context.set(now: now) }
+    // Timers' events carry the place of the last exit.
+    coder.code(&context.vcpu)
+    coder.code(&context.rip)
     router.code(&coder)
     for device in devices { device.code(&coder) }
   }

@@ -9,9 +9,12 @@ package struct EngineReport: Sendable {
   /// Why it cannot be used; nil where it can.
   package var unavailable: String?
   package var capabilities: EngineCapabilities
-  /// Millions of guest instructions a second, measured with `loop`; 0 where it cannot be used.
+  /// Millions of guest instructions a second, measured with `loop`; 0 where it cannot be used or does
+  /// not count them.
   package var mips: Double
   package var measuredInstructions: UInt64
+  /// What was found out about the host for it.
+  package var traits: [EngineTrait] = []
 
   /// What the measurement runs, in words.
   package static let measuredWith =
@@ -51,12 +54,21 @@ package struct EngineReport: Sendable {
     }
   }
 
+  /// Why the named engine cannot be used here; nil where it can.
+  package static func refusal(of name: String) -> VMError? {
+    EngineRegistry.rows.first { $0.name == name }?.refusal
+  }
+  package static func traits(of name: String) -> [EngineTrait] { EngineRegistry.traits(of: name) }
+
   private mutating func measure() {
     do throws(VMError) {
       let memory = try GuestMemory(ramSize: 2 << 20)
       let engine = try EngineRegistry.makeEngine(
         named: name, memory: memory, events: EventSink(), configuration: EngineConfiguration())
       capabilities = engine.capabilities
+      traits = engine.traits
+      // Without a count there is nothing to divide by.
+      guard capabilities.contains(.instructionBudget) else { return }
       guard let vcpu = engine.vcpus.first else { return }
       var state = try ImageLoader.load(LoadRequest(name: name, bytes: Self.loop, memory: memory, mode: .long)).state
       state[.rsi] = Self.data

@@ -25,6 +25,19 @@ package final class Session: @unchecked Sendable {
     exchange = core.exchange
   }
 
+  /// A session that looks at a recording instead of running a guest. It opens at the recording's end.
+  package convenience init(recording path: String, _ configuration: SessionConfiguration) throws(VMError) {
+    let run = try RecordedRun(path: path)
+    self.init(configuration, machine: try RecordedMachine.make(run))
+    core.recorded = run
+    core.seek(run.eventCount, in: run)
+    core.previousStates = core.states
+    core.publish()
+  }
+
+  /// Whether a file is a recording of a session, by its first bytes.
+  package static func isRecording(_ path: String) -> Bool { Recording.isRecording(path) }
+
   deinit { stop() }
 
   // MARK: with a thread
@@ -151,9 +164,13 @@ package final class Session: @unchecked Sendable {
   /// Records every event from now on as lines of JSON; `-` is standard output.
   package func record(to path: String) throws(VMError) { core.stream.recorder = try EventRecorder(path: path) }
 
+  /// Records everything from now on into a file that `init(recording:)` opens.
+  package func startRecording(to path: String) throws(VMError) { try core.startRecording(path) }
+
   /// Ends recording; false if some could not be written.
   package func finishRecording() -> Bool {
     core.stream.drain()
+    if let status = core.stopRecording(), status.failed { return false }
     guard let recorder = core.stream.recorder else { return true }
     recorder.flush()
     core.stream.recorder = nil

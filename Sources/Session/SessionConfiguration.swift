@@ -16,7 +16,7 @@ package struct SessionConfiguration: Sendable {
   package var guest: String?
   package var technique = Technique.hvm
   /// `auto`, `kvm`, `interpreter`, `rewriter`.
-  package var engine = "auto"
+  package var engine = "interpreter"
   package var mode: StartMode?
   package var loadAddress: UInt64?
   package var entry: UInt64?
@@ -37,9 +37,12 @@ package struct SessionConfiguration: Sendable {
   package var measuresCost = false
   /// Whether the registers around each exit are kept for its anatomy.
   package var recordsStates = false
+  /// Instructions between two whole-machine snapshots for going back, at least.
+  package var checkpointInterval = SessionConfiguration.checkpointInterval
   /// Where the command history is kept between sessions; nil keeps none.
   package var historyPath: String?
   package init() {}
 
+  package static let checkpointInterval: UInt64 = 20_000_000
   package static let defaultMemory: UInt64 = 256 << 20
 }

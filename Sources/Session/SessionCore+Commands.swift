@@ -26,6 +26,7 @@ extension SessionCore {
       if let why = descriptor.whyDisabled(in: phase) {
         throw CommandError(typed: arguments.name, expected: why)
       }
+      if let why = whyNotInRecording(descriptor, arguments) { throw CommandError(typed: arguments.name, expected: why) }
       let result = try descriptor.action(self, arguments)
       if descriptor.name == "set", !result.failed {
         control.entryIsUnchecked = true
@@ -34,6 +35,19 @@ extension SessionCore {
       return result
     } catch {
       return error.result
+    }
+  }
+
+  /// A recording cannot be changed, and nothing in it runs that a breakpoint could stop.
+  private func whyNotInRecording(_ descriptor: CommandDescriptor, _ arguments: CommandArguments) -> String? {
+    guard recorded != nil else { return nil }
+    switch descriptor.group {
+    case .changing: return "this is a recording: nothing in it can be changed"
+    case .stopping:
+      return "nothing runs in a recording; 'exit REASON', 'search TEXT' and 'goto' find places in it, 'info bp' shows what was set"
+    default:
+      let isRecorder = ["trace", "digest", "limit", "snap"].contains(descriptor.name) && !arguments.rest.hasPrefix("export")
+      return isRecorder ? "this is a recording, not a guest" : nil
     }
   }
 

@@ -41,13 +41,14 @@ extension SessionCore {
 
   /// Lets the guest run until `plan` is fulfilled or something stops it; the answer says where and why.
   func go(_ plan: StepPlan?) -> CommandResult {
+    if let recorded { return replay(plan, in: recorded) }
     runAndSettle(plan)
     return answerToStop()
   }
 
   /// One instruction without an answer.
   func step() {
-    guard phase == .created || phase == .paused else { return }
+    guard phase == .created || phase == .paused, recorded == nil else { return }
     runAndSettle(StepPlan(.instructions))
   }
 
@@ -168,10 +169,11 @@ extension SessionCore {
     stop = reason
     previousStates = states
     states = control.vcpus.map(\.state)
-    control.events.emit(Event(.stop, vcpu: UInt8(truncatingIfNeeded: control.current), a: reason.number))
+    control.events.emit(Event(.stop, vcpu: UInt8(truncatingIfNeeded: control.current), a: reason.number, c: stops.next))
     takeSlack()
     phase = reason.endStatus.map { .ended(status: $0) } ?? .paused
     pace.rest()
+    noteStop()
   }
 
   // MARK: what comes from outside while the guest runs
@@ -253,6 +255,26 @@ extension SessionCore {
     if milliseconds > 0, !exchange.needsAttention { exchange.sleep(milliseconds: milliseconds) }
   }
 
+  /// The same for a guest whose time is the host's: all of it passes, or as much as nobody wants anything; gives
+  /// how much that was.
+  func sleep(_ nanoseconds: UInt64) -> UInt64 {
+    takeSlack()
+    if isServing { publishIfDue(.publish) }
+    let start = ExitCosts.now()
+    while !exchange.needsAttention {
+      let passed = ExitCosts.now() &- start
+      guard passed < nanoseconds else { break }
+      let left = nanoseconds - passed
+      if left >= 2_000_000 {
+        exchange.sleep(milliseconds: Int(min(left / 1_000_000 - 1, 100)))
+      } else {
+        var time = timespec(tv_sec: 0, tv_nsec: Int(left))
+        nanosleep(&time, nil)
+      }
+    }
+    return ExitCosts.now() &- start
+  }
+
   /// Every vCPU waits for an interrupt that no timer will bring; gives the stop when nobody else will either.
   private func idleForInput() -> StopReason? {
     takeSlack()
@@ -272,16 +294,21 @@ extension SessionCore {
   // MARK: starting again
 
   func reset() -> CommandResult {
+    if let recorded { return move(to: 0, "", in: recorded) }
     do {
       try startOver()
     } catch {
       return CommandResult([error.description], failed: true)
     }
     script = RunScript()
+    checkpoints.removeAll()
+    control.checkpointAt = canCheckpoint ? checkpoints.due : .max
+    noteJump("the guest was started again")
     phase = .created
     stop = .created
     states = control.vcpus.map(\.state)
     previousStates = states
+    noteStop()
     return answerToStop()
   }
 
@@ -321,6 +348,7 @@ extension SessionCore {
     }
     history.save()
     stream.recorder?.flush()
+    stopRecording()
   }
 }
 

@@ -35,7 +35,9 @@ extension SessionCore {
     snapshot.exits = exitRecords(rows)
     snapshot.reasons = stream.statistics(control.costs)
     snapshot.hypercalls = stream.hypercalls.newest(rows).map { describe.record($0) }
-    snapshot.breakpoints = control.breakpoints.all.compactMap { summary($0) }
+    snapshot.breakpoints = recorded == nil ? control.breakpoints.all.compactMap { summary($0) } : recordedBreakpoints
+    snapshot.recording = stream.recording.map { Self.status($0) }
+    snapshot.replay = replay
     snapshot.guestConsole = console.lines
     snapshot.screen = machine.words.textScreen
     snapshot.devices = machine.platform.inspection
@@ -48,6 +50,10 @@ extension SessionCore {
     }
     snapshot.otherExitAddresses = stream.byAddress.others
     snapshot.measuredMIPS = pace.measuredMIPS
+    snapshot.countsInstructions = control.countsInstructions
+    snapshot.engineNote = machine.engineNote
+    snapshot.engineRemarks = machine.engine.remarks
+    snapshot.engineTraits = machine.engine.traits
     snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
     snapshot.vmcs = vmcsView()
     snapshot.ports = namedPorts

@@ -45,6 +45,17 @@ final class SessionCore {
   /// The devices before the first instruction.
   let firstPlatform: [UInt8]
   var pace = Pace()
+  var checkpoints: CheckpointList
+  var pageSaver = PageSaver()
+  /// By name, what `snap save` kept.
+  var snapshots: [String: Checkpoint] = [:]
+  /// The newest stops, for comparing them.
+  var stops = StopHistory()
+  /// The recording this session looks at instead of running a guest; the moment shown, its sentence and breakpoints.
+  var recorded: RecordedRun?
+  var replay: ReplayStatus?
+  var recordedSentence: String?
+  var recordedBreakpoints: [BreakpointSummary] = []
   var onConsoleOutput: ([UInt8]) -> Void = { _ in }
   /// Blocks until the guest gets input from outside; false when there will be none. For sessions without a
   /// thread: an idle guest ends where nobody answers.
@@ -55,6 +66,7 @@ final class SessionCore {
   init(_ configuration: SessionConfiguration, machine: VirtualMachine) {
     self.configuration = configuration
     self.machine = machine
+    checkpoints = CheckpointList(interval: configuration.checkpointInterval)
     control = RunControl(vcpus: machine.engine.vcpus, platform: machine.platform, events: machine.events)
     stream = EventStream(machine.events)
     history = CommandHistory(path: configuration.historyPath)
@@ -67,6 +79,7 @@ final class SessionCore {
     exchange = Exchange(Self.emptySnapshot(machine, states))
     connect()
     stream.markBeginning()
+    noteStop()
     publish()
   }
 
@@ -77,7 +90,12 @@ final class SessionCore {
     control.recordsStates = configuration.recordsStates
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
     let exchange = exchange
+    control.countsInstructions = machine.engine.capabilities.contains(.instructionBudget)
+    stream.countsInstructions = control.countsInstructions
+    if !control.countsInstructions { control.sleep = { [unowned self] in sleep($0) } }
     control.needsAttention = { exchange.needsAttention }
+    control.checkpointAt = canCheckpoint ? checkpoints.due : .max
+    control.onCheckpoint = { [unowned self] in checkpointIsDue() }
     control.onSlack = { [unowned self] in
       takeSlack()
       onSlackInput()
@@ -105,8 +123,10 @@ final class SessionCore {
   /// Between two runs: what the guest said goes on to whoever listens.
   func takeSlack() {
     stream.drain()
+    if !isReplaying { stream.recording?.take(control.costs, control.exitStates, isStop: false) }
     let bytes = machine.platform.takeConsoleOutput()
     guard !bytes.isEmpty else { return }
+    stream.recording?.console(bytes)
     console.write(bytes)
     onConsoleOutput(bytes)
   }

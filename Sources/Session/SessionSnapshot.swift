@@ -190,8 +190,22 @@ package struct SessionSnapshot: Sendable {
   /// Millions of instructions a second when the guest last ran for long enough to tell; 0 before.
   package var measuredMIPS = 0.0
   package var engines: [EngineChoice] = []
+  /// The engine counts instructions; where it does not, the counts here are of steps and answered exits.
+  package var countsInstructions = true
+  /// Why it is this engine, where the program chose; nil where the person did.
+  package var engineNote: String?
+  /// What was found out about the host for this engine.
+  package var engineTraits: [EngineTrait] = []
+  package var engineRemarks: [String] = []
   /// What makes the guest exit.
   package var vmcs = VMCSView()
   /// Ports somebody answers at, ascending.
   package var ports: [NamedPort] = []
+  /// The recording being made; nil where none is.
+  package var recording: RecordingStatus?
+  /// The recording that is looked at instead of a guest; nil where one runs.
+  package var replay: ReplayStatus?
+
+  /// A count of instructions as it is shown where there is none.
+  package static let notCounted = "not counted on this engine"
 }

@@ -14,7 +14,8 @@ struct StopAnswer: Sendable {
   /// What breakpoints' actions answered before the stop.
   var actionOutput: [String]
   var vcpu: Int
-  var instructionCount: UInt64
+  /// Nil where the engine does not count.
+  var instructionCount: UInt64?
   /// Virtual time in ns.
   var time: UInt64
   var exitCount: UInt64
@@ -39,7 +40,7 @@ struct StopAnswer: Sendable {
     let json = JSONValue.members(
       ("stop", .string(stop.name)), ("sentence", .string(sentence)), ("vcpu", .number(UInt64(vcpu))),
       ("rip", .hex(state.rip)), ("linear", .hex(state.linearRIP.value)), ("mode", .string(state.mode.name)),
-      ("instruction", .string(line.instruction.text)), ("icount", .number(instructionCount)), ("time", .number(time)),
+      ("instruction", .string(line.instruction.text)), ("icount", instructionCount.map { .number($0) } ?? .null), ("time", .number(time)),
       ("exits", .number(exitCount)), ("status", stop.endStatus.map { .signed(Int64($0)) } ?? .null))
     return (actionOutput + [sentence, "=> \(line.addressText)  \(line.instruction.text)"], json)
   }

@@ -27,28 +27,21 @@ extension StopReason {
     }
   }
 
+  /// By number: a word for JSON, and what an event says of it.
+  private static let names: [(word: String, phrase: String)] = [
+    ("created", "created"), ("pause", "paused"), ("step", "stepped"), ("breakpoint", "breakpoint"), ("exit", "exit"),
+    ("hypercall", "hypercall"), ("interrupt", "interrupt"), ("exception", "exception"), ("triplefault", "triple fault"),
+    ("badinsn", "unknown instruction"), ("halted", "halted"), ("limit", "limit"), ("shutdown", "shutdown"),
+    ("reset", "reset"), ("exited", "guest exit"), ("error", "error"), ("back", "went back"),
+    ("entryfailed", "entry failed"),
+  ]
+
   /// A word for JSON.
-  package var name: String {
-    switch self {
-    case .created: "created"
-    case .pause: "pause"
-    case .step: "step"
-    case .breakpoint: "breakpoint"
-    case .exit: "exit"
-    case .hypercall: "hypercall"
-    case .interrupt: "interrupt"
-    case .exception: "exception"
-    case .tripleFault: "triplefault"
-    case .unknownInstruction: "badinsn"
-    case .haltedForGood: "halted"
-    case .limit: "limit"
-    case .shutdown: "shutdown"
-    case .reset: "reset"
-    case .guestExit: "exited"
-    case .error: "error"
-    case .wentBack: "back"
-    case .entryFailed: "entryfailed"
-    }
+  package var name: String { Int(number) < Self.names.count ? Self.names[Int(number)].word : "unknown" }
+
+  /// What the event of a stop with this number says.
+  static func phrase(_ number: UInt32) -> String {
+    Int(number) < names.count ? names[Int(number)].phrase : "unknown"
   }
 
   /// The process status of a guest that ended so; nil where it can go on.
@@ -67,6 +60,7 @@ extension SessionCore {
 
   /// One full sentence: why the session is where it is.
   func stopSentence() -> String {
+    if let recordedSentence { return recordedSentence }
     let state = currentState
     let here = place(state)
     switch stop {
@@ -124,10 +118,11 @@ extension SessionCore {
     let state = currentState
     let vcpu = control.vcpus[control.current]
     let code = AddressSpaceView(state: state, memory: machine.memory).readable(
-      state.linearRIP, count: InstructionDecoder.maximumLength, translate: vcpu.translate)
+      state.linearRIP, count: InstructionDecoder.maximumLength, translate: recorded == nil ? vcpu.translate : nil)
     let answer = StopAnswer(
-      stop: stop, sentence: stop == .step ? nil : stopSentence(), state: state, code: code, symbols: symbols,
-      actionOutput: actionOutput, vcpu: control.current, instructionCount: control.retired, time: control.time,
+      stop: stop, sentence: stop == .step && recorded == nil ? nil : stopSentence(), state: state, code: code,
+      symbols: symbols, actionOutput: actionOutput, vcpu: control.current,
+      instructionCount: control.countsInstructions ? control.retired : nil, time: control.time,
       exitCount: stream.exitCount)
     actionOutput = []
     return CommandResult(deferred: { answer.words })

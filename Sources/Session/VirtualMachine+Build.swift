@@ -17,8 +17,15 @@ extension VirtualMachine {
     let files = try GuestFiles(configuration)
     let memory = try GuestMemory(ramSize: configuration.memory ?? SessionConfiguration.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
+    let (engine, why) = chosenEngine(configuration.engine)
     var (machine, pc) = try assemble(
-      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state)
+      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine)
+    machine.engineNote = why
+    if configuration.limit != nil, !machine.engine.capabilities.contains(.instructionBudget) {
+      throw VMError(
+        .usage, "--limit counts instructions, and --engine \(engine) does not",
+        remedy: "use --engine interpreter, or end the run by time: timeout 10 ringside ...")
+    }
     loaded.attach(to: pc)
     machine.loadDescription = loaded.description
     if let image = loaded.symbolsImage {
@@ -31,19 +38,26 @@ extension VirtualMachine {
     return machine
   }
 
-  /// A PC with the embedded processor over `memory`, whose boot processor starts in `state`.
+  /// A PC with the named engine's processors over `memory`, whose boot processor starts in `state`.
   package static func assemble(
-    name: String, memory: GuestMemory, cpus: Int, state: VCPUState
+    name: String, memory: GuestMemory, cpus: Int, state: VCPUState, engine: String = "interpreter"
   ) throws(VMError) -> (machine: VirtualMachine, pc: PC) {
     let events = EventSink(capacity: ringCapacity)
     let engine = try EngineRegistry.makeEngine(
-      named: "interpreter", memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
+      named: engine, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
     let pc = PC(
       memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus), events: events)
     var machine = VirtualMachine(
       name: name, engine: engine, platform: pc, memory: memory, events: events, initialStates: [state])
     machine.words = PCWords(pc: pc)
     return (machine, pc)
+  }
+
+  /// The engine `--engine` means, and for `auto` why.
+  private static func chosenEngine(_ name: String) -> (name: String, why: String?) {
+    guard name == "auto" else { return (name, nil) }
+    let choice = EngineRegistry.automatic
+    return (choice.name, choice.why)
   }
 
   /// Choices that are not there yet say so.
@@ -54,9 +68,7 @@ extension VirtualMachine {
     case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
     }
     switch configuration.engine {
-    case "auto", "interpreter": break
-    case "kvm": throw notYet("--engine kvm", "the KVM engine")
-    case "rewriter": throw notYet("--engine rewriter", "the binary rewriter")
+    case "auto", "interpreter", "kvm", "rewriter": break
     default:
       let nearest = NearestName.find(configuration.engine, in: ["auto", "kvm", "interpreter", "rewriter"])
       throw VMError(

@@ -53,6 +53,8 @@ package struct VirtualMachine {
   package var name: String
   package var technique = Technique.hvm
   package var engine: any Engine
+  /// Why it is this one, where the program chose.
+  package var engineNote: String?
   package var platform: any Platform
   package var memory: GuestMemory
   package var events: EventSink

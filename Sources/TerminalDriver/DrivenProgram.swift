@@ -4,73 +4,39 @@ import Glibc
 ///
 /// Invariant: the child is ours and alive until `end` or `waitForEnd` reaped it; the descriptors are open until `deinit`.
 package final class DrivenProgram {
-  package let process: pid_t
-  private let master: Int32
-  private let slave: Int32
+  private let program: RunningProgram
+  private let terminal: TerminalPair
+  private var master: Int32 { terminal.master }
+  package var process: pid_t { program.id }
   /// What the terminal shows.
   package private(set) var screen: ScreenReader
   /// Everything the program wrote.
   package private(set) var output: [UInt8] = []
   private var status: Int32?
+  /// How long is waited for what is bound to come: a loaded machine is no failure.
+  package static let patience = 20_000
 
   /// Starts `command` with nothing but `environment`; nil where that fails.
   package init?(_ command: [String], environment: [String: String], width: Int = 80, height: Int = 24) {
-    master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
-    var number: UInt32 = 0
-    var locked: Int32 = 0
-    let unlock: UInt = 0x4004_5431  // TIOCSPTLCK
-    let getNumber: UInt = 0x8004_5430  // TIOCGPTN
-    guard master >= 0, ioctl(master, unlock, &locked) == 0, ioctl(master, getNumber, &number) == 0 else { return nil }
-    let path = "/dev/pts/\(number)"
-    slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC)
-    guard slave >= 0 else {
-      close(master)
+    guard let terminal = TerminalPair(width: width, height: height) else { return nil }
+    let path = terminal.path
+    guard let name = command.first,
+      let program = RunningProgram(
+        name, Array(command.dropFirst()), input: path, output: path, errors: path,
+        environment: environment.map { "\($0.key)=\($0.value)" })
+    else {
+      terminal.close()
       return nil
     }
-    var size = winsize(ws_row: UInt16(height), ws_col: UInt16(width), ws_xpixel: 0, ws_ypixel: 0)
-    _ = ioctl(slave, UInt(TIOCSWINSZ), &size)
+    _ = fcntl(terminal.master, F_SETFL, O_NONBLOCK)
+    self.terminal = terminal
+    self.program = program
     screen = ScreenReader(width: width, height: height)
-    guard let child = Self.spawn(command, environment, path) else {
-      close(master)
-      close(slave)
-      return nil
-    }
-    process = child
   }
 
   deinit {
     end()
-    close(master)
-    close(slave)
-  }
-
-  private static func spawn(_ command: [String], _ environment: [String: String], _ path: String) -> pid_t? {
-    var actions = posix_spawn_file_actions_t()
-    var attributes = posix_spawnattr_t()
-    posix_spawn_file_actions_init(&actions)
-    posix_spawnattr_init(&attributes)
-    defer {
-      posix_spawn_file_actions_destroy(&actions)
-      posix_spawnattr_destroy(&attributes)
-    }
-    // A session of its own: opening the terminal makes it the controlling one. And no signal stays blocked, as they are
-    // on a test runner's threads. The first flag is a GNU extension the module leaves out.
-    var mask = sigset_t()
-    sigemptyset(&mask)
-    posix_spawnattr_setsigmask(&attributes, &mask)
-    let setSession: Int32 = 0x80
-    posix_spawnattr_setflags(&attributes, Int16(setSession | POSIX_SPAWN_SETSIGMASK))
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, path, O_RDWR, 0)
-    posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO)
-    posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDERR_FILENO)
-    var words: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
-    var variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-    defer { for pointer in words + variables { free(pointer) } }
-    var child = pid_t()
-    guard let program = command.first, posix_spawnp(&child, program, &actions, &attributes, &words, &variables) == 0 else {
-      return nil
-    }
-    return child
+    terminal.close()
   }
 
   /// Bytes as keys send them.
@@ -87,8 +53,7 @@ package final class DrivenProgram {
   /// Changes the terminal's size, as dragging its window does.
   package func resize(width: Int, height: Int) {
     screen = ScreenReader(width: width, height: height)
-    var size = winsize(ws_row: UInt16(height), ws_col: UInt16(width), ws_xpixel: 0, ws_ypixel: 0)
-    _ = ioctl(master, UInt(TIOCSWINSZ), &size)
+    terminal.resize(width: width, height: height)
   }
 
   /// Takes what the program wrote within the time; whether there was anything.
@@ -115,12 +80,12 @@ package final class DrivenProgram {
   }
 
   /// Waits until the screen contains a text; false after the time.
-  package func waitFor(_ text: String, milliseconds: Int = 5000) -> Bool {
+  package func waitFor(_ text: String, milliseconds: Int = DrivenProgram.patience) -> Bool {
     wait(milliseconds: milliseconds) { $0.text.contains(text) }
   }
 
   /// The status the program ended with (128 plus the signal's number for a signal), nil if it still runs then.
-  package func waitForEnd(milliseconds: Int = 5000) -> Int32? {
+  package func waitForEnd(milliseconds: Int = DrivenProgram.patience) -> Int32? {
     let limit = Self.now() + UInt64(milliseconds) * 1_000_000
     while status == nil, Self.now() < limit {
       take(milliseconds: 10)
@@ -143,11 +108,7 @@ package final class DrivenProgram {
   }
 
   /// Lines are edited and echoed by the kernel: how a shell wants its terminal back.
-  package var isCooked: Bool {
-    var mode = termios()
-    tcgetattr(slave, &mode)
-    return mode.c_lflag & UInt32(ICANON) != 0 && mode.c_lflag & UInt32(ECHO) != 0
-  }
+  package var isCooked: Bool { terminal.isCooked }
 
   /// CPU time all threads of the program have used, in nanoseconds.
   package var cpuTime: UInt64 {

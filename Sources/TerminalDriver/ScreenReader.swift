@@ -7,6 +7,8 @@ package struct ScreenReader: Sendable {
   private var x = 0
   private var y = 0
   private var pending: [UInt8] = []
+  /// What came wrapped for the terminal behind GNU screen.
+  private var passed: [UInt8] = []
   /// The program took the alternate screen and did not give it back.
   package private(set) var isAlternate = false
   /// Text the program put into the clipboard (OSC 52, base64), the newest last.
@@ -73,6 +75,16 @@ package struct ScreenReader: Sendable {
       guard pending.count > 2, let last = pending.last, (0x40..<0x7F).contains(last) else { return nil }
       control(pending[2..<pending.count - 1], last)
       return pending.count
+    case UInt8(ascii: "P"):
+      // GNU screen hands on what stands between: here the terminal behind it is this one.
+      guard pending.count > 3, pending.suffix(2) == [0x1B, 0x5C] else { return nil }
+      let inner = pending[2..<pending.count - 2]
+      passed += inner
+      if passed.starts(with: Array("\u{1B}]52;c;".utf8)), let end = passed.firstIndex(of: 0x07) {
+        clipboard.append(String(decoding: passed[7..<end], as: UTF8.self))
+        passed = []
+      }
+      return pending.count
     case UInt8(ascii: "]"):
       guard pending.last == 0x07 || pending.suffix(2) == [0x1B, 0x5C] else { return nil }
       let text = String(decoding: pending.dropFirst(2), as: UTF8.self)
@@ -92,6 +104,7 @@ package struct ScreenReader: Sendable {
       y = min(max(first, 1), height) - 1
       x = min(max(numbers.count > 1 ? numbers[1] : 1, 1), width) - 1
     case UInt8(ascii: "C"): x = min(x + max(first, 1), width - 1)
+    case UInt8(ascii: "X"): clear(from: y * width + x, to: min(y * width + x + max(first, 1), (y + 1) * width))
     case UInt8(ascii: "J"): clear(from: first == 2 ? 0 : y * width + x, to: cells.count)
     case UInt8(ascii: "K"): clear(from: y * width + x, to: (y + 1) * width)
     case UInt8(ascii: "h") where text == "?1049": isAlternate = true

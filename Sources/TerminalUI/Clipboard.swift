@@ -3,9 +3,23 @@ package enum Clipboard {
   /// More than this is cut: terminals drop longer sequences.
   package static let limit = 4096
 
-  /// What a terminal must be sent to take `text`.
-  package static func sequence(_ text: String) -> [UInt8] {
-    Array("\u{1B}]52;c;".utf8) + base64(Array(text.utf8.prefix(limit))) + [0x07]
+  /// What a terminal must be sent to take `text`. GNU screen hands on only what comes wrapped for it, in pieces of the
+  /// length it keeps; tmux understands the sequence itself.
+  package static func sequence(_ text: String, throughScreen: Bool = false) -> [UInt8] {
+    let bytes = Array("\u{1B}]52;c;".utf8) + base64(Array(text.utf8.prefix(limit))) + [0x07]
+    guard throughScreen else { return bytes }
+    return stride(from: 0, to: bytes.count, by: screenPiece).flatMap { start in
+      [0x1B, 0x50] + bytes[start..<min(start + screenPiece, bytes.count)] + [0x1B, 0x5C]
+    }
+  }
+
+  /// GNU screen keeps 256 bytes of a string for the terminal (`MAXSTR`).
+  private static let screenPiece = 240
+
+  /// Whether GNU screen is between program and terminal: TERM is its, and it is not tmux that took the name.
+  package static func goesThroughScreen(_ environment: [String: String]) -> Bool {
+    guard environment["TMUX"]?.isEmpty ?? true else { return false }
+    return environment["STY"]?.isEmpty == false || environment["TERM"]?.hasPrefix("screen") == true
   }
 
   private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)

@@ -17,6 +17,7 @@ package final class CursesTerminal: Terminal {
   private var cursorShown = true
   private var signalPipe: (read: Int32, write: Int32)
   private var isOpen = true
+  private let throughScreen: Bool
 
   /// A lone ESC becomes the Escape key after this long.
   private static let escapeDelay: Int32 = 25
@@ -33,6 +34,7 @@ package final class CursesTerminal: Terminal {
         "TERM=\(name): no such terminal is known here that can move its cursor", remedy: "try TERM=xterm-256color")
     }
     self.capabilities = capabilities
+    throughScreen = Clipboard.goesThroughScreen(environment)
     decoder = KeyDecoder(special: capabilities.keys)
     glyphs = unicode ?? Self.isUTF8(environment) ? .unicode : .ascii
     size = Self.measure()
@@ -92,7 +94,8 @@ package final class CursesTerminal: Terminal {
 
   package func present(_ buffer: CellBuffer, theme: Theme, cursor: Position?) -> Int {
     let whole = !known || shown.size != buffer.size
-    let encoder = FrameEncoder(depth: depth, skipsCorner: !capabilities.safeCorner)
+    let encoder = FrameEncoder(
+      depth: depth, skipsCorner: !capabilities.safeCorner, abilities: capabilities.drawing)
     let drawn = encoder.encode(from: whole ? nil : shown, to: buffer, theme: theme, cursor: cursor)
     var bytes: [UInt8] = []
     // Drawing with the cursor shown makes it flicker over the screen.
@@ -178,7 +181,7 @@ package final class CursesTerminal: Terminal {
     return events
   }
 
-  package func copy(_ text: String) { send(Clipboard.sequence(text)) }
+  package func copy(_ text: String) { send(Clipboard.sequence(text, throughScreen: throughScreen)) }
 
   package func suspend() {
     cncurses_restore()

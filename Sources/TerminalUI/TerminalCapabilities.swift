@@ -13,6 +13,8 @@ package struct TerminalCapabilities: Sendable {
   package var keys: [[UInt8]: Key]
   /// Characters in the last column do not scroll the screen.
   package var safeCorner: Bool
+  /// What shortens drawing.
+  package var drawing: FrameEncoder.Abilities = []
 
   private static let keyNames: [(String, KeyCode)] =
     [
@@ -41,6 +43,9 @@ package struct TerminalCapabilities: Sendable {
     depth = ColorDepth.detect(
       environment: environment, terminfoColors: Int(cncurses_number("colors")), direct: cncurses_flag("RGB") > 0)
     safeCorner = Self.string("rmam") != nil || cncurses_flag("am") == 0 || cncurses_flag("xenl") > 0
+    if cncurses_flag("bce") > 0 { drawing.insert(.erasesInColor) }
+    if Self.parameterized("ech", 7, 0) == Array("\u{1B}[7X".utf8) { drawing.insert(.erasesCharacters) }
+    if Self.string("rmam") != nil { drawing.insert(.staysInRow) }
     keys = [:]
     for (capability, code) in Self.keyNames {
       guard let sequence = Self.string(capability), sequence.count > 1, sequence.first == 0x1B else { continue }

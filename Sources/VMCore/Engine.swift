@@ -18,10 +18,13 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
   /// Several vCPUs run at the same time, each on a thread of its own.
   package static let parallelVCPUs = Self(rawValue: 1 << 8)
 
+  /// CPUID, RDTSC, control registers and the like exit where that is asked for.
+  package static let instructionExits = Self(rawValue: 1 << 9)
+
   package static var allCases: [EngineCapabilities] {
     [
       .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
-      .hardwareAssisted, .multipleVCPUs, .parallelVCPUs,
+      .hardwareAssisted, .multipleVCPUs, .parallelVCPUs, .instructionExits,
     ]
   }
   package var name: String {
@@ -35,8 +38,22 @@ package struct EngineCapabilities: OptionSet, Sendable, CaseIterable {
     case .hardwareAssisted: "hardware-assisted"
     case .multipleVCPUs: "multiple vCPUs"
     case .parallelVCPUs: "vCPUs in threads"
+    case .instructionExits: "instruction exits"
     default: "several"
     }
+  }
+}
+
+/// Something an engine does as the processors it stands for do, or does not on this host.
+package struct EngineTrait: Equatable, Sendable {
+  package var name: String
+  package var holds: Bool
+  /// One sentence: what that gives, or what its lack means.
+  package var explanation: String
+  package init(name: String, holds: Bool, explanation: String) {
+    self.name = name
+    self.holds = holds
+    self.explanation = explanation
   }
 }
 
@@ -57,11 +74,17 @@ package protocol Engine: AnyObject {
   var capabilities: EngineCapabilities { get }
   /// The VM's vCPUs, made with the engine; index = `VMExit.vcpu`.
   var vcpus: [any VCPU] { get }
+  /// What was found out about the host; none for engines that are the same on every host.
+  var traits: [EngineTrait] { get }
+  /// What else there is to say about it now, a sentence each.
+  var remarks: [String] { get }
   /// Why the VMCS's control bits cannot be changed on this engine; nil where they can.
   var whyControlsAreFixed: String? { get }
 }
 
 extension Engine {
+  package var traits: [EngineTrait] { [] }
+  package var remarks: [String] { [] }
   package var whyControlsAreFixed: String? { nil }
 }
 
@@ -85,6 +108,9 @@ package protocol VCPU: AnyObject {
   func idle(until time: UInt64)
   /// Sets instruction count and virtual time to 0, as at creation.
   func restartClock()
+  /// Sets instruction count and virtual time (at least as many nanoseconds as instructions) to those of an earlier
+  /// moment; false, with nothing done, where the engine cannot.
+  func setClock(instructions: UInt64, time: UInt64) -> Bool
   /// IF is set, no shadow, nothing else being delivered.
   var canTakeInterrupt: Bool { get }
   /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
@@ -110,6 +136,13 @@ package protocol VCPU: AnyObject {
   /// Guest-physical address behind a linear one, by the present page tables, without side effects;
   /// nil where nothing is mapped.
   func translate(_ address: GVA) -> GPA?
+  /// Why the engine cannot go on, in one sentence with a remedy, where the last exit was `unknown` or
+  /// `entryFailure`; nil where it has nothing to add.
+  var failureSentence: String? { get }
+}
+
+extension VCPU {
+  package var failureSentence: String? { nil }
 }
 
 extension VCPU {
@@ -132,8 +165,17 @@ package struct EntryProblem: Equatable, Sendable {
   }
 }
 
+extension VCPU {
+  package func setClock(instructions: UInt64, time: UInt64) -> Bool { false }
+}
+
 /// What an engine is told about the VM it executes.
 package struct EngineConfiguration: Sendable {
   package var vcpuCount: Int
-  package init(vcpuCount: Int = 1) { self.vcpuCount = vcpuCount }
+  /// Executions of a block before a rewriting engine makes host code of it.
+  package var warmth: Int
+  package init(vcpuCount: Int = 1, warmth: Int = 40) {
+    self.vcpuCount = vcpuCount
+    self.warmth = warmth
+  }
 }

@@ -28,7 +28,7 @@ package enum EventKind: UInt16, CaseIterable, Sendable {
   case timer
   /// Input from outside entered the guest. a = byte, b = 0 console, 1 keyboard.
   case input
-  /// The session stopped. a = stop reason number, b = breakpoint number.
+  /// The session stopped. a = stop reason number, b = breakpoint number, c = the stop's own number.
   case stop
   /// The session went on. a = run mode number.
   case go

@@ -52,6 +52,22 @@ package final class GuestMemory: @unchecked Sendable {
     rebuildPageMap()
   }
 
+  /// Only these pages, each with 4096 bytes of content; everything else is without memory. For looking at what
+  /// was kept of a guest.
+  package init(pages: [GPA: [UInt8]]) throws(VMError) {
+    ramSize = 0
+    pageMap = .allocate(capacity: 1)
+    guard !pages.isEmpty else { return }
+    let host = try map(UInt64(pages.count) * Self.pageSize)
+    for (index, page) in pages.sorted(by: { $0.key < $1.key }).enumerated() {
+      let place = host + UInt(index) * UInt(Self.pageSize)
+      precondition(page.key.value % Self.pageSize == 0 && page.value.count == Self.pageSize, "pages are whole")
+      UnsafeMutableRawPointer(bitPattern: place)?.copyMemory(from: page.value, byteCount: page.value.count)
+      slots.append(MemorySlot(base: page.key, size: Self.pageSize, host: place, kind: .ram))
+    }
+    rebuildPageMap()
+  }
+
   deinit {
     pageMap.deallocate()
     for (address, size) in mappings { munmap(address, size) }

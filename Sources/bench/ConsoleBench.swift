@@ -8,6 +8,7 @@ extension Session: SessionFacade {}
 
 /// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, and doing nothing.
 struct ConsoleBench {
+  private static let xterm: FrameEncoder.Abilities = [.erasesInColor, .erasesCharacters, .staysInRow]
   private static let size = Size(width: 200, height: 60)
 
   func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] }
@@ -29,6 +30,7 @@ struct ConsoleBench {
     var times: [Double] = []
     var bytes = 0
     var sentCells = 0
+    var (styles, places) = (0, 0)
     var changed = 0
     var generation = session.snapshot.generation
     for round in 0..<400 {
@@ -39,12 +41,14 @@ struct ConsoleBench {
       let start = HostClock.now()
       model.update()
       let cursor = model.draw(on: buffer, glyphs: .unicode)
-      let sent = FrameEncoder(depth: .palette256).encode(
+      let sent = FrameEncoder(depth: .palette256, abilities: Self.xterm).encode(
         from: known ? shown : nil, to: buffer, theme: theme, cursor: cursor)
       if known {
         times.append(Double(HostClock.now() &- start))
         bytes += sent.count
         sentCells += Self.cells(sent)
+        let parts = Self.parts(sent)
+        (styles, places) = (styles + parts.styles, places + parts.places)
         changed += zip(shown.cells, buffer.cells).reduce(0) { $0 + ($1.0 == $1.1 ? 0 : 1) }
       }
       shown.copy(from: buffer)
@@ -59,9 +63,29 @@ struct ConsoleBench {
         peer: "longest \(Figure.time(times.max() ?? 0))", target: Figure.time(4e6), isReached: median <= 4e6),
       Finding(
         what: "cells sent for each changed cell", measured: Figure.number(share),
-        peer: "\(bytes / max(times.count, 1)) bytes a frame, \(Figure.number(perCell)) a changed cell with colours and places",
+        peer: "\(bytes / max(times.count, 1)) bytes a frame, \(Figure.number(perCell)) a changed cell: "
+          + "\((bytes - styles - places) * 100 / max(bytes, 1)) % text, \(styles * 100 / max(bytes, 1)) % styles, "
+          + "\(places * 100 / max(bytes, 1)) % places",
         target: "1.5", isReached: share <= 1.5),
     ]
+  }
+
+  /// Bytes of a frame that set styles, and those that place the cursor or erase.
+  private static func parts(_ sent: [UInt8]) -> (styles: Int, places: Int) {
+    var (styles, places, length) = (0, 0, 0)
+    for byte in sent {
+      if byte == 0x1B {
+        length = 1
+      } else if length > 0 {
+        length += 1
+        guard byte >= 0x40, byte != UInt8(ascii: "[") else { continue }
+        if byte == UInt8(ascii: "m") { styles += length } else { places += length }
+        length = 0
+      } else if byte < 0x20 {
+        places += 1
+      }
+    }
+    return (styles, places)
   }
 
   /// Characters among the bytes of a frame: what is left without the control sequences.

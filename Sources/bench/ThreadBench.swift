@@ -97,6 +97,20 @@ struct ThreadBench {
 }
 
 extension Session {
+  /// Takes snapshots as a console does until the guest has ended.
+  func awaitEnd() throws(VMError) {
+    let end = HostClock.now() + Self.patience
+    while true {
+      acknowledgeChange()
+      if case .ended = snapshot.phase { return }
+      guard HostClock.now() < end else { throw VMError(.session, "waited 30 s for the guest's end") }
+      requestSnapshot()
+      var poll = pollfd(fd: changeDescriptor, events: Int16(POLLIN), revents: 0)
+      _ = Glibc.poll(&poll, 1, Self.interval)
+      if snapshot.phase == .running { usleep(UInt32(Self.interval) * 1000) }
+    }
+  }
+
   /// Milliseconds between two looks of a console.
   private static let interval: Int32 = 33
   private static let patience: UInt64 = 30_000_000_000

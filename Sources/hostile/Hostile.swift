@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engines
 import Glibc
 import Session
 import VMCore
@@ -18,7 +19,9 @@ struct Hostile: ParsableCommand {
   @Option(help: "Guests of each kind.") var count = 10_000
   @Option(help: "Instructions a guest may retire.") var limit: UInt64 = 4000
   @Option(help: "Kinds by the beginning of their name: long64, protected32-pae, images.") var only: [String] = []
+  @Option(help: "interpreter, rewriter or kvm.") var engine = "interpreter"
   @Option(help: "One guest alone, by its number.") var number: Int?
+  @Flag(help: "Run each program on interpreter and rewriter in step, and compare.") var compare = false
 
   func run() throws {
     CrashNote.install()
@@ -26,21 +29,46 @@ struct Hostile: ParsableCommand {
     guard !kinds.isEmpty else {
       throw ValidationError("no such kind; there are \(GuestKind.all.map(\.description).joined(separator: ", "))")
     }
-    let campaign = Campaign(maker: try GuestMaker(seed: seed, limit: limit))
+    let campaign = Campaign(maker: try GuestMaker(seed: seed, limit: limit, engine: engine))
+    if compare { return try self.compare(campaign.maker, kinds) }
     for kind in kinds { campaign.run(kind, number.map { $0..<$0 + 1 } ?? 0..<count) }
     Output.line("\(campaign.failures == 0 ? "passed" : "FAILED"): \(campaign.total) guests, \(campaign.failures) broken promises")
     if campaign.failures > 0 { throw ExitCode(1) }
+  }
+
+  private func compare(_ maker: GuestMaker, _ kinds: [GuestKind]) throws {
+    var total = 0
+    var failures = 0
+    var work = RewritingStatistics()
+    for case .program(let mode) in kinds {
+      var parted = 0
+      for number in number.map({ $0..<$0 + 1 }) ?? 0..<count {
+        let name = "hostile --compare --seed \(seed) --limit \(limit) --only \(mode) --number \(number)"
+        CrashNote.set(name)
+        guard let text = try EngineComparison(maker: maker, mode: mode, number: number).divergence(work: &work) else { continue }
+        parted += 1
+        Output.error("\(text): \(name)\n")
+      }
+      total += number == nil ? count : 1
+      failures += parted
+      Output.line("\(mode): \(parted) of \(number == nil ? count : 1) parted")
+    }
+    Output.line("\(failures == 0 ? "passed" : "FAILED"): \(total) programs compared, \(failures) parted; \(work)")
+    if failures > 0 { throw ExitCode(1) }
   }
 }
 
 /// Guests of one kind after the other, each judged, each kind with a line of what came of them.
 final class Campaign {
-  private let maker: GuestMaker
-  private let watchdog = Watchdog()
+  let maker: GuestMaker
+  private let watchdog: Watchdog
   private(set) var total = 0
   private(set) var failures = 0
 
-  init(maker: GuestMaker) { self.maker = maker }
+  init(maker: GuestMaker) {
+    self.maker = maker
+    watchdog = Watchdog(patience: maker.countsInstructions ? 100_000_000 : 4_000_000)
+  }
 
   func run(_ kind: GuestKind, _ numbers: Range<Int>) {
     var ends: [String: Int] = [:]
@@ -48,7 +76,7 @@ final class Campaign {
     var exits: UInt64 = 0
     let pausedBefore = watchdog.pauseCount
     for number in numbers {
-      let name = "hostile --seed \(maker.seed) --limit \(maker.limit) --only \(kind) --number \(number)"
+      let name = "hostile --engine \(maker.engine) --seed \(maker.seed) --limit \(maker.limit) --only \(kind) --number \(number)"
       CrashNote.set(name)
       watchdog.begin(name)
       let verdict = HostileCase(maker: maker, kind: kind, number: number).run { watchdog.run($0) }

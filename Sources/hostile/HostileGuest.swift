@@ -26,13 +26,16 @@ package struct GuestMaker: Sendable {
   package let seed: UInt64
   /// Instructions a guest may retire.
   package let limit: UInt64
+  /// The engine the guests run on. One that counts no instructions has no limit: the watchdog pauses its guests.
+  package let engine: String
   private let images: ImageMutator
   private static let programMemory: UInt64 = 2 << 20
   private static let imageMemory: UInt64 = 32 << 20
 
-  package init(seed: UInt64, limit: UInt64) throws(VMError) {
+  package init(seed: UInt64, limit: UInt64, engine: String = "interpreter") throws(VMError) {
     self.seed = seed
     self.limit = limit
+    self.engine = engine
     images = try ImageMutator()
   }
 
@@ -60,11 +63,19 @@ package struct GuestMaker: Sendable {
     for register in state.gpr.indices where register != Int(GPR.rsp.rawValue) {
       state.gpr[register] = random.one(in: 3) ? random.edgy() : UInt64(random.below(0x1_0000))
     }
-    var configuration = SessionConfiguration()
-    configuration.limit = limit
-    let machine = try VirtualMachine.assemble(name: "nested", memory: memory, cpus: 1, state: state)
+    let machine = try VirtualMachine.assemble(name: "nested", memory: memory, cpus: 1, state: state, engine: engine)
     return Session(configuration, machine: machine.machine)
   }
+
+  /// With the engine, and its limit where there is one.
+  private var configuration: SessionConfiguration {
+    var configuration = SessionConfiguration()
+    configuration.engine = engine
+    configuration.limit = bound
+    return configuration
+  }
+  private var bound: UInt64? { countsInstructions ? limit : nil }
+  package var countsInstructions: Bool { engine != "kvm" }
 
   // MARK: programs
 
@@ -75,16 +86,15 @@ package struct GuestMaker: Sendable {
     memory.write(GPA(GuestTables.program), ProgramGenerator.program(bits: mode.bits, &random))
     var state = tables.state
     scatter(&state, &random)
-    var configuration = SessionConfiguration()
-    configuration.limit = limit
+    var configuration = configuration
     configuration.cpus = random.one(in: 8) ? 2 : 1
     let machine = try VirtualMachine.assemble(
-      name: mode.description, memory: memory, cpus: configuration.cpus, state: state)
+      name: mode.description, memory: memory, cpus: configuration.cpus, state: state, engine: engine)
     return Session(configuration, machine: machine.machine)
   }
 
   /// Registers near and far, flags, and what the guest may use.
-  private func scatter(_ state: inout VCPUState, _ random: inout Random) {
+  func scatter(_ state: inout VCPUState, _ random: inout Random) {
     for register in state.gpr.indices where register != Int(GPR.rsp.rawValue) {
       state.gpr[register] = random.one(in: 3) ? random.edgy() : UInt64(random.below(0x1_0000))
     }
@@ -108,7 +118,8 @@ package struct GuestMaker: Sendable {
     let file = try TemporaryFile(guest.bytes, name: "\(seed)-\(number)")
     configuration.guest = file.path
     configuration.memory = Self.imageMemory
-    configuration.limit = limit
+    configuration.engine = engine
+    configuration.limit = bound
     switch random.below(16) {
     case 0:
       let padding = [UInt8](repeating: 0xFF, count: -guest.bytes.count & 4095)
@@ -116,7 +127,8 @@ package struct GuestMaker: Sendable {
       var firmware = SessionConfiguration()
       firmware.firmware = rom.path
       firmware.memory = Self.imageMemory
-      firmware.limit = limit
+      firmware.engine = engine
+      firmware.limit = bound
       return try Session(firmware)
     case 1: configuration.initrd = file.path
     case 2: configuration.disk = file.path

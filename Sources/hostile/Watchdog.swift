@@ -16,12 +16,13 @@ final class Watchdog: Sendable {
   private let current = Mutex<Case?>(nil)
   private let pauses = Atomic<Int>(0)
   /// How long a guest may compute between two pauses, in ns: one instruction may repeat 2^64 times.
-  private static let patience: UInt64 = 100_000_000
+  private let patience: UInt64
   /// How long a case may take, in ns.
   private static let limit: UInt64 = 10_000_000_000
   static let hangStatus: Int32 = 3
 
-  init() {
+  init(patience: UInt64) {
+    self.patience = patience
     let watchdog = Unmanaged.passRetained(self)
     var thread = pthread_t()
     pthread_create(
@@ -45,7 +46,7 @@ final class Watchdog: Sendable {
 
   private func watch() {
     while true {
-      usleep(20_000)
+      usleep(UInt32(patience / 5000))
       current.withLock { look(&$0) }
     }
   }
@@ -58,7 +59,7 @@ final class Watchdog: Sendable {
       _exit(Self.hangStatus)
     }
     let computed = Self.now(CLOCK_PROCESS_CPUTIME_ID) &- present.computedAtStart
-    guard computed > Self.patience * (present.pauses + 1), let session = present.session else { return }
+    guard computed > patience * (present.pauses + 1), let session = present.session else { return }
     session.pause()
     if present.pauses == 0 { pauses.add(1, ordering: .relaxed) }
     present.pauses += 1

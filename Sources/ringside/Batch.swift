@@ -28,6 +28,9 @@ struct Batch {
     return failed ? Ringside.Status.usage : Self.status(snapshot)
   }
 
+  /// Answers commands where no guest runs.
+  func answer(_ commands: [String]) -> Int32 { perform(commands) { false } ? 0 : Ringside.Status.usage }
+
   /// Carries out commands in order; false when one failed, which ends it, as an interrupt does.
   private func perform(_ commands: [String], isInterrupted: () -> Bool) -> Bool {
     for command in commands where !isInterrupted() {

@@ -65,13 +65,12 @@ struct Doctor: ParsableCommand {
   }
 
   private var kvm: Finding {
-    let exists = HostFile.exists("/dev/kvm")
-    let opens = access("/dev/kvm", R_OK | W_OK) == 0
-    return Finding(
-      isGood: true,
-      text: exists
-        ? opens ? "/dev/kvm is there (this version runs guests on the interpreter)" : "/dev/kvm is there, but may not be opened"
-        : "no /dev/kvm: guests run on the interpreter")
+    if let refusal = EngineReport.refusal(of: "kvm") {
+      return Finding(isGood: false, text: refusal.message, remedy: refusal.remedy ?? "")
+    }
+    let missing = EngineReport.traits(of: "kvm").filter { !$0.holds }.map(\.name)
+    let what = missing.isEmpty ? "with the processor's own virtualization" : "a software KVM; it lacks \(missing.joined(separator: ", "))"
+    return Finding(isGood: true, text: "/dev/kvm works (--engine kvm): \(what)")
   }
 
   private var samples: Finding {

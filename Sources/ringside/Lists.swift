@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Session
 import VMCore
 
@@ -32,13 +33,14 @@ struct ListThemes: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "themes", abstract: "List the console's themes.")
 
   func run() throws {
-    let themes = SampleLibrary.themes()
-    guard !themes.isEmpty else {
+    let own = UserFolders(environment: Run.environment).themes
+    let themes = ThemeLibrary(directories: [own].compactMap { $0 } + SampleLibrary.dataFolders.map { "\($0)/Themes" })
+    guard !themes.names.isEmpty else {
       throw VMError(
         .unavailable, "no themes found in \(SampleLibrary.dataFolders.joined(separator: ", "))",
         remedy: "set RINGSIDE_DATA to the folder that holds Samples and Themes")
     }
-    for theme in themes { print(theme) }
+    for name in themes.names { print(own.map { HostFile.exists("\($0)/\(name).toml") } == true ? "\(name)  (your own)" : name) }
   }
 }
 
@@ -59,11 +61,18 @@ struct ListEngines: ParsableCommand {
         print("\(report.name): \(why)")
         continue
       }
-      print("\(report.name): \(Int(report.mips)) million instructions a second, measured now with")
-      print("  \(EngineReport.measuredWith)")
+      if report.capabilities.contains(.instructionBudget) {
+        print("\(report.name): \(Int(report.mips)) million instructions a second, measured now with")
+        print("  \(EngineReport.measuredWith)")
+      } else {
+        print("\(report.name): instructions are not counted on this engine")
+      }
       for capability in EngineCapabilities.allCases {
         print("  \(report.capabilities.contains(capability) ? "yes" : "no ")  \(capability.name)")
       }
+      guard !report.traits.isEmpty else { continue }
+      print("  found out about this host:")
+      for trait in report.traits { print("  \(trait.holds ? "yes" : "no ")  \(pad(trait.name, 20))\(trait.explanation)") }
     }
   }
 
@@ -72,7 +81,8 @@ struct ListEngines: ParsableCommand {
       ("name", .string(report.name)), ("available", .bool(report.unavailable == nil)),
       ("why", report.unavailable.map { .string($0) } ?? .null), ("mips", .real(report.mips)),
       ("measuredWith", .string(EngineReport.measuredWith)),
-      ("capabilities", .strings(EngineCapabilities.allCases.filter { report.capabilities.contains($0) }.map(\.name))))
+      ("capabilities", .strings(EngineCapabilities.allCases.filter { report.capabilities.contains($0) }.map(\.name))),
+      ("traits", .object(report.traits.map { .init($0.name, .bool($0.holds)) })))
   }
 }
 

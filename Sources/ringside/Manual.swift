@@ -48,6 +48,11 @@ struct Manual: ParsableCommand {
     page.item("$XDG_CONFIG_HOME/ringside/config.toml", "settings; ~/.config without the variable")
     page.item("$XDG_CONFIG_HOME/ringside/themes, layouts", "themes and layouts of your own")
     page.item("$XDG_STATE_HOME/ringside/history", "commands typed; ~/.local/state without the variable")
+    page.section("RECORDINGS")
+    page.text(
+      "--record FILE and 'trace start FILE' write a session into a file; 'ringside replay FILE' opens it, as does its name "
+        + "alone. In it [ ] { } < > go from exit to exit, g to an exit by number, e E i h c to the next exit, exit of the "
+        + "selected reason, interrupt, hypercall and stop, s and Backspace from event to event; / searches all events.")
     page.section("ENVIRONMENT")
     page.item("TERM, COLORTERM", "what the terminal is and whether it has true colour")
     page.item("NO_COLOR", "not empty: no colours")

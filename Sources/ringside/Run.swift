@@ -45,7 +45,7 @@ struct Run: ParsableCommand {
 
   @Argument(help: "A file, or the name of a sample.") var guest: String?
   @Option(help: "hvm, rewrite or pv.") var technique = Technique.hvm
-  @Option(help: "auto, kvm, interpreter or rewriter.") var engine = "auto"
+  @Option(help: "interpreter, kvm, auto (KVM where the processor has it) or rewriter.") var engine = "interpreter"
   @Option(help: "Mode a flat image starts in: real, protected or long.") var mode: StartMode?
   @Option(help: "Address a flat image is loaded at.") var load: Address?
   @Option(help: "Address of the first instruction.") var entry: Address?
@@ -60,6 +60,7 @@ struct Run: ParsableCommand {
   @Flag(help: "No console.") var headless = false
   @Flag(help: "Answers as JSON.") var json = false
   @Flag(help: "A reset the guest asks for starts it again.") var reboot = false
+  @Option(help: "Record the session into a file that 'ringside replay' opens.") var record: String?
   @Option(help: "Record every event as a line of JSON; - is standard output.") var events: String?
   @Flag(help: "Print a digest of the run at its end, on standard error (among the answers with -c --json).")
   var digest = false
@@ -70,6 +71,9 @@ struct Run: ParsableCommand {
   private var isBatch: Bool { headless || json || digest || !c.isEmpty || commands != nil }
 
   mutating func run() throws {
+    if let guest, Session.isRecording(guest) {
+      throw ExitCode(try Replay.open(guest, Replay.Wishes(theme: theme, layout: layout, isBatch: isBatch, json: json, commands: lines)))
+    }
     var configuration = SessionConfiguration()
     configuration.guest = guest
     configuration.technique = technique
@@ -100,11 +104,12 @@ struct Run: ParsableCommand {
     }
     let session = try Session(configuration)
     if let events { try session.record(to: events) }
+    if let record { try session.startRecording(to: record) }
     let batch = Batch(session: session, json: json, digest: digest)
-    var lines = c
-    if let commands { lines.append("source \"\(commands)\"") }
     return batch.run(lines)
   }
+
+  private var lines: [String] { c + (commands.map { ["source \"\($0)\""] } ?? []) }
 
   private func runConsole(_ configuration: SessionConfiguration) throws(VMError) -> Int32 {
     let session = try Session(configuration)
@@ -113,14 +118,21 @@ struct Run: ParsableCommand {
         .usage, "the console needs a terminal on standard input and output", remedy: "use --headless without one")
     }
     if let events { try session.record(to: events) }
+    if let record { try session.startRecording(to: record) }
+    let status = Self.openConsole(session, theme: theme, layout: layout)
+    if !session.finishRecording() { Ringside.complain("not everything could be recorded") }
+    return status
+  }
+
+  /// The console on a session, until the person leaves it.
+  static func openConsole(_ session: Session, theme: String?, layout: String?) -> Int32 {
     session.start()
     let folders = SampleLibrary.dataFolders.map { "\($0)/Themes" }
-    let (settings, complaints) = SettingsFile.load(path: UserFolders(environment: Self.environment).settings)
+    let (settings, complaints) = SettingsFile.load(path: UserFolders(environment: environment).settings)
     let status = Console.run(
-      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: Self.environment,
+      session: session, theme: theme, layout: layout, themeDirectories: folders, environment: environment,
       settings: settings, complaints: complaints)
     session.stop()
-    _ = session.finishRecording()
     return status
   }
 
@@ -128,7 +140,7 @@ struct Run: ParsableCommand {
   static var environment: [String: String] {
     var result: [String: String] = [:]
     let names = [
-      "TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME",
+      "TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TMUX", "STY",
     ]
     for name in names {
       if let value = getenv(name) { result[name] = String(cString: value) }
@@ -137,7 +149,7 @@ struct Run: ParsableCommand {
   }
 
   /// In the person's state folder, where there is a home for it.
-  private static var historyPath: String? {
+  static var historyPath: String? {
     let isAsked = environment["XDG_STATE_HOME"]?.hasPrefix("/") == true
     guard isAsked || environment["HOME"].map({ HostFile.isFolder($0) }) == true else { return nil }
     return UserFolders(environment: environment).history

@@ -394,6 +394,12 @@ final class Desk {
     press(Key(.tab), Key(.backTab))
   }
 
+  /// The cells as they are now.
+  var shown: CellBuffer {
+    draw()
+    return terminal.shown
+  }
+
   func draw() {
     let buffer = CellBuffer(terminal.size)
     model.update()

@@ -1,4 +1,5 @@
 import Console
+import Session
 import TerminalUI
 import Testing
 
@@ -8,9 +9,9 @@ struct GoldenTests {
   @Test("the whole screen", arguments: sizes)
   func screens(_ width: Int, _ height: Int) throws {
     expectGolden(Desk(try Fixture.realMode(), width: width, height: height).screen, "screen-\(width)x\(height)")
-    expectGolden(
-      Desk(try Fixture.realMode(), width: width, height: height, glyphs: .unicode).screen,
-      "screen-\(width)x\(height)-unicode")
+    let unicode = Desk(try Fixture.realMode(), width: width, height: height, glyphs: .unicode)
+    expectGolden(unicode.screen, "screen-\(width)x\(height)-unicode")
+    expectStyles(unicode, "screen-\(width)x\(height)")
   }
 
   @Test("the other layouts", arguments: ["monitor", "guest"], sizes)
@@ -18,6 +19,7 @@ struct GoldenTests {
     let layout = try #require(ConsoleLayout.named(name))
     let desk = Desk(try Fixture.realMode(), width: size.0, height: size.1, layout: layout)
     expectGolden(desk.screen, "layout-\(layout.name)-\(size.0)x\(size.1)")
+    expectStyles(desk, "layout-\(layout.name)-\(size.0)x\(size.1)")
   }
 
   @Test("every pane zoomed", arguments: PaneID.allCases.filter { !$0.isFrame && $0 != .secondRegisters }, sizes)
@@ -28,6 +30,8 @@ struct GoldenTests {
       desk.type("z")
       #expect(desk.model.focus == pane)
       expectGolden(desk.screen, "pane-\(pane.tabName)-\(size.0)x\(size.1)\(suffix)")
+      // Bars end in eighths of a place in Unicode; all else looks the same in both.
+      if glyphs == .unicode { expectStyles(desk, "pane-\(pane.tabName)-\(size.0)x\(size.1)") }
     }
   }
 
@@ -48,6 +52,7 @@ struct GoldenTests {
       desk.draw()
       desk.type(view.keys)
       expectGolden(desk.screen, "long-\(view.name)-\(size.0)x\(size.1)\(suffix)")
+      expectStyles(desk, "long-\(view.name)-\(size.0)x\(size.1)")
     }
   }
 
@@ -59,6 +64,7 @@ struct GoldenTests {
     desk.draw()
     desk.type(kind.1)
     expectGolden(desk.screen, "anatomy-\(kind.0)-\(size.0)x\(size.1)")
+    expectStyles(desk, "anatomy-\(kind.0)-\(size.0)x\(size.1)")
   }
 
   @Test("statistics by address and by symbol", arguments: [("rip", "m"), ("symbol", "mm")], sizes)
@@ -67,6 +73,7 @@ struct GoldenTests {
     desk.show(.reasons)
     desk.type("z" + kind.1)
     expectGolden(desk.screen, "stat-\(kind.0)-\(size.0)x\(size.1)")
+    expectStyles(desk, "stat-\(kind.0)-\(size.0)x\(size.1)")
   }
 
   @Test("a triple fault in long mode, nothing mapped", arguments: sizes)
@@ -79,6 +86,7 @@ struct GoldenTests {
     let desk = Desk(try Fixture.realMode(), width: width, height: height)
     desk.press(Key(.function(1)))
     expectGolden(desk.screen, "help-\(width)x\(height)")
+    expectStyles(desk, "help-\(width)x\(height)")
   }
 
   @Test func `a running guest`() throws {
@@ -88,11 +96,26 @@ struct GoldenTests {
     snapshot.mips = 123.4
     snapshot.exitsPerSecond = 12_400
     expectGolden(Desk(snapshot).screen, "running-80x24")
+    expectStyles(Desk(snapshot), "running-80x24")
   }
 
   @Test func `an explanation`() throws {
     let desk = Desk(try Fixture.realMode())
     desk.type("?")
     expectGolden(desk.screen, "explain-80x24")
+    expectStyles(desk, "explain-80x24")
+  }
+
+  @Test("a recording that is looked at, one that is made", arguments: sizes)
+  func recordings(_ width: Int, _ height: Int) throws {
+    var snapshot = try Fixture.realMode()
+    snapshot.recording = RecordingStatus(path: "run.rec", bytes: 2_100_000, events: 40_000, failed: false)
+    expectGolden(Desk(snapshot, width: width, height: height).screen, "recording-\(width)x\(height)")
+    expectStyles(Desk(snapshot, width: width, height: height), "recording-\(width)x\(height)")
+    snapshot.recording = nil
+    snapshot.replay = ReplayStatus(
+      path: "run.rec", position: 39_917, events: 40_000, exits: 1843, stops: 12, bytes: 2_100_000, stop: nil, pages: 9,
+      complaint: "damaged after event 40000")
+    expectGolden(Desk(snapshot, width: width, height: height).screen, "replay-\(width)x\(height)")
   }
 }

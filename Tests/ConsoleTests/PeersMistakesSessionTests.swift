@@ -108,7 +108,8 @@ import X86
     configuration.guest = "hello-real"
     configuration.engine = "kvm"
     let session = try Session(configuration)
-    let target = session.currentSnapshot().vcpus[0].rip + 2
+    // Behind the far jump the boot sector begins with.
+    let target = session.currentSnapshot().vcpus[0].rip + 5
     _ = session.perform("break \(String(target, radix: 16))")
     _ = session.perform("continue")
     #expect(session.currentSnapshot().vcpus[0].linearRIP.value == target)

@@ -1,7 +1,7 @@
 import Console
 import Foundation
 import Glibc
-import TerminalHarness
+import TerminalDriver
 import TerminalUI
 import Testing
 

@@ -23,10 +23,30 @@ struct HostileTests {
 
   /// In a process of its own, where no exit costs a backtrace.
   @Test func `2,000 random VMCSs and their guests stop with a reason, within their limit`() {
+    #expect(Self.hostile("--only nested --seed 1821 --count 2000 --limit 200") == 0)
+  }
+
+  /// Registers, flags, memory and exits, in every mode, with interrupts at random instructions.
+  @Test func `840 random programs go the same way under interpreter and rewriter`() {
+    #expect(Self.hostile("--compare --seed 2026 --count 40 --limit 1500") == 0)
+  }
+
+  private static func hostile(_ arguments: String) -> Int32 {
     let source = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
     let candidates = ["release", "debug"].map { "/\(source)/.build/\($0)/hostile" }
     let path = candidates.first { access($0, X_OK) == 0 } ?? "hostile"
-    let status = system("timeout 120 '\(path)' --only nested --seed 1821 --count 2000 --limit 200 >/dev/null 2>&1")
+    return system("timeout 240 '\(path)' \(arguments) >/dev/null 2>&1")
+  }
+
+  /// The same under KVM, each guest for a few milliseconds.
+  @Test(.enabled(if: access("/dev/kvm", R_OK | W_OK) == 0, "no usable /dev/kvm"))
+  func `random programs under KVM stop with a reason`() {
+    let source = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let candidates = ["release", "debug"].map { "/\(source)/.build/\($0)/hostile" }
+    let path = candidates.first { access($0, X_OK) == 0 } ?? "hostile"
+    let kinds = ["real", "protected32-ring0", "protected16-ring3", "long64-ring0", "long64-ring3"]
+    let only = kinds.map { "--only \($0)" }.joined(separator: " ")
+    let status = system("timeout 240 '\(path)' --engine kvm \(only) --seed 1821 --count 400 >/dev/null 2>&1")
     #expect(status == 0)
   }
 

@@ -1,52 +1,202 @@
+import Foundation
 import TerminalDriver
 import Testing
 
-/// What people have in other tools, row by row: each can be shown in the running program, on a real terminal.
+/// What people have in other tools, row by row: each is shown in the running program, by keys, on a real terminal.
 @Suite("What the console shows", .serialized) struct FeatureTests {
   struct Row: Sendable, CustomTestStringConvertible {
     var feature: String
-    var guest: String
-    /// Keys, and what stands on the screen after each.
+    /// Arguments of the program; `RECORDING` stands for a recording made first.
+    var arguments: String
+    /// Keys, and what stands on the screen after them; no keys: what else stands there.
     var steps: [(String, String)]
     var testDescription: String { feature }
   }
 
   static let rows: [Row] = [
-    Row(feature: "live registers with changes marked", guest: "long-kernel", steps: [("5s", "*"), ("F2", "RIP ")]),
-    Row(feature: "flags, segment caches, CR and EFER bits by name", guest: "long-kernel", steps: [("F2 z", "IOPL0"), ("", "CS 0008"), ("", "EFER"), ("", "CR0")]),
-    Row(feature: "MSRs, x87 and SSE", guest: "long-kernel", steps: [(":info msr", "IA32_TSC_AUX"), (":info fpu", "xmm15")]),
-    Row(feature: "GDT, LDT, IDT or IVT, TSS", guest: "long-kernel", steps: [
-      (":break log_write", "breakpoint 1"), ("5c", "STOPPED"), (":info gdt", "code"), (":info idt", "0"), (":info tss", "I/O map"),
-    ]),
-    Row(feature: "page walk level by level with flags", guest: "long-kernel", steps: [("30e", "STOPPED #"), (":walk rip", "PML4E"), ("", "PTE")]),
-    Row(feature: "exit counts, share, average and longest time", guest: "long-kernel", steps: [("20e", "STOPPED #"), ("9z", "share"), ("", "avg")]),
-    Row(feature: "stop on a named exit reason", guest: "long-kernel", steps: [(":sx cpuid stop", "cpuid"), ("c", "CPUID")]),
-    Row(feature: "event, condition, action", guest: "hello-real", steps: [(":be io port==0x3f8 if al==0x48 do \"print al\"", "breakpoint 1"), ("c", "0x48")]),
-    Row(feature: "breakpoints on ports, MSRs, control registers, vectors", guest: "long-kernel", steps: [
-      (":be io port==0x3f8", "breakpoint 1"), (":be wrmsr", "breakpoint 2"), (":be cr", "breakpoint 3"), (":bi 14", "breakpoint 4"), ("4z", "4"),
-    ]),
-    Row(feature: "exit statistics and guest debugging on one screen", guest: "long-kernel", steps: [("10e", "STOPPED #"), ("F2", "RAX "), ("", "IO ")]),
-    Row(feature: "sensitivity gutter", guest: "sensitive-parade", steps: [("20e", "STOPPED"), ("", "P ")]),
-    Row(feature: "hypercalls decoded", guest: "hypercalls", steps: [("3h", "hypercall"), ("2", "probe()")]),
-    Row(feature: "explain on anything", guest: "long-kernel", steps: [("?", "Explain (arrows"), (":explain efer.nxe", "no-execute")]),
-    Row(feature: "honest capabilities", guest: "long-kernel", steps: [(":info engine", "deterministic")]),
-    Row(feature: "guest console and VGA text", guest: "long-kernel", steps: [("c", "Good night.")]),
-    Row(feature: "search in memory and lists", guest: "long-kernel", steps: [("20e", "STOPPED #"), ("1/cpuid Enter", "cpuid")]),
-    Row(feature: "exit anatomy, from exit to exit", guest: "long-kernel", steps: [
-      ("8e", "STOPPED #7"), ("1 Enter z", "#7 anatomy"), ("", "3 qualification"), ("", "6 resume"), ("[", "#6 anatomy"),
-    ]),
-    Row(feature: "a hex editor with undo", guest: "long-kernel", steps: [("3z", "Memory"), ("x90", "90 e7"), ("u", "c0 e7")]),
-    Row(feature: "the same as JSON, headless", guest: "long-kernel", steps: [(":trace export /dev/null", "events")]),
-    Row(feature: "event stream", guest: "long-kernel", steps: [("10e", "STOPPED #"), (":info events", "exit")]),
-    Row(feature: "back-trace", guest: "long-kernel", steps: [(":break log_write", "breakpoint 1"), ("c", "Breakpoint 1"), (":bt", "log_write")]),
+    Row(
+      feature: "live registers with changes marked", arguments: "long-kernel",
+      steps: [
+        ("F2 z", "001002d7"), ("s", "Stepped to"), ("", "*"),
+      ]),
+    Row(
+      feature: "flags, segment caches, CR and EFER bits by name", arguments: "long-kernel",
+      steps: [
+        ("F2 z", "IOPL0"), ("", "CS 0008 b=00000000 l=ffffffff 32r"), ("", "EFER 00000000"), ("30e", "PG"),
+        ("", "LMA"),
+      ]),
+    Row(
+      feature: "MSRs, x87 and SSE by width", arguments: "long-kernel",
+      steps: [
+        ("F2 z m", "TSC_AUX"), ("m", "ST0"), ("m", "XMM15"), ("m", "DR7"),
+      ]),
+    Row(
+      feature: "memory panes that follow the last access", arguments: "long-kernel",
+      steps: [
+        ("3 z W", "follows each write"), ("5s", "Stepped"),
+      ]),
+    Row(
+      feature: "GDT, LDT, IDT, TSS, each entry with what is wrong with it", arguments: "long-kernel",
+      steps: [
+        ("30e", "STOPPED #29"), ("5 z", "GDT"), ("", "code"), ("d", "IDT"), ("t", "TSS"),
+      ]),
+    Row(feature: "IVT and linear addresses in real mode", arguments: "hello-real", steps: [("5 z d", "IVT")]),
+    Row(
+      feature: "page walk level by level, and a map of what is mapped", arguments: "long-kernel",
+      steps: [
+        ("30e", "STOPPED #29"), ("6 z", "PML4E"), ("", "PTE"), ("5 m", "kernel"),
+      ]),
+    Row(
+      feature: "exit counts, share, minimum, average, p99, maximum and histogram", arguments: "long-kernel",
+      steps: [
+        ("20e", "STOPPED #19"), ("9 z", "p99"), ("", "IO"), ("", "max"),
+      ]),
+    Row(
+      feature: "exits by address and by symbol", arguments: "long-kernel",
+      steps: [
+        ("20e", "STOPPED #19"), ("9 z m", "Exits by RIP"), ("m", "Exits by symbol"), ("", "log_write"),
+      ]),
+    Row(
+      feature: "stop on a named exit reason", arguments: "long-kernel",
+      steps: [
+        ("e", "STOPPED #0 IO"), (":sx cpuid stop", "cpuid: stop"), ("c", "STOPPED #9 CPUID"),
+      ]),
+    Row(
+      feature: "to the next exit of the selected reason", arguments: "long-kernel",
+      steps: [
+        ("10e", "STOPPED #9 CPUID"), ("E", "STOPPED #13 CPUID"),
+      ]),
+    Row(
+      feature: "event = condition + action", arguments: "hello-real",
+      steps: [
+        (":be io port==0x3f8 if al==0x48 do \"print al\"", "breakpoint 1"), ("c", "0x48"),
+        ("4 z", "if (port==0x3f8) && (al==0x48)  hits 1"),
+      ]),
+    Row(
+      feature: "breakpoints on ports, MSRs, control registers, vectors", arguments: "long-kernel",
+      steps: [
+        (":be io port==0x3f8", "breakpoint 1"), (":be wrmsr", "breakpoint 2"), (":be cr", "breakpoint 3"),
+        (":bi 14", "breakpoint 4"), ("4 z", "1+ exit io if port==0x3f8"), ("", "2+ exit wrmsr"), ("", "3+ exit cr"),
+        ("", "4+ vector #PF"),
+      ]),
+    Row(
+      feature: "a watchpoint set in the middle", arguments: "long-kernel",
+      steps: [
+        ("20s", "Stepped to"), ("w", ":watch w"), ("$rsp-4 Enter", "breakpoint 1: watch w 106ff8/1"),
+        ("c", "It holds"),
+      ]),
+    Row(
+      feature: "breakpoint at the cursor, switched and deleted", arguments: "long-kernel",
+      steps: [
+        ("b", "breakpoint 1"), ("4 z", "exec 1002d7 <start>"), ("Enter", "1-"), ("Del", "deleted 1"),
+      ]),
+    Row(
+      feature: "exit statistics and guest debugging on one screen", arguments: "long-kernel",
+      steps: [
+        ("10e", "STOPPED #9 CPUID"), ("", "RAX 0000000080000001"), ("", "90.0%"), ("", "=>001000b7"),
+      ]),
+    Row(feature: "sensitivity gutter and exit heat", arguments: "sensitive-parade", steps: [("20e", "STOPPED #19"), ("z", "% P")]),
+    Row(feature: "hypercalls decoded", arguments: "hypercalls", steps: [("3h", "Hypercall"), ("2 z", "probe() = ")]),
+    Row(feature: "explain on anything", arguments: "long-kernel", steps: [("?", "Explain (arrows"), ("Esc F2 ?", "general-purpose")]),
+    Row(feature: "honest capabilities", arguments: "long-kernel", steps: [("5 ` ` ` z", "deterministic"), ("", "kvm")]),
+    Row(feature: "guest console", arguments: "long-kernel", steps: [("c", "ENDED"), ("8 z", "Good night.")]),
+    Row(feature: "VGA text", arguments: "hello-real", steps: [("c", "ENDED"), ("8 ` z", "ello")]),
+    Row(
+      feature: "search in memory and lists", arguments: "long-kernel",
+      steps: [
+        ("20e", "STOPPED #19"), ("1/cpuid Enter", "looking back at exits"), ("n", "CPUID"),
+      ]),
+    Row(
+      feature: "exit anatomy, from exit to exit", arguments: "long-kernel",
+      steps: [
+        ("8e", "STOPPED #7"), ("1 Enter z", "#7 anatomy"), ("", "3 qualification"), ("", "6 resume"),
+        ("[", "#6 anatomy"),
+      ]),
+    Row(feature: "a hex editor with undo", arguments: "long-kernel", steps: [("3 z", "Memory"), ("x90", "90 e7"), ("u", "c0 e7")]),
+    Row(
+      feature: "event stream with filter", arguments: "long-kernel",
+      steps: [
+        ("10e", "STOPPED #9"), ("1 ` ` z", "Events: all"), ("m", "Events: exits"), ("", "CPUID"),
+      ]),
+    Row(feature: "interrupt controllers and timers", arguments: "timer-keyboard", steps: [("c", "ENDED"), ("5 ` z", "IRR"), ("", "PIT")]),
+    Row(feature: "devices", arguments: "long-kernel", steps: [("10e", "STOPPED #9"), ("5 ` ` z", "PS/2 8042")]),
+    Row(
+      feature: "stack and back-trace", arguments: "long-kernel",
+      steps: [
+        (":break log_write", "breakpoint 1"), ("c", "Breakpoint 1"), ("7 z", "log_write  (here)"),
+        ("", "#1 000000000010002d main+1d"),
+      ]),
+    Row(
+      feature: "true reverse execution", arguments: "long-kernel",
+      steps: [
+        ("10s", "Stepped to"), ("Backspace", "Back after 9 instructions"),
+        ("3 Backspace", "Back after 6 instructions"), (":rc", "Back after 0 instructions"),
+      ]),
+    Row(
+      feature: "recording, and what it is called while it is made", arguments: "long-kernel",
+      steps: [
+        (":trace start /tmp/ringside-feature.rec", "recording to"), ("5e", "REC "),
+        (":trace stop", "events in /tmp/ringside-feature.rec"),
+      ]),
+    Row(
+      feature: "the recording reopened: seek, reason, search, stop by stop", arguments: "replay RECORDING",
+      steps: [
+        ("", "REPLAY"), ("<", "event 0/"), ("3e", "REPLAY #2 IO"), ("]", "REPLAY #3 IO"), ("[", "REPLAY #2 IO"),
+        ("1g1 Enter", "REPLAY #1 IO"), ("1/cpuid Enter", "REPLAY #9 CPUID"), (">", "Stop "),
+        (":set $rax=1", "recording"),
+      ]),
+    Row(
+      feature: "diff of two stops", arguments: "long-kernel",
+      steps: [
+        ("s", "Stepped to"), ("20e", "STOPPED #19"), (":diff 1 2", "this_core"), ("0 z", "+PG"), ("", "registers: "),
+        ("", "memory: 8 pages changed"),
+      ]),
+    Row(
+      feature: "snapshots and checkpoints", arguments: "long-kernel",
+      steps: [
+        ("5s", "Stepped to"), (":snap save here", "saved as here"), ("5e", "STOPPED #4"),
+        (":snap load here", "Back after 5 instructions"), (":info checkpoints", "no checkpoints yet"),
+      ]),
+    Row(
+      feature: "animation at several speeds", arguments: "long-kernel",
+      steps: [
+        ("A", "ANIMATION"), ("A", "ANIMATION"), ("Space", "animation stopped"),
+      ]),
+    Row(
+      feature: "steps over, out and to the cursor", arguments: "long-kernel",
+      steps: [
+        ("n", "Stepped to"), (":break log_write", "breakpoint 1"), ("c", "Breakpoint 1"), ("f", "Stepped to"),
+      ]),
+    Row(feature: "to the next interrupt", arguments: "timer-keyboard", steps: [("i", "about to be delivered")]),
+    Row(feature: "two processors side by side", arguments: "--cpus 2 timer-keyboard", steps: [("", "vCPU1"), ("v", "vcpu 1/2")]),
+    Row(feature: "layouts and zoom", arguments: "long-kernel", steps: [("L", "layout monitor"), ("L", "layout guest"), ("z", "Code")]),
+    Row(
+      feature: "themes change while it runs", arguments: "long-kernel",
+      steps: [
+        (":theme light", "theme light"), (":theme high-contrast", "theme high-contrast"),
+      ]),
+    Row(
+      feature: "help from the same table as the keys", arguments: "long-kernel",
+      steps: [
+        ("F1", "step one instruction"), ("", "next VM exit"),
+      ]),
   ]
 
-  @Test("can be shown", arguments: rows)
-  func row(_ row: Row) throws {
-    let program = try DrivenTerminalTests.start([row.guest], width: 160, height: 50)
+  /// Two terminals that are not alike: tmux has no way to erase in colour.
+  static let terminals = ["xterm-256color", "tmux-256color"]
+
+  @Test("is shown", arguments: rows, terminals)
+  func row(_ row: Row, _ terminal: String) throws {
+    let recording = FileManager.default.temporaryDirectory.appendingPathComponent("ringside-\(getpid())-feature.rec").path
+    defer { unlink(recording) }
+    if row.arguments.contains("RECORDING") {
+      _ = Shell.run("--headless long-kernel --record \(recording) -c 'exit 5' -c 'step 3' -c c")
+    }
+    let arguments = row.arguments.replacing("RECORDING", with: recording).split(separator: " ").map(String.init)
+    let program = try DrivenTerminalTests.start(arguments, term: terminal, width: 160, height: 50)
     #expect(program.waitFor("F1 help"))
     for (keys, text) in row.steps {
-      program.type(DocumentTests.bytes(keys))
+      if !keys.isEmpty { program.type(DocumentTests.bytes(keys)) }
       #expect(program.waitFor(text), "\(keys) -> \(text)\n\(program.screen.text)")
     }
   }

@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import TerminalHarness
+import TerminalDriver
 import Testing
 
 /// The built program on a terminal: what a person sees, and what the terminal is like afterwards.

@@ -76,7 +76,7 @@ struct FrameEncoderTests {
   @Test func `nothing changed sends nothing`() { #expect(frames { _ in } == "") }
 
   @Test func `one changed cell sends its place and itself`() {
-    #expect(frames { $0.text("S", x: 4, y: 0) } == "\u{1B}[1;5H\u{1B}[0mS\u{1B}[m")
+    #expect(frames { $0.text("S", x: 4, y: 0) } == "\u{1B}[1;5H\u{1B}[mS\u{1B}[m")
   }
 
   @Test func `near changes in a row share a movement`() {
@@ -84,11 +84,11 @@ struct FrameEncoderTests {
       $0.text("X", x: 4, y: 0)
       $0.text("Y", x: 6, y: 0)
     }
-    #expect(sent == "\u{1B}[1;5H\u{1B}[0mXaY\u{1B}[m")
+    #expect(sent == "\u{1B}[1;5H\u{1B}[mXaY\u{1B}[m")
   }
 
   @Test func `a changed role is sent even where the text is the same`() {
-    #expect(frames { $0.text("the", x: 0, y: 0, .changed) } == "\u{1B}[1;1H\u{1B}[0;1mthe\u{1B}[m")
+    #expect(frames { $0.text("the", x: 0, y: 0, .changed) } == "\u{1B}[1H\u{1B}[;1mthe\u{1B}[m")
   }
 
   @Test func `changed cells cost at most one and a half of themselves in plain text`() {
@@ -97,5 +97,38 @@ struct FrameEncoderTests {
     for row in 0..<24 { Canvas(new).text(String(repeating: "x", count: 80), x: 0, y: row) }
     let sent = encoder.encode(from: old, to: new, theme: .plain, cursor: nil).count
     #expect(sent < 80 * 24 * 3 / 2)
+  }
+
+  @Test func `blanks to the end of a row are erased, within it where the terminal can`() {
+    let old = CellBuffer(Size(width: 40, height: 3))
+    for row in 0..<3 { Canvas(old).text(String(repeating: "x", count: 40), x: 0, y: row) }
+    let new = CellBuffer(old.size)
+    Canvas(new).text("ab", x: 0, y: 0)
+    Canvas(new).text("xx" + String(repeating: " ", count: 20) + String(repeating: "x", count: 18), x: 0, y: 1)
+    Canvas(new).text(String(repeating: "x", count: 40), x: 0, y: 2)
+    let able = FrameEncoder(depth: .sixteen, abilities: [.erasesCharacters, .erasesInColor, .staysInRow])
+    let sent = String(decoding: able.encode(from: old, to: new, theme: .plain, cursor: nil), as: UTF8.self)
+    #expect(sent == "\u{1B}[1H\u{1B}[mab\u{1B}[K\n\u{1B}[20X\u{1B}[m")
+    let plain = String(decoding: encoder.encode(from: old, to: new, theme: .plain, cursor: nil), as: UTF8.self)
+    #expect(plain.contains(String(repeating: " ", count: 20)) && plain.contains("\u{1B}[K"))
+  }
+
+  @Test func `a role that looks the same and a blank in another colour are not sent`() {
+    #expect(frames { $0.text("the", x: 0, y: 0, .value) } == "")
+    let old = CellBuffer(Size(width: 20, height: 1))
+    let new = CellBuffer(old.size)
+    Canvas(new).text("    ", x: 0, y: 0, .changed)
+    #expect(encoder.encode(from: old, to: new, theme: .plain, cursor: nil).isEmpty)
+  }
+
+  @Test func `GNU screen gets the clipboard in wrapped pieces, others as it is`() {
+    let text = String(repeating: "copied ", count: 100)
+    let plain = Clipboard.sequence(text)
+    let wrapped = Clipboard.sequence(text, throughScreen: true)
+    let pieces = String(decoding: wrapped, as: UTF8.self).split(separator: "\u{1B}\\")
+    #expect(pieces.count > 1 && pieces.allSatisfy { $0.hasPrefix("\u{1B}P") && $0.utf8.count < 256 })
+    #expect(pieces.map { $0.dropFirst(2) }.joined() == String(decoding: plain, as: UTF8.self))
+    #expect(Clipboard.goesThroughScreen(["TERM": "screen-256color"]) && Clipboard.goesThroughScreen(["TERM": "xterm", "STY": "1.a"]))
+    #expect(!Clipboard.goesThroughScreen(["TERM": "screen-256color", "TMUX": "/tmp/x"]) && !Clipboard.goesThroughScreen(["TERM": "xterm"]))
   }
 }

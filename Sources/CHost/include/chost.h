@@ -2,8 +2,5 @@
 // Every function returns a non-negative result or -errno.
 #ifndef CHOST_H
 #define CHOST_H
-#include <stddef.h>
-#include <stdint.h>
-#pragma clang assume_nonnull begin
-#pragma clang assume_nonnull end
+#include "chost_kvm.h"
 #endif

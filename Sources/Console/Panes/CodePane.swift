@@ -155,7 +155,7 @@ package final class CodePane: Pane {
       canvas.fitted(line.bytesText, x: x, y: y, .bytes, limit: columns.byteWidth)
     }
     if line.isUnreadable {
-      canvas.fitted("no memory here", x: columns.text, y: y, .unreadable)
+      canvas.fitted(snapshot.replay == nil ? "no memory here" : "not recorded here", x: columns.text, y: y, .unreadable)
     } else {
       drawInstruction(line, canvas, y, columns)
     }

@@ -84,8 +84,12 @@ package final class ExitsPane: ListPane {
       "> #\(record.sequence) \(record.exit.reason.label): \(record.detail)", x: 1, y: 0, .value)
     guard canvas.height >= 3 else { return }
     let length = record.exit.instructionLength
+    let after =
+      snapshot.countsInstructions
+      ? "after \(Format.grouped(record.exit.instructionCount)) instructions"
+      : "instructions \(SessionSnapshot.notCounted)"
     canvas.fitted(
-      "  \(source), vcpu \(record.exit.vcpu), after \(Format.grouped(record.exit.instructionCount)) instructions, "
+      "  \(source), vcpu \(record.exit.vcpu), \(after), "
         + "instruction of \(length) byte\(length == 1 ? "" : "s") at \(Self.place(record))",
       x: 1, y: 1, .dim)
     let handler = record.handler.isEmpty ? "nobody claimed it" : "handled by \(record.handler)"

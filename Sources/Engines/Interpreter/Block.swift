@@ -25,6 +25,10 @@ struct Block {
   var fall: BlockPointer?
   var taken: BlockPointer?
   var nextInBucket: BlockPointer?
+  /// Address of its host code; 0 if there is none.
+  var host: UInt = 0
+  /// The ways out of that code, if it has any.
+  var edges: UnsafeMutablePointer<HostEdge>?
 
   static let noPage = UInt64.max
 
@@ -168,6 +172,7 @@ final class BlockCache {
   func bury() {
     for block in graveyard {
       block.pointee.ops.deallocate()
+      block.pointee.edges?.deallocate()
       block.deallocate()
     }
     graveyard.removeAll(keepingCapacity: true)

@@ -6,8 +6,11 @@ import X86
 struct BlockBuilder {
   static let maximumInstructions = 64
   private var decoders: [ZydisDecoder]
+  /// Blocks count their executions, so many before they are rewritten; 0 if they never are.
+  private let warmth: Int64
 
-  init() {
+  init(warmth: Int64 = 0) {
+    self.warmth = warmth
     let modes: [(ZydisMachineMode, ZydisStackWidth)] = [
       (ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16), (ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32),
       (ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64), (ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16),
@@ -135,6 +138,11 @@ struct BlockBuilder {
     if !translator.ended { translator.ops.append(MicroOp(.next)) }
     dropDeadFlags(&translator.ops)
     let count = translator.ordinal
+    if warmth > 0, !translator.context.alone, translator.ops.first?.op != .breakpoint {
+      var counter = MicroOp(.warm)
+      counter.imm = warmth
+      translator.ops.insert(counter, at: 0)
+    }
     let ops = MicroOpPointer.allocate(capacity: translator.ops.count)
     for (index, op) in translator.ops.enumerated() {
       var op = op

@@ -38,18 +38,20 @@ enum Slot {
   @inline(__always) static var xmmOffset: Int { 20 * 8 }
 }
 
-/// One software TLB: direct-mapped by linear page number. Reads and writes of a page have entries apart,
-/// so that a copy between pages with the same index does not lose one to the other at every access.
+/// One software TLB, for supervisor or user: direct-mapped by linear page number, reads in its lower half and
+/// writes in its upper one, so that buffers read and written in step do not lose entries to each other. An access
+/// that begins on one page is looked up by the entry of its first byte and the tag of its last, and must miss:
+/// neighbouring pages never share an entry.
 enum TLB {
-  static var entries: Int { 1024 }
+  static var entries: Int { 2048 }
+  static var half: Int { entries / 2 }
   @inline(__always) static func index(_ linear: UInt64) -> Int {
-    Int(truncatingIfNeeded: linear &>> 12) & (entries - 1)
+    Int(truncatingIfNeeded: linear &>> 12) & (half - 1)
   }
   /// Upper address bits take part: buffers that lie a power of two apart are often written in step. The lowest
-  /// bit is the page number's own, so that neighbours never share an entry: an access that begins on one page
-  /// is looked up by the entry of its first byte and the tag of its last, and must miss.
+  /// bit is the page number's own, so that neighbours differ.
   @inline(__always) static func writeIndex(_ linear: UInt64) -> Int {
-    Int(truncatingIfNeeded: (linear &>> 12) ^ (linear &>> 22 & ~1)) & (entries - 1) ^ (entries / 2)
+    Int(truncatingIfNeeded: (linear &>> 12) ^ (linear &>> 22 & ~1)) & (half - 1) | half
   }
 }
 
@@ -202,6 +204,12 @@ struct CPU {
   var alone = false
   /// The debugger watches some range.
   var watching = false
+  // Of generated code: the host's stack pointer before it, and what it left off at (`HostEnd`).
+  var hostStack: UInt64 = 0
+  var hostOp: UInt = 0
+  var hostBlock: UInt = 0
+  /// Room for a micro-op that is carried out by itself, and what ends it.
+  let singleOp: MicroOpPointer
 
   init(
     tlbs: UnsafeMutablePointer<TLBEntry>, jumpCache: UnsafeMutablePointer<JumpEntry>, cache: BlockCache,
@@ -210,6 +218,8 @@ struct CPU {
     precondition(MemoryLayout<CPU>.offset(of: \CPU.xmm) == Slot.xmmOffset, "XMM registers follow the others")
     tlb = tlbs
     self.tlbs = tlbs
+    singleOp = .allocate(capacity: 2)
+    singleOp.initialize(repeating: MicroOp(.done), count: 2)
     pageMap = memory.pageMap
     pageMapCount = memory.pageMapCount
     codeFlags = cache.pageFlags

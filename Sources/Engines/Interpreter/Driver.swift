@@ -180,15 +180,15 @@ extension InterpreterVCPU {
         c.pointee.budget &+= block.pointee.count
         return runAlone(checkBreakpoint: true)
       }
-      end = c.execute(block)
+      end = c.execute(block, at: block.pointee.ops)
     } catch {
       c.pointee.stopLength = 0
       c.pointee.stopOnStack = false
       return stopped(error)
     }
-    switch end {
-    case .find, .attention: return nil
+    switch engine.rewriter == nil ? end : rewritten(end) {
     case .stop(let stop): return stopped(stop)
+    default: return nil
     }
   }
 
@@ -215,7 +215,7 @@ extension InterpreterVCPU {
     do throws(Stop) {
       let block = try lookup()
       c.pointee.budget = 0
-      if case .stop(let why) = c.execute(block) { stop = why }
+      if case .stop(let why) = c.execute(block, at: block.pointee.ops) { stop = why }
     } catch {
       stop = error
       c.pointee.stopLength = 0

@@ -17,6 +17,10 @@ struct FlagClass: Equatable {
   /// `flagA` holds CF, AF and OF at their places in RFLAGS; ZF, SF and PF follow from the result.
   static var mixed8: FlagClass { FlagClass(rawValue: 16) }
 
+  /// Of INC and DEC in rewritten code: `flagA` is CF alone, 0 or 1.
+  static var inc8: FlagClass { FlagClass(rawValue: 20) }
+  static var dec8: FlagClass { FlagClass(rawValue: 24) }
+
   @inline(__always) init(rawValue: UInt8) { self.rawValue = rawValue }
   /// The class of `base` (one for bytes) for operands of `bytes`.
   @inline(__always) init(_ base: FlagClass, bytes: Int) {
@@ -56,7 +60,7 @@ extension UnsafeMutablePointer<CPU> {
     case 1: return result < a
     case 2: return a < (a &- result) & widthMask
     case 3: return false
-    case 4: return a & RFLAGS.cf != 0
+    case 4, 5, 6: return a & RFLAGS.cf != 0
     default: return pointee.rflags & RFLAGS.cf != 0
     }
   }
@@ -73,6 +77,8 @@ extension UnsafeMutablePointer<CPU> {
       return ((a ^ b) & (a ^ result)) &>> sign & 1 != 0
     case 3: return false
     case 4: return a & RFLAGS.of != 0
+    case 5: return result == 1 &<< sign
+    case 6: return result == (1 &<< sign) &- 1
     default: return pointee.rflags & RFLAGS.of != 0
     }
   }
@@ -84,8 +90,15 @@ extension UnsafeMutablePointer<CPU> {
     case 2: return (a ^ (a &- result) ^ result) & 0x10 != 0
     case 3: return false
     case 4: return a & RFLAGS.af != 0
+    case 5: return result & 0xF == 0
+    case 6: return result & 0xF == 0xF
     default: return pointee.rflags & RFLAGS.af != 0
     }
+  }
+  /// Leaves the carry alone in `flagA`, for an INC or DEC that comes next.
+  func keepCarry() {
+    pointee.flagA = cf ? 1 : 0
+    pointee.flagClass = .inc8
   }
   private var widthMask: UInt64 { ~0 &>> (63 &- pointee.flagClass.signBit) }
 

@@ -3,15 +3,24 @@ import X86
 
 /// The embedded software processor: decodes guest code once into micro-ops and interprets them.
 package final class InterpreterEngine: Engine {
-  package let name = "interpreter"
+  package let name: String
   let memory: GuestMemory
   let events: EventSink
   let configuration: EngineConfiguration
   let cache: BlockCache
-  let builder = BlockBuilder()
+  let builder: BlockBuilder
+  /// Makes host code of warm blocks; nil where everything is interpreted.
+  let rewriter: Rewriter?
   private(set) var processors: [InterpreterVCPU] = []
 
-  package init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration) {
+  package convenience init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration) {
+    self.init(memory: memory, events: events, configuration: configuration, rewriter: nil)
+  }
+
+  init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration, rewriter: Rewriter?) {
+    name = rewriter == nil ? "interpreter" : "rewriter"
+    self.rewriter = rewriter
+    builder = BlockBuilder(warmth: rewriter == nil ? 0 : Int64(configuration.warmth))
     self.memory = memory
     self.events = events
     self.configuration = configuration
@@ -28,7 +37,7 @@ package final class InterpreterEngine: Engine {
   package var capabilities: EngineCapabilities {
     [
       .instructionBudget, .deterministic, .singleStep, .unlimitedBreakpoints, .memoryWatch, .exceptionExits,
-      .multipleVCPUs,
+      .multipleVCPUs, .instructionExits,
     ]
   }
   package var vcpus: [any VCPU] { processors }

@@ -21,6 +21,10 @@ package final class InterpreterVCPU: VCPU {
   /// Two TLBs: supervisor's, then user's.
   let tlbs: UnsafeMutablePointer<TLBEntry>
   private let jumpCache: UnsafeMutablePointer<JumpEntry>
+  /// Holds the stack of generated code, `CPU` and the TLBs, in this order (`HostLayout`).
+  private let region: UnsafeMutableRawPointer
+  /// How a micro-op ended that generated code had carried out.
+  var hostStop = LoopEnd.done
   /// What makes the guest exit.
   var ownControls = ExitControls.standard
   private let bitmaps: UnsafeMutablePointer<UInt8>
@@ -63,14 +67,16 @@ package final class InterpreterVCPU: VCPU {
     self.engine = engine
     memory = engine.memory
     events = engine.events
-    tlbs = .allocate(capacity: 2 * TLB.entries)
+    region = .allocate(byteCount: HostLayout.size, alignment: 4096)
+    tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
+      to: TLBEntry.self, capacity: 2 * TLB.entries)
     tlbs.initialize(repeating: TLBEntry(), count: 2 * TLB.entries)
     jumpCache = .allocate(capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
+    c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
     bitmaps = .allocate(capacity: VMCSBitmaps.size)
     bitmaps.initialize(repeating: 0xFF, count: VMCSBitmaps.size)
     ownControls.bitmaps.copy(to: bitmaps)
-    c = .allocate(capacity: 1)
     c.initialize(
       to: CPU(
         tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, bitmaps: bitmaps,
@@ -80,11 +86,11 @@ package final class InterpreterVCPU: VCPU {
   }
 
   deinit {
+    c.pointee.singleOp.deallocate()
     c.deinitialize(count: 1)
-    c.deallocate()
     bitmaps.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
-    tlbs.deallocate()
+    region.deallocate()
     jumpCache.deinitialize(count: JumpEntry.count)
     jumpCache.deallocate()
   }
@@ -129,6 +135,13 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.horizon = 0
     c.pointee.slept = 0
     stopTimer()
+  }
+
+  package func setClock(instructions: UInt64, time: UInt64) -> Bool {
+    c.pointee.budget = 0
+    c.pointee.horizon = instructions
+    c.pointee.slept = time &- instructions
+    return true
   }
 
   package func idle(until time: UInt64) {

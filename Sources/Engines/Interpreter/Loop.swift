@@ -9,16 +9,21 @@ enum LoopEnd {
   case attention
   /// The instruction at `CPU.rip` was given up.
   case stop(Stop)
+  /// The block, charged already, is warm enough to be rewritten, or has host code.
+  case warm(BlockPointer)
+  case host(BlockPointer)
+  /// The single micro-op was carried out.
+  case done
 }
 
 extension UnsafeMutablePointer<CPU> {
   /// The hot loop: executes blocks from `first` on while the budget reaches to each one's end and the way
-  /// on is known. The caller has charged `first` to the budget.
+  /// on is known. The caller has charged `first` to the budget. It begins at micro-op `start`.
   @inline(never)
-  func execute(_ first: BlockPointer) -> LoopEnd {
+  func execute(_ first: BlockPointer, at start: MicroOpPointer) -> LoopEnd {
     let c = self
     var block = first
-    var o = block.pointee.ops
+    var o = start
     do throws(Stop) {
       while true {
         switch o.pointee.op {
@@ -543,6 +548,12 @@ extension UnsafeMutablePointer<CPU> {
           c.pointee.rip = c.nextRIP(block, o)
           try c.x87(o)
         case .undefined: throw c.raise(.ud)
+        case .warm:
+          o.pointee.imm &-= 1
+          if o.pointee.imm <= 0 { return .warm(block) }
+        case .host: return .host(block)
+        case .done: return .done
+        case .keepCarry: c.keepCarry()
         }
         o += 1
       }

@@ -126,4 +126,11 @@ enum Op: UInt16 {
   case x87
   /// An encoding nobody claims.
   case undefined
+  // For the rewriter. The first micro-op of a block that counts its executions (`imm` are left), and of one that
+  // has host code.
+  case warm, host
+  /// Behind a micro-op that is carried out by itself.
+  case done
+  /// The carry into `flagA`, in the form of `FlagClass.inc8`.
+  case keepCarry
 }

@@ -6,9 +6,11 @@ struct PagingState {
   /// The PDPTE registers of PAE paging.
   var pdpte = InlineArray<4, UInt64>(repeating: 0)
   /// TLB entries (supervisor's, then user's) that hold global pages.
-  var global = InlineArray<32, UInt64>(repeating: 0)
+  var global = InlineArray<64, UInt64>(repeating: 0)
+  /// TLB entries that hold anything: what a flush has to look at.
+  var filled = InlineArray<64, UInt64>(repeating: 0)
   /// Supervisor TLB entries that hold user pages, allowed while RFLAGS.AC overrides SMAP.
-  var overridden = InlineArray<16, UInt64>(repeating: 0)
+  var overridden = InlineArray<32, UInt64>(repeating: 0)
   /// An entry of a large page may be in several places of a TLB.
   var largePagesCached = false
 }
@@ -254,6 +256,7 @@ extension UnsafeMutablePointer<CPU> {
     let user = access.privilege == .user
     let index = user ? slot + TLB.entries : slot
     pointee.tlbs[index] = entry
+    setBit(&pointee.paging.filled, index, true)
     setBit(&pointee.paging.global, index, result.global)
     if !user { setBit(&pointee.paging.overridden, slot, guardedUser) }
     if result.large { pointee.paging.largePagesCached = true }
@@ -267,10 +270,16 @@ extension UnsafeMutablePointer<CPU> {
   /// Forgets cached translations: all, or all but those of global pages.
   func flushTLB(keepGlobal: Bool) {
     let entries = pointee.tlbs
-    for index in 0..<2 * TLB.entries {
-      if keepGlobal && pointee.paging.global[index >> 6] >> UInt64(index & 63) & 1 != 0 { continue }
-      entries[index].readTag = TLBEntry.never
-      entries[index].writeTag = TLBEntry.never
+    for word in 0..<2 * TLB.entries / 64 {
+      var bits = pointee.paging.filled[word]
+      if keepGlobal { bits &= ~pointee.paging.global[word] }
+      pointee.paging.filled[word] ^= bits
+      while bits != 0 {
+        let index = word * 64 + bits.trailingZeroBitCount
+        entries[index].readTag = TLBEntry.never
+        entries[index].writeTag = TLBEntry.never
+        bits &= bits &- 1
+      }
     }
     if !keepGlobal {
       pointee.paging.global = InlineArray(repeating: 0)

@@ -6,7 +6,7 @@ enum EventCommands {
   static let all: [CommandDescriptor] = [
     CommandDescriptor(
       ["trace"], .recording, arguments: "start FILE | stop | export FILE",
-      help: "record every event from now on, stop recording, or write what is still kept", whileRunning: true,
+      help: "record from now on (FILE.jsonl: events as JSON), stop, or write the kept events as JSON", whileRunning: true,
       completion: .words(["start", "stop", "export"])
     ) { core, arguments throws(CommandError) in try trace(core, arguments) },
     CommandDescriptor(
@@ -33,21 +33,15 @@ enum EventCommands {
     case "start":
       let path = try takePath(&scanner)
       core.stream.drain()
+      guard isJSON(path) else { return try record(core, path, arguments.usage) }
       core.stream.recorder = try recorder(path, arguments.usage)
-      return CommandResult("recording to \(path)")
-    case "stop":
-      core.stream.drain()
-      guard let recorder = core.stream.recorder else { return CommandResult("nothing is being recorded") }
-      recorder.flush()
-      core.stream.recorder = nil
-      let note = recorder.failed ? ", but writing failed: some are missing" : ""
-      return CommandResult(
-        "\(recorder.recorded) events in \(recorder.path)\(note)",
-        json: .members(("file", .string(recorder.path)), ("events", .number(recorder.recorded))))
+      return CommandResult("recording to \(path) as lines of JSON, which 'replay' does not open")
+    case "stop": return stop(core)
     case "export":
       let path = try takePath(&scanner)
       core.stream.drain()
       let recorder = try recorder(path, arguments.usage)
+      if let run = core.recorded { return exportAll(run, recorder) }
       for event in core.stream.newest.newest(EventStream.keptEvents) { recorder.record(event) }
       recorder.flush()
       let missing = core.stream.droppedFromHistory
@@ -58,6 +52,49 @@ enum EventCommands {
       throw scanner.fail(
         verb, "start, stop or export was expected", nearest: NearestName.find(verb, in: ["start", "stop", "export"]))
     }
+  }
+
+  /// Lines of JSON are for other programs.
+  private static func isJSON(_ path: String) -> Bool {
+    path == "-" || path.hasSuffix(".json") || path.hasSuffix(".jsonl")
+  }
+
+  private static func record(_ core: SessionCore, _ path: String, _ usage: String) throws(CommandError) -> CommandResult {
+    do throws(VMError) { try core.startRecording(path) } catch {
+      throw CommandError(typed: path, expected: error.description, usage: usage)
+    }
+    return CommandResult("recording to \(path); 'ringside replay \(path)' opens it", json: .members(("file", .string(path))))
+  }
+
+  private static func stop(_ core: SessionCore) -> CommandResult {
+    if let status = core.stopRecording() {
+      let note = status.failed ? ", but writing failed: some are missing" : ""
+      return CommandResult(
+        "\(status.events) events in \(status.path), \(status.bytes) bytes\(note)",
+        json: .members(("file", .string(status.path)), ("events", .number(status.events)), ("bytes", .number(status.bytes))))
+    }
+    core.stream.drain()
+    guard let recorder = core.stream.recorder else { return CommandResult("nothing is being recorded") }
+    recorder.flush()
+    core.stream.recorder = nil
+    let note = recorder.failed ? ", but writing failed: some are missing" : ""
+    return CommandResult(
+      "\(recorder.recorded) events in \(recorder.path)\(note)",
+      json: .members(("file", .string(recorder.path)), ("events", .number(recorder.recorded))))
+  }
+
+  /// Everything a recording holds.
+  private static func exportAll(_ run: RecordedRun, _ recorder: EventRecorder) -> CommandResult {
+    for index in run.recording.chunks.indices {
+      run.recording.read(index) { record in
+        if case .event(let event) = record { recorder.record(event) }
+        return true
+      }
+    }
+    recorder.flush()
+    return CommandResult(
+      "\(recorder.recorded) events in \(recorder.path)",
+      json: .members(("file", .string(recorder.path)), ("events", .number(recorder.recorded)), ("older", .number(0))))
   }
 
   private static func takePath(_ scanner: inout ArgumentScanner) throws(CommandError) -> String {

@@ -37,7 +37,7 @@ enum InfoCommands {
     },
   ]
 
-  static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all + ReportTopics.all
+  static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all + ReportTopics.all + RecordingCommands.topics
 
   private static func topic(
     _ core: SessionCore, _ word: String, _ scanner: inout ArgumentScanner

@@ -17,7 +17,7 @@ enum MachineTopics {
         json: .array(records.map { json($0) }))
     },
     .init(names: ["bp", "breakpoints", "break", "b"], help: "breakpoints") { core, _ throws(CommandError) in
-      let all = core.control.breakpoints.all.compactMap { core.summary($0) }
+      let all = core.recorded == nil ? core.control.breakpoints.all.compactMap { core.summary($0) } : core.recordedBreakpoints
       return InfoCommands.rows(all.map { text($0) }, empty: "no breakpoints", json: .array(all.map { core.json($0) }))
     },
     .init(names: ["stats", "statistics", "reasons"], help: "exits by reason and by address") {
@@ -26,21 +26,24 @@ enum MachineTopics {
     .init(names: ["events"], help: "the newest events: [N]") { core, scanner throws(CommandError) in
       core.stream.drain()
       let events = core.stream.newest.newest(Int(clamping: scanner.takeNumber() ?? 20))
-      let values = events.map { EventJSON.value(of: $0) }
+      let values = events.map { EventJSON.value(of: $0, counts: core.control.countsInstructions) }
       return InfoCommands.rows(values.map(\.text), empty: "no events so far", json: .array(values))
     },
     .init(names: ["engine", "capabilities"], help: "the engine and what it can do") { core, _ throws(CommandError) in
       let engine = core.machine.engine
       let has = EngineCapabilities.allCases.filter { engine.capabilities.contains($0) }.map(\.name)
       let hasNot = EngineCapabilities.allCases.filter { !engine.capabilities.contains($0) }.map(\.name)
+      let note = core.machine.engineNote.map { [$0] } ?? []
+      let traits = engine.traits.map { "\($0.holds ? "yes" : "no ")  \($0.name): \($0.explanation)" }
       return CommandResult(
-        [
-          "engine \(engine.name), technique \(core.machine.technique.rawValue)", "can: \(has.joined(separator: ", "))",
-          "cannot: \(hasNot.joined(separator: ", "))",
-        ],
+        ["engine \(engine.name), technique \(core.machine.technique.rawValue)"] + note + [
+          "can: \(has.joined(separator: ", "))", "cannot: \(hasNot.joined(separator: ", "))",
+        ] + engine.remarks + traits,
         json: .members(
           ("engine", .string(engine.name)), ("technique", .string(core.machine.technique.rawValue)),
-          ("can", .strings(has)), ("cannot", .strings(hasNot))))
+          ("chosen", core.machine.engineNote.map { .string($0) } ?? .null), ("can", .strings(has)),
+          ("cannot", .strings(hasNot)),
+          ("traits", .object(engine.traits.map { .init($0.name, .bool($0.holds)) }))))
     },
     .init(names: ["devices", "device", "qtree"], help: "the state of every device: [NAME]") {
       core, scanner throws(CommandError) in
@@ -114,13 +117,13 @@ enum MachineTopics {
       return "#\(record.sequence) \(record.time) ns  \(record.exit.reason.name)  \(record.detail)  "
         + "rip \(String(record.exit.rip, radix: 16))  \(record.handler)\(cost)"
     }
-    return InfoCommands.rows(lines, empty: "no exits so far", json: .array(records.map { json($0) }))
+    return InfoCommands.rows(lines, empty: "no exits so far", json: .array(records.map { json($0, counts: core.control.countsInstructions) }))
   }
 
-  private static func json(_ record: ExitRecord) -> JSONValue {
+  private static func json(_ record: ExitRecord, counts: Bool) -> JSONValue {
     .object(
       [.init("exit", .number(record.sequence)), .init("time", .number(record.time))]
-        + EventJSON.members(of: record.exit)
+        + EventJSON.members(of: record.exit, counts: counts)
         + [.init("handler", .string(record.handler)), .init("detail", .string(record.detail))])
   }
 

@@ -113,7 +113,7 @@ enum ReportTopics {
     let events = snapshot.events.filter { group.contains($0.kind) }.suffix(count)
     return InfoCommands.rows(
       events.map { report.row($0).text }, empty: "no such events so far",
-      json: .array(events.map { EventJSON.value(of: $0) }))
+      json: .array(events.map { EventJSON.value(of: $0, counts: core.control.countsInstructions) }))
   }
 
   private static func vectors(

@@ -4,13 +4,14 @@ import X86
 
 /// Events as JSON objects, one form for `--events`, `trace export` and `info events --json`.
 package enum EventJSON {
-  package static func value(of event: Event) -> JSONValue {
+  /// Without `counts` instruction counts are null.
+  package static func value(of event: Event, counts: Bool = true) -> JSONValue {
     var members: [JSONValue.Member] = [
       .init("seq", .number(event.sequence)), .init("time", .number(event.time)), .init("vcpu", .number(UInt64(event.vcpu))),
       .init("kind", .string("\(event.kind)")),
     ]
     if let exit = event.vmExit {
-      members += self.members(of: exit)
+      members += self.members(of: exit, counts: counts)
     } else {
       if event.rip != 0 { members.append(.init("rip", .hex(event.rip))) }
       members += operands(of: event)
@@ -19,11 +20,11 @@ package enum EventJSON {
   }
 
   /// An exit's members, as in a snapshot's exits.
-  static func members(of exit: VMExit) -> [JSONValue.Member] {
+  static func members(of exit: VMExit, counts: Bool = true) -> [JSONValue.Member] {
     [
       .init("reason", .string(exit.reason.name)), .init("number", .number(UInt64(exit.reason.rawValue))),
       .init("rip", .hex(exit.rip)), .init("length", .number(UInt64(exit.instructionLength))),
-      .init("icount", .number(exit.instructionCount)),
+      .init("icount", counts ? .number(exit.instructionCount) : .null),
     ] + members(of: exit.qualification)
   }
 

@@ -11,6 +11,8 @@ package final class EventRecorder {
   /// A write failed (disk full, reader gone): what came after is lost, and this says so.
   package private(set) var failed = false
   package let path: String
+  /// Instruction counts of exits are to be written.
+  package var countsInstructions = true
 
   /// `-` is standard output.
   package init(path: String) throws(VMError) {
@@ -28,12 +30,19 @@ package final class EventRecorder {
   deinit { fclose(file) }
 
   package func record(_ event: Event) {
-    var line = EventJSON.value(of: event).text
+    var line = EventJSON.value(of: event, counts: countsInstructions).text
     line += "\n"
     let size = line.utf8.count
     let written = line.withCString { fwrite($0, 1, size, file) }
     if written != size { failed = true }
     recorded &+= 1
+  }
+
+  /// A line that is no event: the guest is elsewhere without having run there.
+  func note(_ text: String, at count: UInt64) {
+    let line = JSONValue.members(("kind", .string("jump")), ("icount", .number(count)), ("what", .string(text))).text + "\n"
+    let size = line.utf8.count
+    if line.withCString({ fwrite($0, 1, size, file) }) != size { failed = true }
   }
 
   package func flush() { if fflush(file) != 0 { failed = true } }

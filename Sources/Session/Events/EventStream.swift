@@ -28,7 +28,8 @@ struct KeptExit {
 /// What has been counted and kept of the events so far. One value, so that taking an event in is one access.
 struct EventTallies {
   var recorder: EventRecorder?
-  let digest = RunDigest()
+  var recording: RecordingWriter?
+  var digest = RunDigest()
   var exits = RingBuffer<KeptExit>(capacity: EventStream.keptExits)
   var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
   var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
@@ -52,6 +53,14 @@ struct EventTallies {
     default: break
     }
     recorder?.record(copy)
+    recording?.add(copy)
+  }
+
+  /// As it is now, whatever becomes of this one.
+  func copied() -> EventTallies {
+    var copy = self
+    copy.digest = digest.copied()
+    return copy
   }
 
   private mutating func answer(_ event: Event) {
@@ -89,11 +98,24 @@ package final class EventStream {
     tallies.digest.add(event)
   }
 
-  /// Forgets everything taken in so far, and what waits: the guest starts again.
+  /// Forgets everything taken in so far, and what waits: the guest starts again. Recorders go on.
   func startOver() {
     drain()
+    let (recorder, recording) = (tallies.recorder, tallies.recording)
     tallies = EventTallies()
     for event in beginning { tallies.take(event) }
+    (tallies.recorder, tallies.recording) = (recorder, recording)
+  }
+
+  /// What was taken in so far, to be put back by `replace`.
+  var present: EventTallies { tallies.copied() }
+
+  /// Puts what was taken in by an earlier moment in place of everything since. Recorders go on.
+  func replace(_ earlier: EventTallies) {
+    drain()
+    let (recorder, recording) = (tallies.recorder, tallies.recording)
+    tallies = earlier.copied()
+    (tallies.recorder, tallies.recording) = (recorder, recording)
   }
   /// What building the machine said, before the first instruction.
   private var beginning: [Event] = []
@@ -102,10 +124,20 @@ package final class EventStream {
     beginning = (tallies.newest.first..<tallies.newest.total).map { tallies.newest[$0] }
   }
 
+  /// What recorders are told about instruction counts.
+  var countsInstructions = true
   /// Takes every event, in order; nil when nothing is recorded.
   package var recorder: EventRecorder? {
     get { tallies.recorder }
-    set { tallies.recorder = newValue }
+    set {
+      newValue?.countsInstructions = countsInstructions
+      tallies.recorder = newValue
+    }
+  }
+  /// Takes every event, and more, into a file that can be opened again; nil when none is made.
+  var recording: RecordingWriter? {
+    get { tallies.recording }
+    set { tallies.recording = newValue }
   }
   package var digest: RunDigest { tallies.digest }
   var exits: RingBuffer<KeptExit> { tallies.exits }
@@ -123,6 +155,8 @@ package final class EventStream {
   package var droppedFromHistory: UInt64 { tallies.newest.first }
   /// Exits of a reason.
   package func count(of reason: ExitReason) -> UInt64 { tallies.reasonCounts[EventTallies.index(reason)] }
+  /// Exits by reason, as `EventTallies.index` numbers them.
+  var reasonCounts: [UInt64] { tallies.reasonCounts }
   /// Events of a kind.
   package func count(of kind: EventKind) -> UInt64 { tallies.kindCounts[Int(kind.rawValue)] }
 

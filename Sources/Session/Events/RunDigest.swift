@@ -27,6 +27,8 @@ package final class RunDigest {
     count = other.count
   }
 
+  package func copied() -> RunDigest { RunDigest(copying: self) }
+
   deinit { XXH3_freeState(state) }
 
   /// Takes an event in if it belongs to the guest.

@@ -11,12 +11,14 @@ package struct CapabilityReport {
   package var rows: [ReportRow] {
     [
       pair("engine", "\(snapshot.engine): \(Self.engine(snapshot.engine))"),
+    ] + (snapshot.engineNote.map { [pair("chosen", $0)] } ?? [])
+      + snapshot.engineRemarks.map { pair("", $0) } + [
       pair("technique", "\(snapshot.technique): \(Self.technique(snapshot.technique))"),
       pair("speed", speed),
       pair("breakpoints", slots),
       pair("vCPUs", "\(snapshot.vcpus.count)"),
       ReportRow.heading("What the engine can do"),
-    ] + traits + [ReportRow.heading("Engines of this program")] + engines
+    ] + traits + hostTraits + [ReportRow.heading("Engines of this program")] + engines
   }
 
   private func pair(_ name: String, _ value: String) -> ReportRow {
@@ -45,6 +47,7 @@ package struct CapabilityReport {
   }
 
   private var speed: String {
+    if !snapshot.countsInstructions { return "instructions are \(SessionSnapshot.notCounted)" }
     guard snapshot.measuredMIPS > 0 else { return "not measured yet: let the guest run for a while" }
     let tenths = UInt64(min(snapshot.measuredMIPS, 1e9) * 10)
     return "\(tenths / 10).\(tenths % 10) million instructions a second, measured on this guest"
@@ -78,9 +81,24 @@ package struct CapabilityReport {
     case .memoryWatch: has ? "any range, reads too" : "at most four, aligned, and no pure reads"
     case .exceptionExits: has ? "every vector can stop" : "exceptions pass unseen"
     case .hardwareAssisted: has ? "the host's VT-x or SVM runs the guest" : "no VT-x or SVM is used: exits follow a model of it"
+    case .parallelVCPUs: has ? "each vCPU can run on a thread of its own" : "vCPUs take turns on one thread"
+    case .instructionExits:
+      has ? "CPUID, RDTSC, control registers can exit" : "only ports, device memory, MSRs and HLT exit"
     case .multipleVCPUs: has ? "more than one vCPU" : "one vCPU"
     default: ""
     }
+  }
+
+  /// What the engine found out about the host.
+  private var hostTraits: [ReportRow] {
+    guard !snapshot.engineTraits.isEmpty else { return [] }
+    return [ReportRow.heading("What was found out about this host")]
+      + snapshot.engineTraits.map { trait in
+        var row = ReportRow(trait.holds ? "  yes  " : "  no   ", trait.holds ? .set : .bad)
+        row.add(trait.name, width: 22, .plain)
+        row.add(trait.explanation, .dim)
+        return row
+      }
   }
 
   private var engines: [ReportRow] {

@@ -114,7 +114,7 @@ package struct EventReport {
 
   private func session(_ event: Event) -> String {
     switch event.kind {
-    case .stop: return "stopped: \(Self.stopName(event.a))"
+    case .stop: return "stop \(event.c): \(StopReason.phrase(event.a))"
     case .go: return "the guest goes on"
     case .request:
       let names = ["shutdown", "exit with status \(Int64(bitPattern: event.b))", "reset"]
@@ -182,14 +182,5 @@ package struct EventReport {
     case 16...: "local APIC \(channel - 16) timer"
     default: "timer \(channel)"
     }
-  }
-
-  private static func stopName(_ number: UInt32) -> String {
-    let names = [
-      "created", "paused", "stepped", "breakpoint", "exit", "hypercall", "interrupt", "exception", "triple fault",
-      "unknown instruction", "halted", "limit", "shutdown", "reset", "guest exit", "error", "went back",
-      "entry failed",
-    ]
-    return Int(number) < names.count ? names[Int(number)] : "unknown"
   }
 }

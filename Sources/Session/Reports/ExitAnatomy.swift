@@ -64,6 +64,11 @@ package struct ExitAnatomy {
     }
   }
 
+  private var after: String {
+    snapshot.countsInstructions
+      ? "after \(exit.instructionCount) instructions" : "instructions \(SessionSnapshot.notCounted)"
+  }
+
   private var head: [ReportRow] {
     var row = ReportRow(target: .code(exit.rip))
     row.add("#\(record.sequence) ", .address)
@@ -72,7 +77,7 @@ package struct ExitAnatomy {
     if let name = snapshot.symbols.name(of: record.states?.before.linearRIP.value ?? exit.rip) {
       row.add(" <\(name)>", .symbol)
     }
-    row.add("  vcpu \(exit.vcpu), after \(exit.instructionCount) instructions, t \(EventReport.time(record.time)) us", .dim)
+    row.add("  vcpu \(exit.vcpu), \(after), t \(EventReport.time(record.time)) us", .dim)
     if let previous {
       row.add(", +\(EventReport.time(record.time &- min(previous.time, record.time))) us", .dim)
     }

@@ -40,6 +40,21 @@ package struct ExitCosts: Sendable {
     recent[Int(truncatingIfNeeded: (exitCount &- 1) % UInt64(Self.kept))] = cost
   }
 
+  /// The cost of an exit that was measured before, in order.
+  mutating func put(_ cost: UInt64, _ reason: ExitReason, ordinal: UInt64) {
+    let count = exitCount
+    exitCount = ordinal &+ 1
+    add(cost, reason)
+    exitCount = count
+  }
+
+  /// An exit happened, whose cost is not known yet.
+  @inline(__always)
+  mutating func begin(measured: Bool) {
+    if measured { recent[Int(truncatingIfNeeded: exitCount % UInt64(Self.kept))] = 0 }
+    exitCount &+= 1
+  }
+
   package func sum(_ reason: ExitReason) -> Sum { sums[Self.index(reason)] }
 
   package func histogram(_ reason: ExitReason) -> CostHistogram {

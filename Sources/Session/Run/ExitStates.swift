@@ -20,7 +20,7 @@ package struct ExitStates: Equatable, Sendable {
 /// The states of the newest exits, by their ordinal. Writing one costs a few dozen nanoseconds and no
 /// allocation.
 struct ExitStateRing {
-  private struct Slot {
+  struct Slot {
     var ordinal = UInt64.max
     var before = RegisterCapture()
     var after = RegisterCapture()
@@ -52,6 +52,24 @@ struct ExitStateRing {
     guard slots[index].ordinal == ordinal else { return }
     vcpu.capture(into: &slots[index].after)
     slots[index].isClosed = true
+  }
+
+  /// What was recorded of an exit before.
+  mutating func put(_ ordinal: UInt64, _ states: ExitStates) {
+    if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
+    let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
+    slots[index] = Slot(
+      ordinal: ordinal, before: states.before, after: states.after ?? RegisterCapture(), isClosed: states.after != nil,
+      cause: states.cause)
+  }
+
+  /// Hands `body` what was recorded of an exit, without a copy; nil where there is nothing.
+  func read(_ ordinal: UInt64, _ body: (UnsafePointer<Slot>?) -> Void) {
+    slots.withUnsafeBufferPointer { slots in
+      guard let start = slots.baseAddress else { return body(nil) }
+      let slot = start + Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
+      body(slot.pointee.ordinal == ordinal ? slot : nil)
+    }
   }
 
   /// Nil where the exit was not recorded or is too long ago.

@@ -40,13 +40,33 @@ extension RunControl {
       return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
     }
     guard let deadline = [platform.nextDeadline, timer].compactMap({ $0 }).min(), !waitsInVain() else { return .idle }
-    if deadline > time { onIdle?(deadline - time) }
+    if deadline > time, sleep == nil { onIdle?(deadline - time) }
     if needsAttention() { return nil }
-    for index in lanes.indices where lanes[index].activity != .active { vcpus[index].idle(until: deadline) }
-    time = max(time, deadline)
+    var wake = deadline
+    if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
+    for index in lanes.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
+    time = max(time, wake)
     onSlack()
     return nil
   }
+
+  /// The limit of a run on a vCPU that counts no instructions: one, or host time in ns, not past the next timer
+  /// event nor past this vCPU's turn.
+  func hostTime(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
+    if room <= Self.mostSteps { return min(room, 1) }
+    var limit = vcpus.count > 1 ? Self.turn : Self.hostSlice
+    if let deadline = platform.nextDeadline {
+      let now = vcpu.virtualTime
+      // A limit of 1 would be a step.
+      limit = min(limit, deadline > now ? max(deadline - now, 2) : 2)
+    }
+    return limit
+  }
+  /// Goals further away than this are none.
+  private static let mostSteps: UInt64 = 1 << 62
+  /// The longest run without a look at the console buffer, and a vCPU's turn among several, in ns.
+  private static let hostSlice: UInt64 = 5_000_000
+  private static let turn: UInt64 = 1_000_000
 
   /// An interrupt or NMI reaches a vCPU whose VMCS lets it exit: the monitor sees it, then injects it. Gives the
   /// stop somebody asked for.

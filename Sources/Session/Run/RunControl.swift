@@ -45,10 +45,19 @@ package final class RunControl {
   var statesToFinish = 0
   var exitStates = ExitStateRing()
 
+  /// The vCPUs stop at exact instruction counts. Those that do not are given host time, or one instruction.
+  var countsInstructions = true
+  /// Lets host time pass while every vCPU waits, at most so many ns; gives how long it was. Nil where virtual time
+  /// can jump.
+  var sleep: ((UInt64) -> UInt64)?
+
   /// True when something from outside waits: a run ends then.
   var needsAttention: () -> Bool = { false }
   /// Called every `slackInterval` exits and at each slice's end, between two runs.
   var onSlack: () -> Void = {}
+  /// Called between two turns once so many instructions have retired; sets when it is called next.
+  var onCheckpoint: () -> Void = {}
+  var checkpointAt = UInt64.max
   /// Called before virtual time jumps over a halt, with the nanoseconds; a console lets that time pass.
   var onIdle: ((UInt64) -> Void)?
   /// Called with an exit of `loggedReasons`.
@@ -107,6 +116,10 @@ package final class RunControl {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
         return .attention
+      }
+      if retired >= checkpointAt {
+        if let outcome = finishAction() { return outcome }
+        onCheckpoint()
       }
       if let outcome = turn(goal) { return outcome }
     }
@@ -167,6 +180,7 @@ package final class RunControl {
   /// `room`, but not past the next timer event, the slice, or this vCPU's turn.
   @inline(__always)
   private func cut(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
+    guard countsInstructions else { return hostTime(room, vcpu) }
     let slice = exitsUntilSlack < Self.slackInterval ? Self.sliceAfterExit : Self.slice
     var limit = min(room, vcpus.count > 1 ? Self.quantum : slice)
     if room > 0, let deadline = platform.nextDeadline {
@@ -246,7 +260,7 @@ package final class RunControl {
     events.emit(Event(exit: exit))
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
-    costs.exitCount &+= 1
+    costs.begin(measured: measuresCost)
   }
 
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
@@ -329,6 +343,7 @@ package final class RunControl {
       answer(.fault(Exception.ud.rawValue, errorCode: nil), exit)
       return nil
     case .unknown, .entryFailure:
+      if let sentence = vcpu.failureSentence { return .error(sentence) }
       return .error("the engine left the guest for a reason run control does not know: \(exit.qualification)")
     default: break
     }

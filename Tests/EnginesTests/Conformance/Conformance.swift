@@ -64,11 +64,17 @@ enum Need: Sendable, Equatable {
     try Test.cancel("not applicable: trait \(missing)")
   }
 
+  private func trait(_ name: String, _ engine: any Engine) -> String? {
+    engine.traits.contains { $0.name == name && !$0.holds } ? name : nil
+  }
+
   /// The name of what is missing; nil where the engine has it.
   func missing(on engine: any Engine) -> String? {
     switch self {
     case .capability(let capability): engine.capabilities.contains(capability) ? nil : capability.name
-    case .paging32, .preciseInterrupts, .dataWatchpoints: nil
+    case .paging32: trait("paging32", engine)
+    case .preciseInterrupts: trait("preciseInterrupts", engine)
+    case .dataWatchpoints: trait("dataWatchpoints", engine)
     }
   }
 }

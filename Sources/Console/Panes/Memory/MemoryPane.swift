@@ -35,7 +35,8 @@ package final class MemoryPane: Pane {
       return "Memory \(space.name) EDIT at \(Format.hex(cursor ?? 0))h: hex digits change, u takes back, Esc ends"
     }
     let following = touched.following.map { $0 == .read ? ", follows reads" : ", follows writes" } ?? ""
-    return "Memory \(space.name) (m: \(space.next.name)\(following))\(focusText(snapshot))"
+    let kept = snapshot.replay.map { ", \($0.pages) pages recorded" } ?? ""
+    return "Memory \(space.name)\(kept) (m: \(space.next.name)\(following))\(focusText(snapshot))"
   }
 
   private func focusText(_ snapshot: SessionSnapshot) -> String {

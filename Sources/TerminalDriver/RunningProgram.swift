@@ -1,6 +1,6 @@
 import Glibc
 
-/// A program started by a test, in a session of its own, so that its signals reach nobody else.
+/// A program started here, in a session of its own, so that its signals reach nobody else.
 package struct RunningProgram {
   package let id: pid_t
   /// POSIX_SPAWN_SETSID, which the Glibc module leaves out.
@@ -35,7 +35,7 @@ package struct RunningProgram {
     var variables = environment.map { strdup($0) } + [nil]
     defer { for word in words + variables { free(word) } }
     var id = pid_t()
-    guard posix_spawn(&id, path, &files, &attributes, &words, &variables) == 0 else { return nil }
+    guard posix_spawnp(&id, path, &files, &attributes, &words, &variables) == 0 else { return nil }
     self.id = id
   }
 

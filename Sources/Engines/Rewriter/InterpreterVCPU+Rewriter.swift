@@ -1,0 +1,71 @@
+import CHost
+
+/// Going back and forth between the interpreter and generated code.
+extension InterpreterVCPU {
+  /// Goes on from where the interpreter's loop ended, until something else than more code is wanted.
+  func rewritten(_ end: LoopEnd) -> LoopEnd {
+    var end = end
+    while true {
+      switch end {
+      case .warm(let block): end = translate(block)
+      case .host(let block): end = enter(block.pointee.host)
+      default: return end
+      }
+    }
+  }
+
+  private func translate(_ block: BlockPointer) -> LoopEnd {
+    guard let rewriter = engine.rewriter else { return .find }
+    if rewriter.isFull {
+      engine.forgetCode()
+      c.pointee.budget &+= block.pointee.count
+      c.pointee.rip = block.pointee.rip
+      return .find
+    }
+    rewriter.translate(block)
+    return block.pointee.host == 0 ? c.execute(block, at: block.pointee.ops) : .host(block)
+  }
+
+  private func enter(_ code: UInt) -> LoopEnd {
+    guard let rewriter = engine.rewriter else { return .find }
+    var code = code
+    while true {
+      switch HostEnd(rawValue: chost_code_enter(rewriter.entry, c, code)) {
+      case .stop: return hostStop
+      case .interpret:
+        guard let block = BlockPointer(bitPattern: c.pointee.hostBlock), let op = MicroOpPointer(bitPattern: c.pointee.hostOp)
+        else { return .find }
+        return c.execute(block, at: op)
+      case .link:
+        guard let next = follow(rewriter) else { return .find }
+        code = next
+      case .find, nil: return .find
+      }
+    }
+  }
+
+  /// Links the edge that generated code left by, if there is code behind it; the address to go on at.
+  private func follow(_ rewriter: Rewriter) -> UInt? {
+    guard let edge = UnsafeMutablePointer<HostEdge>(bitPattern: c.pointee.hostOp) else { return nil }
+    let from = edge.pointee.block
+    let target = edge.pointee.isTaken ? from.pointee.takenRIP : from.pointee.endRIP
+    c.pointee.rip = target
+    guard let next = c.cached(target), next.pointee.host != 0 else { return nil }
+    rewriter.link(edge.pointee, to: next, stamp: c.pointee.stamp)
+    guard c.pointee.budget >= next.pointee.count else { return nil }
+    c.pointee.budget &-= next.pointee.count
+    return next.pointee.host
+  }
+}
+
+extension InterpreterEngine {
+  /// What was rewritten so far; nil where nothing ever is.
+  package var rewriting: RewritingStatistics? { rewriter?.statistics }
+
+  /// Drops all decoded and generated code. Only while no vCPU is inside generated code.
+  func forgetCode() {
+    cache.dropAll()
+    rewriter?.empty()
+    for processor in processors { processor.c.bumpGeneration() }
+  }
+}

@@ -1,0 +1,144 @@
+import CHost
+import VMCore
+
+/// Turns warm blocks into host code and keeps it.
+final class Rewriter {
+  let buffer: CodeBuffer
+  let offsets = HostOffsets()
+  /// Entered with the CPU and the address of a block's code.
+  private(set) var entry: UInt = 0
+  // Offsets of the pieces all blocks share.
+  private(set) var leaveAt = 0
+  private(set) var calloutAt = 0
+  private var firstBlockAt = 0
+  /// No block's code is longer.
+  static let roomForBlock = 128 << 10
+  private(set) var statistics = RewritingStatistics()
+  /// What a callout carries out that needs the carry by itself.
+  let carryOp: MicroOpPointer
+
+  /// Blocks are rewritten even where nearly all of their instructions are callouts.
+  private let isEager: Bool
+
+  init(isEager: Bool) throws(VMError) {
+    self.isEager = isEager
+    buffer = try CodeBuffer()
+    carryOp = .allocate(capacity: 1)
+    carryOp.initialize(to: MicroOp(.keepCarry))
+    emitShared()
+  }
+
+  deinit { carryOp.deallocate() }
+
+  var isFull: Bool { buffer.used + Self.roomForBlock > CodeBuffer.size }
+  /// Forgets all code. Only while none runs and none is reachable.
+  func empty() {
+    buffer.used = firstBlockAt
+    statistics.flushes += 1
+  }
+
+  /// Makes the block's code, or leaves it to the interpreter for good.
+  func translate(_ block: BlockPointer) {
+    var writer = BlockWriter(self, block)
+    guard isEager || writer.isWorthwhile else {
+      block.pointee.ops.pointee.op = .nop
+      return
+    }
+    let start = buffer.used
+    writer.write()
+    buffer.used = (writer.asm.count + 15) & ~15
+    block.pointee.host = buffer.address(start)
+    block.pointee.ops.pointee.op = .host
+    statistics.blocks += 1
+    statistics.instructions += UInt64(block.pointee.count)
+    statistics.callouts += UInt64(writer.callouts)
+    statistics.hostBytes += UInt64(buffer.used - start)
+  }
+
+  /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is.
+  func link(_ edge: HostEdge, to next: BlockPointer, stamp: UInt64) {
+    buffer.store(Int32(truncatingIfNeeded: next.pointee.count), at: edge.countAt)
+    let distance = Int(bitPattern: next.pointee.host &- buffer.address(edge.jumpEnd))
+    buffer.store(Int32(truncatingIfNeeded: distance), at: edge.jumpEnd - 4)
+    buffer.store(stamp, at: edge.stampAt)
+  }
+
+  // MARK: What all blocks share
+
+  private func emitShared() {
+    var asm = Assembler(buffer.writable, at: 0)
+    let saved: [HostRegister] = [.rbx, .rbp, .r12, .r13, .r14, .r15]
+    entry = buffer.address(asm.count)
+    for register in saved { asm.push(register) }
+    asm.move(.memory(.rdi, displacement: offsets.hostStack), .rsp, size: 8)
+    asm.move(.rsp, .register(.rdi), size: 8)
+    asm.move(HostLayout.a, .register(.rsi), size: 8)
+    reload(&asm)
+    asm.jump(.register(HostLayout.a))
+
+    // With the reason in `HostLayout.c`.
+    leaveAt = asm.count
+    spill(&asm)
+    let leaveSpilled = asm.count
+    asm.move(.rax, .register(HostLayout.c), size: 8)
+    asm.move(.rsp, offsets.field(offsets.hostStack), size: 8)
+    for register in saved.reversed() { asm.pop(register) }
+    asm.ret()
+
+    // Called with the micro-op in `a` and the block in `b`.
+    calloutAt = asm.count
+    spill(&asm, pushed: 8)
+    asm.lea(.rdi, .memory(.rsp, displacement: 8), size: 8)
+    asm.move(.rsi, .register(HostLayout.b), size: 8)
+    asm.move(.rdx, .register(HostLayout.a), size: 8)
+    asm.alu(5, .register(.rsp), 8, size: 8)
+    asm.load(.rax, UInt64(UInt(bitPattern: unsafeBitCast(hostCallout, to: UnsafeRawPointer.self))))
+    asm.call(.register(.rax))
+    asm.alu(0, .register(.rsp), 8, size: 8)
+    asm.test(.register(.rax), .rax, size: 4)
+    let stopped = asm.jumpAhead(5)
+    reload(&asm, pushed: 8)
+    asm.ret()
+    asm.land(stopped)
+    asm.alu(0, .register(.rsp), 8, size: 8)
+    asm.load(HostLayout.c, HostEnd.stop.rawValue)
+    asm.jump(to: leaveSpilled)
+    firstBlockAt = (asm.count + 63) & ~63
+    buffer.used = firstBlockAt
+  }
+
+  private func spill(_ asm: inout Assembler, pushed: Int32 = 0) {
+    for slot in HostLayout.mapped {
+      guard let home = HostLayout.home(slot) else { continue }
+      asm.move(HostLayout.register(slot, pushed: pushed), home, size: 8)
+    }
+  }
+  private func reload(_ asm: inout Assembler, pushed: Int32 = 0) {
+    for slot in HostLayout.mapped {
+      guard let home = HostLayout.home(slot) else { continue }
+      asm.move(home, HostLayout.register(slot, pushed: pushed), size: 8)
+    }
+  }
+}
+
+/// What generated code calls for a micro-op that it does not carry out itself. Not 0 if that stopped.
+private let hostCallout:
+  @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UInt64 = {
+    cpu, block, op in
+    let c = cpu.assumingMemoryBound(to: CPU.self)
+    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self)) ? 0 : 1
+  }
+
+extension UnsafeMutablePointer<CPU> {
+  /// Executes one micro-op that does not end its block; false if it stopped.
+  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> Bool {
+    let single = pointee.singleOp
+    single.pointee = op.pointee
+    switch execute(block, at: single) {
+    case .done: return true
+    case let end:
+      vcpu.hostStop = end
+      return false
+    }
+  }
+}

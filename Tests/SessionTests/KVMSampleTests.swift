@@ -1,0 +1,100 @@
+import Engines
+import Glibc
+import Session
+import Testing
+import VMCore
+
+/// The samples under KVM say what they say on the embedded processor, or stop where this host's traits end.
+@Suite("Samples under KVM", .serialized, .enabled(if: EngineRegistry.traits(of: "kvm").count > 0, "no usable /dev/kvm"))
+struct KVMSampleTests {
+  struct Row: Sendable, CustomTestStringConvertible {
+    var sample: String
+    /// Traits without which it does not get to its end.
+    var needs: [String] = []
+    var testDescription: String { sample }
+  }
+
+  @Test(
+    "a sample's output is that of the embedded processor",
+    arguments: [
+      Row(sample: "hello-real"), Row(sample: "protected-fault"), Row(sample: "timer-keyboard"),
+      Row(sample: "mmio-device"), Row(sample: "self-modifying"), Row(sample: "triple-fault"), Row(sample: "long-kernel"),
+      Row(sample: "hypercalls", needs: ["paging32"]), Row(sample: "sensitive-parade", needs: ["nativeRing0"]),
+    ])
+  func output(row: Row) throws {
+    for name in row.needs {
+      let isMissing = EngineRegistry.traits(of: "kvm").contains { $0.name == name && !$0.holds }
+      guard isMissing else { continue }
+      print("not applicable on kvm: trait \(name)")
+      try Test.cancel("not applicable: trait \(name)")
+    }
+    let outputs = try ["kvm", "interpreter"].map { engine in
+      var configuration = SessionConfiguration()
+      configuration.guest = row.sample
+      configuration.engine = engine
+      let session = try Session(configuration)
+      var output: [UInt8] = []
+      session.onConsoleOutput { output += $0 }
+      _ = session.perform("continue")
+      return String(decoding: output, as: UTF8.self)
+    }
+    #expect(outputs[0] == outputs[1])
+  }
+
+  @Test func `a guest that leaves the host's traits stops with the trait's name and a way out`() throws {
+    guard EngineRegistry.traits(of: "kvm").contains(where: { $0.name == "paging32" && !$0.holds }) else {
+      try Test.cancel("not applicable: trait paging32 is there")
+    }
+    var configuration = SessionConfiguration()
+    configuration.guest = "hypercalls"
+    configuration.engine = "kvm"
+    let session = try Session(configuration)
+    _ = session.perform("continue")
+    let sentence = session.currentSnapshot().stopSentence
+    #expect(sentence.contains("paging32") && sentence.contains("--engine interpreter"), "\(sentence)")
+  }
+
+  @Test func `steps, breakpoints and exits work from the session, and no count is shown`() throws {
+    var configuration = SessionConfiguration()
+    configuration.guest = "hello-real"
+    configuration.engine = "kvm"
+    let session = try Session(configuration)
+    let start = session.currentSnapshot().vcpus[0].rip
+    _ = session.perform("step 3")
+    #expect(session.currentSnapshot().vcpus[0].rip != start)
+    #expect(!session.perform("exit").failed)
+    let snapshot = session.currentSnapshot()
+    #expect(snapshot.stop == .exit(.io) && !snapshot.countsInstructions)
+    #expect(session.perform("rsi").failed)
+    _ = session.perform("continue")
+    #expect(session.currentSnapshot().phase == .ended(status: 1))
+  }
+
+  @Test func `a limit in instructions is refused with a way out`() {
+    var configuration = SessionConfiguration()
+    configuration.guest = "hello-real"
+    configuration.engine = "kvm"
+    configuration.limit = 100
+    let failure = #expect(throws: VMError.self) { try Session(configuration) }
+    #expect(failure?.remedy?.contains("--engine interpreter") == true)
+  }
+
+  @Test func `a pause reaches a guest that halts, and one that spins`() throws {
+    for sample in ["timer-keyboard", "self-modifying"] {
+      var configuration = SessionConfiguration()
+      configuration.guest = sample
+      configuration.engine = "kvm"
+      configuration.append = "0"
+      let session = try Session(configuration)
+      session.start()
+      session.submit("continue")
+      usleep(30_000)
+      session.pause()
+      let start = session.snapshot.generation
+      _ = session.waitForNewSnapshot(after: start, timeout: 2000)
+      for _ in 0..<100 where session.snapshot.phase == .running || session.snapshot.phase == .idle { usleep(20_000) }
+      #expect(session.snapshot.phase != .running && session.snapshot.phase != .created)
+      session.stop()
+    }
+  }
+}
