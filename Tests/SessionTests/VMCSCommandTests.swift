@@ -58,6 +58,7 @@ final class TinyGuest {
     ("vmcs set msr 40000000 on", "always exits"), ("vmcs set cr0.xy on", "no such bit of CR0"),
     ("vmcs preset evrything", "did you mean 'everything'?"), ("vmcs undo", "nothing was changed"),
     ("vmcs set guest-cr0 5", "cannot be set"), ("vmcs set hlt-exiting maybe", "no control bit or field"),
+    ("vmcs set activate-vmx-preemption-timer on", "at 0 every entry exits at once"),
     ("info vmcs gest", "did you mean 'guest'?"), ("vmcs flurb", "no field or control bit"),
   ])
   func refusals(_ line: String, _ words: String) throws {
@@ -86,6 +87,50 @@ final class TinyGuest {
     without.run("step 20")
     #expect(with.session.currentSnapshot().exitCount == 6 && without.session.currentSnapshot().exitCount == 0)
     #expect(with.run("digest") == without.run("digest"))
+  }
+
+  /// A guest with the PIT's interrupts and HLT in its loop.
+  private static let writes: [(port: UInt8, value: UInt8)] = [
+    (0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFE), (0x43, 0x34), (0x40, 0x10), (0x40, 0),
+  ]
+  private static let sleeper: [UInt8] = writes.flatMap { [0xB0, $0.value, 0xE6, $0.port] } + [0xFB, 0xF4, 0x43, 0xEB, 0xFC]
+
+  private func sleeper() throws -> TinyGuest {
+    let guest = try TinyGuest(Self.sleeper) {
+      $0.gdtr = TableRegister(base: 0x1000, limit: 0x17)
+      $0.idtr = TableRegister(base: 0x2000, limit: 0x7FF)
+    }
+    guest.memory.store(GPA(0x1008), UInt64(0x00CF_9B00_0000_FFFF))
+    guest.memory.store(GPA(0x1010), UInt64(0x00CF_9300_0000_FFFF))
+    guest.memory.store(GPA(0x2100), UInt64(0x9000 | 8 << 16 | 0x8E << 40))
+    guest.memory.write(GPA(0x9000), [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF])
+    return guest
+  }
+
+  @Test("whatever exits, the guest does the same: the digest stays", arguments: [
+    ["vmcs preset minimal"], ["vmcs preset everything"], ["vmcs preset nested"], ["vmcs preset shadow"],
+    ["vmcs set hlt off"], ["vmcs set monitor-trap on"], ["vmcs set monitor-trap on", "vmcs set hlt off"],
+    ["vmcs set external-interrupt on"], ["vmcs set vmx-preemption-timer-value 3", "vmcs set activate-vmx on"],
+    ["vmcs set vmx-preemption-timer-value 3", "vmcs set activate-vmx on", "vmcs set hlt off", "vmcs set save-vmx on"],
+  ])
+  func sameDigest(_ changes: [String]) throws {
+    let plain = try sleeper()
+    plain.run("step 400")
+    let changed = try sleeper()
+    for change in changes { changed.run(change) }
+    changed.run("step 400")
+    #expect(plain.run("digest") == changed.run("digest"))
+    #expect(plain.session.currentSnapshot().instructionCount == changed.session.currentSnapshot().instructionCount)
+  }
+
+  @Test("each interrupt is an exit where its bit says so") func interruptExits() throws {
+    let guest = try sleeper()
+    guest.run("vmcs set external-interrupt on")
+    guest.run("sx interrupt stop")
+    #expect(guest.run("continue").joined().contains("(interrupt): interrupt 20h"))
+    let reasons = guest.session.currentSnapshot().reasons
+    #expect(reasons.first { $0.reason == .externalInterrupt }?.count == 1)
+    #expect(guest.run("info vmcs exit").joined(separator: "\n").contains("\"external-interrupt exiting\" is 1"))
   }
 
   @Test("a breakpoint on a port sets its bit and says so") func breakpointOnPort() throws {
@@ -146,12 +191,6 @@ final class TinyGuest {
     let snapshot = guest.session.currentSnapshot()
     #expect(snapshot.stop == .haltedForGood && snapshot.vcpus[0][.rbx] == 0x77)
     #expect((snapshot.reasons.first { $0.reason == .hlt }?.count ?? 0) == (exits ? 2 : 0))
-  }
-
-  @Test("interrupts exit where their bit says so") func interruptsExit() throws {
-    let guest = try TinyGuest([0xFB, 0xF4])
-    guest.run("vmcs set external-interrupt on")
-    #expect(guest.run("vmcs external-interrupt").first?.contains("[x] bit 0") == true)
   }
 
   @Test("a preset says what it changed, and is one step to undo") func presets() throws {

@@ -90,7 +90,6 @@ extension InterpreterVCPU {
       c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
       c.pointee.horizon &+= 1
       settle()
-      noteTrap()
       if let exit = monitorTrap() { return exit }
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
@@ -209,6 +208,8 @@ extension InterpreterVCPU {
     guestWatchHit = 0
     completedUsed = 0
     var stop: Stop?
+    // What the monitor carries out is no instruction of the guest's: the trap flag waits for the next.
+    let isMonitors = c.pointee.emulating || c.pointee.hasAnswer || !completed.isEmpty
     let stamp = c.pointee.stamp
     c.pointee.stamp |= UInt64(Context.aloneBit)
     do throws(Stop) {
@@ -238,7 +239,7 @@ extension InterpreterVCPU {
     let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
     if trapFlag && !isShadowed && wasNonRoot == c.isNonRoot { debug |= 1 << 14 }
     let hit = watchHit
-    noteTrap()
+    if !isMonitors { noteTrap() }
     if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) { return monitorTrap(pending: debug) }
     if debug != 0, c.pointee.trapPending {
       // The exit comes first; the trap waits in the VMCS (SDM 3C 26.5.2).

@@ -156,7 +156,7 @@ package final class InterpreterVCPU: VCPU {
     let exits = c.interruptsExit
     let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
-    if c.pointee.trapPending { return false }
+    if c.pointee.trapPending && c.pointee.activity == .active { return false }
     switch afterExit {
     case .delivery, .injection: return false
     default: break

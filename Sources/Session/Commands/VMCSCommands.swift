@@ -155,6 +155,12 @@ enum VMCSCommands {
   ) throws(CommandError) -> CommandResult {
     if let why = core.machine.engine.whyControlsAreFixed { throw scanner.fail("", why) }
     let before = core.vmcs.controls
+    var wanted = before
+    change.apply(to: &wanted)
+    if wanted.vmcs.has(.preemptionTimer), wanted.preemptionTimer == 0 {
+      throw scanner.fail(
+        "", "with the VMX-preemption timer at 0 every entry exits at once: 'vmcs set vmx-preemption-timer-value 40' first")
+    }
     let line = "vmcs \(VMCSCommands.spelled(change))"
     _ = core.changeVMCS(line) { model in
       model.apply(change)

@@ -38,6 +38,8 @@ package final class RunDigest {
     switch event.kind {
     case .exit: if !Self.isGuests(event.exitReason) { return }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
+    // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
+    case .interrupt where event.rip != 0: time = 0
     case .entry, .stop, .go, .codeInvalidated, .controls: return
     // A timer raises its line at its own time: the address is that of whatever exited last.
     case .interruptLine: rip = 0

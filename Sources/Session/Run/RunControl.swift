@@ -168,9 +168,11 @@ package final class RunControl {
       statesToFinish = max(statesToFinish - 1, 0)
       exitStates.finish(vcpu)
     }
-    if exit.reason == .budget {
-      if limit >= Self.sliceAfterExit - 1 { takeSlack() }
-      if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
+    if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
+    if exit.reason == .budget || exit.reason == .monitorTrap, limit > 0, lanes[current].activity == .active,
+      vcpu.activity == .halted
+    {
+      noteHalt(exit, vcpu)
     }
     return dealWith(exit, vcpu, goal)
   }

@@ -150,7 +150,9 @@ extension InterpreterVCPU {
     let now = virtualTime
     let left = c.pointee.timerDeadline > now ? c.pointee.timerDeadline - now : 0
     let whole = ~((UInt64(1) << VMXCapabilities.preemptionTimerShift) - 1)
-    c.pointee.timerLeft = ownControls.savesPreemptionTimer ? left & whole : nil
+    // A timer that ran out starts anew: with the 0 that was saved the guest would never execute again.
+    let isSaved = ownControls.savesPreemptionTimer && exit.reason != .preemptionTimer
+    c.pointee.timerLeft = isSaved ? left & whole : nil
     c.pointee.timerDeadline = .max
   }
 
