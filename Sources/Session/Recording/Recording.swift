@@ -60,12 +60,8 @@ final class Recording {
     }
     var status = stat()
     fileSize = fstat(descriptor, &status) == 0 ? UInt64(max(status.st_size, 0)) : 0
-    do {
-      try readIndex()
-    } catch {
-      close(descriptor)
-      throw error
-    }
+    // Where this throws, `deinit` closes the file: everything is initialised by now.
+    try readIndex()
   }
 
   deinit { close(descriptor) }
