@@ -135,7 +135,7 @@ import Testing
     Row(
       feature: "recording, and what it is called while it is made", arguments: "long-kernel",
       steps: [
-        (":trace start /tmp/ringside-feature.rec", "recording to"), ("5e", "REC "),
+        (":trace start /tmp/ringside-feature.rec", "recording to"), ("", "REC "), ("5e", "STOPPED #4"),
         (":trace stop", "events in /tmp/ringside-feature.rec"),
       ]),
     Row(
