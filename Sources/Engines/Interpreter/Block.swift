@@ -170,6 +170,7 @@ final class BlockCache {
 
   /// Frees dropped blocks. Only while no loop holds a block.
   func bury() {
+    if graveyard.isEmpty { return }
     for block in graveyard {
       block.pointee.ops.deallocate()
       block.pointee.edges?.deallocate()
