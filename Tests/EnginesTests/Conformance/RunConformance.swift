@@ -115,10 +115,10 @@ private typealias Mode = Conformance.Mode
     let b = try Conformance.bench(engine, .long)
     for to in [3, 8, 11, 12, 13, 14, 15] as [UInt8] {
       for from in [0, 5, 9, 12, 15] as [UInt8] where from != to {
-        let moveAll: UInt8 = 0x48 | to >> 3
-        let move: UInt8 = 0x40 | to >> 3 | from >> 3 << 2
+        let moveAll: UInt8 = 0x48 | (to >> 3)
+        let move: UInt8 = 0x40 | (to >> 3) | ((from >> 3) << 2)
         // mov ecx, 200; again: mov TO, -1; mov TO32, FROM32; dec ecx; jnz again; hlt
-        let body: [UInt8] = [moveAll, 0xC7, 0xC0 | to & 7, 0xFF, 0xFF, 0xFF, 0xFF, move, 0x89, 0xC0 | (from & 7) << 3 | to & 7, 0xFF, 0xC9]
+        let body: [UInt8] = [moveAll, 0xC7, 0xC0 | (to & 7), 0xFF, 0xFF, 0xFF, 0xFF, move, 0x89, 0xC0 | ((from & 7) << 3) | (to & 7), 0xFF, 0xC9]
         b.change {
           $0.rip = SystemBench.code
           $0.gpr[Int(from)] = 0x6_8000_0001
