@@ -9,7 +9,8 @@ extension MicroOp {
   var isRewritten: Bool {
     switch op {
     case .sse: isRewrittenSSE
-    case .integer, .string, .system, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
   }
@@ -41,6 +42,7 @@ extension BlockWriter {
     switch o.pointee.op {
     case .nop: return true
     case .sse: return emitSSE(o)
+    case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)
     case .lea64: return lea(o, size: 8)
