@@ -4,7 +4,7 @@ import X86
 private enum QualificationTag: UInt32 {
   case none, io, mmio, msr, cpuid, hlt, cr, dr, descriptorTable, exception, softwareInterrupt
   case externalInterrupt, interruptWindow, hypercall, invlpg, taskSwitch, debug, tripleFault, budget
-  case kicked, unknownInstruction, entryFailure, unknown
+  case kicked, unknownInstruction, entryFailure, unknown, callout
 }
 
 /// How an exit lies in an event. `a` = reason (15:0), instruction length (19:16), qualification tag
@@ -73,6 +73,9 @@ extension Event {
     case .entryFailure(let field):
       b = UInt64(field)
       return (.entryFailure, 0)
+    case .callout(let operation):
+      flags = operation.rawValue
+      return (.callout, 0)
     case .none: return (.none, 0)
     case .unknown(let raw):
       b = raw
@@ -134,6 +137,7 @@ extension Event {
     case .kicked: return .kicked
     case .unknownInstruction: return .unknownInstruction(bytes: b, length: flags)
     case .entryFailure: return .entryFailure(field: UInt32(truncatingIfNeeded: b))
+    case .callout: return SensitiveOperation(rawValue: flags).map { .callout($0) } ?? .none
     case .some(.none), nil: return .none
     case .unknown: return .unknown(raw: b)
     }

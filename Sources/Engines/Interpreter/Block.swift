@@ -104,6 +104,26 @@ final class BlockCache {
     return fresh
   }
 
+  /// The block in whose bytes on its first page an address lies, of those of a context the one that begins nearest.
+  func containing(_ gpa: UInt64, context: UInt16) -> BlockPointer? {
+    (byPage[gpa & ~4095] ?? []).filter {
+      $0.pointee.context == context && $0.pointee.gpa <= gpa && gpa < $0.pointee.gpa + $0.pointee.length
+    }.max { $0.pointee.gpa < $1.pointee.gpa }
+  }
+
+  /// The sum of what `weight` gives for every block.
+  func count(_ weight: (BlockPointer) -> Int) -> Int {
+    var sum = 0
+    for index in 0..<Self.bucketCount {
+      var at = buckets[index]
+      while let block = at {
+        sum += weight(block)
+        at = block.pointee.nextInBucket
+      }
+    }
+    return sum
+  }
+
   private func mark(_ page: UInt64, _ block: BlockPointer) -> Bool {
     byPage[page, default: []].append(block)
     let number = page >> 12

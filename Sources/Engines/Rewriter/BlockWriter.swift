@@ -20,6 +20,9 @@ struct BlockWriter {
   var isMXCSRReady = false
   /// Micro-ops that the interpreter carries out.
   private(set) var callouts = 0
+  /// Where the code of each micro-op begins, for showing it.
+  private(set) var marks: [RewrittenCode.Mark] = []
+  private(set) var straightEnd = 0
   /// Pieces off the straight path, written behind it.
   private var stubs: [Stub] = []
 
@@ -66,8 +69,10 @@ struct BlockWriter {
     findLiveFlags()
     for i in 0..<opCount {
       let o = first + i
+      marks.append(RewrittenCode.Mark(offset: o.pointee.offset, at: asm.count))
       if !emit(o, flagsLive: flagsLive[i]) { callout(o) }
     }
+    straightEnd = asm.count
     for stub in stubs { write(stub) }
   }
 

@@ -23,6 +23,7 @@ extension InterpreterVCPU {
       return .find
     }
     rewriter.translate(block)
+    engine.tally.add(block)
     return block.pointee.host == 0 ? c.execute(block, at: block.pointee.ops) : .host(block)
   }
 

@@ -14,6 +14,8 @@ final class Rewriter {
   /// No block's code is longer.
   static let roomForBlock = 128 << 10
   private(set) var statistics = RewritingStatistics()
+  /// How each block's code lies, by its start: for showing it.
+  private(set) var written: [Int: RewrittenCode] = [:]
   /// What a callout carries out that needs the carry by itself.
   let carryOp: MicroOpPointer
 
@@ -35,6 +37,7 @@ final class Rewriter {
   func empty() {
     buffer.used = firstBlockAt
     statistics.flushes += 1
+    written.removeAll(keepingCapacity: true)
   }
 
   /// Makes the block's code, or leaves it to the interpreter for good.
@@ -46,6 +49,7 @@ final class Rewriter {
     }
     let start = buffer.used
     writer.write()
+    written[start] = RewrittenCode(straightEnd: writer.straightEnd, end: writer.asm.count, marks: writer.marks)
     buffer.used = (writer.asm.count + 15) & ~15
     block.pointee.host = buffer.address(start)
     block.pointee.ops.pointee.op = .host

@@ -35,8 +35,16 @@ package final class RunDigest {
   package func add(_ event: borrowing Event) {
     var time = event.time
     var rip = event.rip
+    var a = event.a
     switch event.kind {
-    case .exit: if !Self.isGuests(event.exitReason) { return }
+    case .exit:
+      // A rewriter's callout counts as the exit that VT-x would have had in its place.
+      var reason = event.exitReason
+      if reason == .callout, let exit = event.vmExit {
+        reason = exit.architecturalReason
+        a = a & ~0xFFFF | UInt32(reason.rawValue)
+      }
+      if !Self.isGuests(reason) { return }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
     case .interrupt where event.rip != 0: time = 0
@@ -47,7 +55,7 @@ package final class RunDigest {
     }
     let kind = UInt64(event.kind.rawValue) << 32
     let place = UInt64(event.vcpu) << 48 | UInt64(event.flags) << 56
-    let head = UInt64(event.a) | kind | place
+    let head = UInt64(a) | kind | place
     let words = (
       head.littleEndian, time.littleEndian, event.count.littleEndian, rip.littleEndian, event.b.littleEndian,
       event.c.littleEndian, event.d.littleEndian
