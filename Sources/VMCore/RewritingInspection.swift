@@ -111,12 +111,12 @@ package struct RewrittenBlock: Equatable, Sendable {
     case rewritten(address: UInt64)
   }
   package struct Instruction: Equatable, Sendable {
-    /// From the block's first byte.
-    package var offset: UInt64
+    /// Offset in CS.
+    package var rip: UInt64
     package var length: UInt64
     package var kind: RewritingKind
-    package init(offset: UInt64, length: UInt64, kind: RewritingKind) {
-      self.offset = offset
+    package init(rip: UInt64, length: UInt64, kind: RewritingKind) {
+      self.rip = rip
       self.length = length
       self.kind = kind
     }
@@ -135,10 +135,12 @@ package struct RewrittenBlock: Equatable, Sendable {
   package var gpa: GPA
   package var length: UInt64
   package var status: Status
+  /// In the order of their host code, which may go on into other blocks and through a loop's body twice; without any,
+  /// those of the block.
   package var instructions: [Instruction] = []
   /// Its host code; empty without.
   package var host: [UInt8] = []
-  /// Where in `host` each instruction's code begins, ascending; empty where that is not known.
+  /// Where in `host` each instruction's code begins, ascending; empty without.
   package var starts: [Int] = []
   /// Where in `host` the pieces off the straight path begin; nil where there are none, or that is not known.
   package var straightEnd: Int?

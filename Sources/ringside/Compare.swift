@@ -53,7 +53,7 @@ struct Compare: ParsableCommand {
     if let every { plan.every = max(every.value, 1) }
     plan.limit = maxInstructions?.value
     let pair = engines.count == 2 ? engines : ["interpreter"] + engines
-    let comparison = try Comparison(configuration, engines: pair, plan: plan)
+    let comparison = Comparison.ofEngines(pair, configuration, plan: plan)
     let progress = ProgressLine()
     comparison.goesOn = { done in
       progress.show("\(done / 1_000_000) million instructions compared")

@@ -23,37 +23,33 @@ import X86
     var plan = ComparisonPlan()
     plan.every = 1_000
     plan.memoryEvery = 100_000
-    let comparison = try Comparison(
-      Self.configuration(guest, technique), engines: ["interpreter", "rewriter"], plan: plan)
+    let comparison = Comparison.ofEngines(["interpreter", "rewriter"], Self.configuration(guest, technique), plan: plan)
     let report = try comparison.run()
     #expect(report.divergence == nil, "\(report.rows.lines.joined(separator: "\n"))")
     #expect(report.end != nil && report.retired[0] == report.retired[1] && report.exits > 0)
   }
 
-  /// The rewriter with a planted fault beside the interpreter.
-  private func planted(
-    _ fault: FaultyEngine.Fault, after count: UInt64, in guest: String, every: UInt64 = 1_000
-  ) throws -> ComparisonReport {
-    let configuration = Self.configuration(guest)
-    func make(_ engine: String) throws(VMError) -> VirtualMachine {
-      var own = configuration
-      own.engine = engine
-      return try VirtualMachine.build(own)
+  /// The rewriter with a planted fault.
+  private struct FaultyMaker: MachineMaker {
+    let name = "faulty"
+    let inner: EngineMaker
+    let count: UInt64
+    let fault: FaultyEngine.Fault
+
+    func make() throws(VMError) -> VirtualMachine {
+      var machine = try inner.make()
+      machine.engine = FaultyEngine(machine.engine, memory: machine.memory, after: count, fault)
+      return machine
     }
+  }
+
+  private func planted(_ fault: FaultyEngine.Fault, after count: UInt64, in guest: String) throws -> ComparisonReport {
+    let configuration = Self.configuration(guest)
     var plan = ComparisonPlan()
-    plan.every = every
+    plan.every = 1_000
     plan.memoryEvery = 10_000
-    let comparison = try Comparison(
-      configuration, names: ["interpreter", "faulty"],
-      makers: [
-        { () throws(VMError) in try make("interpreter") },
-        { () throws(VMError) in
-          var machine = try make("rewriter")
-          machine.engine = FaultyEngine(machine.engine, memory: machine.memory, after: count, fault)
-          return machine
-        },
-      ], plan: plan)
-    return try comparison.run()
+    let faulty = FaultyMaker(inner: EngineMaker(configuration, engine: "rewriter"), count: count, fault: fault)
+    return try Comparison(configuration, [EngineMaker(configuration, engine: "interpreter"), faulty], plan: plan).run()
   }
 
   @Test("a register altered once is found at its instruction", arguments: [UInt64(1), 999, 1_000, 1_001, 5_000, 17_777])
@@ -78,8 +74,7 @@ import X86
   }
 
   @Test func `the table has every sensitive instruction with what each engine did`() throws {
-    let comparison = try Comparison(
-      Self.configuration("sensitive-parade", .rewrite), engines: ["interpreter", "rewriter"])
+    let comparison = Comparison.ofEngines(["interpreter", "rewriter"], Self.configuration("sensitive-parade", .rewrite))
     let report = try comparison.run()
     #expect(report.divergence == nil)
     for kind in ["PUSHF", "SGDT, SIDT", "CPUID", "OUT, OUTS"] {
@@ -90,8 +85,8 @@ import X86
     #expect(report.tallies[0]["CPUID"]?.averageCost ?? 0 > 0)
   }
 
-  @Test func `an engine that counts nothing is refused`() throws {
-    let configuration = Self.configuration("long-kernel")
+  /// An engine that has lost count.
+  private struct UncountedMaker: MachineMaker {
     final class Uncounted: Engine {
       let inner: any Engine
       let name = "uncounted"
@@ -99,16 +94,19 @@ import X86
       var vcpus: [any VCPU] { inner.vcpus }
       init(_ inner: any Engine) { self.inner = inner }
     }
-    let comparison = try Comparison(
-      configuration, names: ["interpreter", "uncounted"],
-      makers: [
-        { () throws(VMError) in try VirtualMachine.build(configuration) },
-        { () throws(VMError) in
-          var machine = try VirtualMachine.build(configuration)
-          machine.engine = Uncounted(machine.engine)
-          return machine
-        },
-      ], plan: ComparisonPlan())
+    let name = "uncounted"
+    let inner: EngineMaker
+
+    func make() throws(VMError) -> VirtualMachine {
+      var machine = try inner.make()
+      machine.engine = Uncounted(machine.engine)
+      return machine
+    }
+  }
+
+  @Test func `an engine that counts nothing is refused`() throws {
+    let inner = EngineMaker(Self.configuration("long-kernel"), engine: "interpreter")
+    let comparison = Comparison(Self.configuration("long-kernel"), [inner, UncountedMaker(inner: inner)])
     #expect(throws: VMError.self) { try comparison.run() }
   }
 

@@ -3,7 +3,7 @@ import X86
 
 extension MicroOp {
   /// What becomes of the guest instruction this micro-op belongs to, as far as it goes.
-  fileprivate var rewritingKind: RewritingKind {
+  var rewritingKind: RewritingKind {
     switch op {
     case .sensitive:
       return RewritingPolicy.standard.inCache.contains(operationOfPolicy) ? .inCache : .callout
@@ -40,27 +40,23 @@ extension MicroOp {
 
 extension RewritingKind {
   /// Of two parts of one instruction the one that costs more speaks for it.
-  fileprivate func joined(_ other: RewritingKind) -> RewritingKind { rawValue >= other.rawValue ? self : other }
+  func joined(_ other: RewritingKind) -> RewritingKind { rawValue >= other.rawValue ? self : other }
 }
 
 extension Block {
-  /// Every instruction with what became of it. Two fused into one micro-op stand as one.
+  /// Every instruction with what becomes of it. Two fused into one micro-op stand as one.
   func instructionKinds() -> [RewrittenBlock.Instruction] {
     var result: [RewrittenBlock.Instruction] = []
     for index in 0..<capacity {
       let o = (ops + index).pointee
-      switch o.op {
-      case .warm, .host, .next, .breakpoint, .done: continue
-      // The place of a counter in a block that is left to the interpreter.
-      case .nop where o.length == 0: continue
-      default: break
-      }
-      let (offset, kind) = (UInt64(o.offset), o.rewritingKind)
-      if let last = result.last, last.offset == offset {
+      // What counts executions, or goes on to the next block, is no instruction.
+      if o.length == 0 || o.op == .breakpoint { continue }
+      let (at, kind) = (rip &+ UInt64(o.offset), o.rewritingKind)
+      if let last = result.last, last.rip == at {
         result[result.count - 1].kind = last.kind.joined(kind)
         result[result.count - 1].length = max(last.length, UInt64(o.length))
       } else {
-        result.append(RewrittenBlock.Instruction(offset: offset, length: UInt64(o.length), kind: kind))
+        result.append(RewrittenBlock.Instruction(rip: at, length: UInt64(o.length), kind: kind))
       }
     }
     return result
@@ -71,16 +67,40 @@ extension Block {
 struct RewritingTally {
   private(set) var kinds: [RewritingKind: UInt64] = [:]
   private(set) var guestBytes: UInt64 = 0
-  private(set) var refused: UInt64 = 0
+  /// Blocks left to the interpreter for good.
+  var refused: UInt64 = 0
 
-  mutating func add(_ block: BlockPointer) {
-    guard block.pointee.host != 0 else {
-      refused += 1
-      return
+  mutating func add(_ trace: Trace) {
+    for part in trace.parts {
+      guestBytes += part.block.pointee.length
+      for instruction in part.block.pointee.instructionKinds() { kinds[instruction.kind, default: 0] += 1 }
     }
-    guestBytes += block.pointee.length
-    for instruction in block.pointee.instructionKinds() { kinds[instruction.kind, default: 0] += 1 }
   }
+}
+
+/// How the code of a trace lies in the buffer.
+struct RewrittenCode {
+  struct Mark {
+    /// Where in the buffer the instruction's code begins.
+    var at: UInt32
+    /// The instruction's RIP, from that of the trace's first.
+    var distance: Int32
+    var length: UInt8
+    var kind: RewritingKind
+
+    init(_ op: MicroOp, in block: BlockPointer, head: BlockPointer, at: Int) {
+      self.at = UInt32(truncatingIfNeeded: at)
+      let rip = block.pointee.rip &+ UInt64(op.offset)
+      distance = Int32(truncatingIfNeeded: Int64(bitPattern: rip &- head.pointee.rip))
+      length = op.length
+      kind = op.rewritingKind
+    }
+  }
+  /// Where the pieces off the straight path begin.
+  var straightEnd: Int
+  /// Behind its last byte, those pieces included.
+  var end: Int
+  var marks: [Mark]
 }
 
 extension InterpreterEngine: RewritingInspection {
@@ -123,15 +143,12 @@ extension InterpreterEngine: RewritingInspection {
     result.instructions = b.instructionKinds()
     guard let rewriter, b.host != 0 else { return result }
     rewriter.show(block, in: &result)
-    guard let edges = b.edges else { return result }
-    for index in [1, 0] where edges[index].jumpEnd != 0 {
-      let edge = edges[index]
-      let target = edge.isTaken ? b.takenRIP : b.endRIP
-      result.exits.append(.init(isTaken: edge.isTaken, target: target, isChained: rewriter.isChained(edge, stamp: stamp)))
+    result.exits = b.liveEdges.map { edge in
+      let target = edge.isTaken ? edge.block.pointee.takenRIP : edge.block.pointee.endRIP
+      return .init(isTaken: edge.isTaken, target: target, isChained: rewriter.isChained(edge, stamp: stamp))
     }
     result.chainsIn = cache.count { from in
-      guard from != block, let edges = from.pointee.edges else { return 0 }
-      return (0..<2).count { rewriter.leads(edges[$0], to: block, stamp: stamp) }
+      from == block ? 0 : from.pointee.liveEdges.count { rewriter.leads($0, to: block, stamp: stamp) }
     }
     return result
   }
@@ -159,30 +176,27 @@ extension Rewriter {
     return buffer.address(edge.jumpEnd) &+ UInt(bitPattern: distance) == block.pointee.host
   }
 
-  /// The host code of a block, and where in it that of each instruction begins.
+  /// The host code reached by a block, and where in it that of each instruction begins.
   func show(_ block: BlockPointer, in result: inout RewrittenBlock) {
     let start = Int(block.pointee.host &- buffer.executable)
     guard start >= 0, start < buffer.used, let code = written[start] else { return }
     let end = min(code.end, buffer.used)
-    result.host = Array(UnsafeBufferPointer(start: buffer.writable + start, count: end - start))
+    result.host = Array(UnsafeBufferPointer(start: buffer.writable + start, count: max(end - start, 0)))
     result.straightEnd = code.straightEnd - start
-    result.starts = result.instructions.map { instruction in
-      code.marks.first { UInt64($0.offset) == instruction.offset }.map { $0.at - start } ?? 0
+    // The last way out of a block that fell through is no instruction: its code is the instruction's before it.
+    let marks = code.marks.filter { $0.length > 0 }
+    result.instructions = marks.map { mark in
+      let rip = block.pointee.rip &+ UInt64(bitPattern: Int64(mark.distance))
+      return .init(rip: rip, length: UInt64(mark.length), kind: mark.kind)
     }
+    result.starts = marks.map { Int($0.at) - start }
   }
 }
 
-/// How the code of a block lies in the buffer.
-struct RewrittenCode {
-  struct Mark {
-    /// The guest instruction's offset in its block.
-    var offset: UInt16
-    /// Where in the buffer the code of one of its micro-ops begins.
-    var at: Int
+extension Block {
+  /// The ways out of its code that are there.
+  var liveEdges: [HostEdge] {
+    guard let edges else { return [] }
+    return (0..<(partCount + 1) * 4).map { edges[$0] }.filter { $0.jumpEnd != 0 }
   }
-  /// Where the pieces off the straight path begin.
-  var straightEnd: Int
-  /// Behind its last byte, the pieces off the straight path included.
-  var end: Int
-  var marks: [Mark]
 }

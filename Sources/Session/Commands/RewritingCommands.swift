@@ -95,7 +95,8 @@ extension SessionCore {
     var plan = given
     plan.limit = control.retired > 0 ? control.retired : Self.compareFromStart
     do throws(VMError) {
-      let comparison = try Comparison(configuration, engines: [machine.engine.name, engine], plan: plan, script: script)
+      let makers = [machine.engine.name, engine].map { EngineMaker(configuration, engine: $0) }
+      let comparison = Comparison(configuration, makers, plan: plan, script: script)
       comparison.goesOn = { [unowned self] _ in !takesPause() }
       let report = try comparison.run()
       self.comparison = report

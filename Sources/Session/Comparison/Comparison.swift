@@ -13,57 +13,63 @@ package struct ComparisonPlan: Equatable, Sendable {
   package init() {}
 }
 
+/// Makes one of two compared machines, anew for each repetition of the run.
+package protocol MachineMaker {
+  /// What the machine is called in reports.
+  var name: String { get }
+  func make() throws(VMError) -> VirtualMachine
+}
+
+/// The guest of a configuration on an engine.
+package struct EngineMaker: MachineMaker {
+  package let name: String
+  private let configuration: SessionConfiguration
+
+  package init(_ configuration: SessionConfiguration, engine: String) {
+    name = engine
+    var own = configuration
+    own.engine = engine
+    self.configuration = own
+  }
+
+  package func make() throws(VMError) -> VirtualMachine { try VirtualMachine.build(configuration) }
+}
+
 /// The same guest on two machines in step by instruction count. At each exit both must leave at the same instruction,
 /// for the same reason, with the same registers; every so many instructions all registers must agree, and less often
 /// all of memory. The first difference ends it; then both runs are repeated, more and more finely, until the
 /// instruction is known. Both engines must count instructions and be deterministic.
 package final class Comparison {
-  package typealias Maker = () throws(VMError) -> VirtualMachine
   private let configuration: SessionConfiguration
-  private let names: [String]
-  private let makers: [Maker]
+  private let makers: [any MachineMaker]
   private let plan: ComparisonPlan
   /// What came from outside into the run that is repeated.
   private let script: RunScript
   /// Asked between two steps with the instructions done; false ends the comparison.
   package var goesOn: (UInt64) -> Bool = { _ in true }
 
-  /// The guest of `configuration` on two engines, by name.
+  private var names: [String] { makers.map(\.name) }
+
+  /// Two machines; `configuration` says of both what does not make the machine.
   package convenience init(
-    _ configuration: SessionConfiguration, engines: [String], plan: ComparisonPlan = ComparisonPlan()
-  ) throws(VMError) {
-    try self.init(configuration, engines: engines, plan: plan, script: RunScript())
+    _ configuration: SessionConfiguration, _ makers: [any MachineMaker], plan: ComparisonPlan = ComparisonPlan()
+  ) {
+    self.init(configuration, makers, plan: plan, script: RunScript())
   }
 
-  convenience init(
-    _ configuration: SessionConfiguration, engines: [String], plan: ComparisonPlan, script: RunScript
-  ) throws(VMError) {
-    let makers = engines.map { engine -> Maker in
-      { () throws(VMError) in
-        var own = configuration
-        own.engine = engine
-        return try VirtualMachine.build(own)
-      }
-    }
-    try self.init(configuration, names: engines, makers: makers, plan: plan, script: script)
-  }
-
-  /// Two machines made anew for each repetition; tests bring faulty ones.
-  package convenience init(
-    _ configuration: SessionConfiguration, names: [String], makers: [Maker], plan: ComparisonPlan
-  ) throws(VMError) {
-    try self.init(configuration, names: names, makers: makers, plan: plan, script: RunScript())
-  }
-
-  private init(
-    _ configuration: SessionConfiguration, names: [String], makers: [Maker], plan: ComparisonPlan, script: RunScript
-  ) throws(VMError) {
-    precondition(names.count == 2 && makers.count == 2, "two machines are compared")
+  init(_ configuration: SessionConfiguration, _ makers: [any MachineMaker], plan: ComparisonPlan, script: RunScript) {
+    precondition(makers.count == 2, "two machines are compared")
     self.configuration = configuration
-    self.names = names
     self.makers = makers
     self.plan = plan
     self.script = script
+  }
+
+  /// The guest of `configuration` on two engines, by name.
+  package static func ofEngines(
+    _ engines: [String], _ configuration: SessionConfiguration, plan: ComparisonPlan = ComparisonPlan()
+  ) -> Comparison {
+    Comparison(configuration, engines.map { EngineMaker(configuration, engine: $0) }, plan: plan)
   }
 
   // MARK: the run
@@ -110,7 +116,7 @@ package final class Comparison {
   }
 
   private func makeSide(_ index: Int) throws(VMError) -> ComparisonSide {
-    let machine = try makers[index]()
+    let machine = try makers[index].make()
     guard machine.engine.capabilities.isSuperset(of: [.deterministic, .instructionBudget]) else {
       throw VMError(
         .usage, "compare: the engine \(names[index]) does not count instructions, or does not repeat a run: it cannot be held in step",

@@ -11,6 +11,10 @@ package struct DivergentLine: Equatable, Sendable {
   package var endsBlock: Bool
   /// Instructions that had retired before it.
   package var number: UInt64
+
+  package init(rip: UInt64, place: String, bytes: [UInt8], text: String, endsBlock: Bool, number: UInt64) {
+    (self.rip, self.place, self.bytes, self.text, self.endsBlock, self.number) = (rip, place, bytes, text, endsBlock, number)
+  }
 }
 
 /// Where two machines part.
@@ -32,7 +36,7 @@ package struct Divergence: Equatable, Sendable {
   /// Only the rewritten block as a whole shows it, not its last instruction by itself.
   package var isOfBlock = false
 
-  init(count: UInt64, isRepeatable: Bool, states: [[VCPUState]]) {
+  package init(count: UInt64, isRepeatable: Bool, states: [[VCPUState]]) {
     self.count = count
     self.isRepeatable = isRepeatable
     self.states = states
@@ -66,7 +70,7 @@ package struct ComparisonReport: Equatable, Sendable {
   package var tallies: [[String: ComparisonTally]] = [[:], [:]]
   package var divergence: Divergence?
 
-  init(names: [String], technique: String) {
+  package init(names: [String], technique: String) {
     self.names = names
     self.technique = technique
   }

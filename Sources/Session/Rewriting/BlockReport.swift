@@ -15,7 +15,7 @@ package struct BlockReport {
     self.symbols = symbols
     rip = state.rip
     let code = Disassembly(state: state, memory: memory, symbols: symbols)
-    guest = block.instructions.map { code.instruction(at: block.rip &+ $0.offset) }
+    guest = block.instructions.map { code.instruction(at: $0.rip) }
   }
 
   package var head: [ReportRow] {
