@@ -92,7 +92,7 @@ package final class Comparison {
         report.take(pair.a, pair.b)
         let isInRegisters = firstDifference(pair, target, memory: false) != nil
         let lower = isInRegisters ? equal : equalMemory
-        report.divergence = try locate(from: lower, to: max(upper, lower + 1), memory: !isInRegisters)
+        report.divergence = try locate(from: lower, to: [max(upper, lower + 1), target], memory: !isInRegisters, seen: pair)
         return report
       }
       pair.a.forgetExits()
@@ -162,18 +162,26 @@ package final class Comparison {
 
   // MARK: finding the instruction
 
-  /// `lower` instructions leave both equal, `upper` do not: runs both again until the one that parts them is known.
-  private func locate(from lower: UInt64, to upper: UInt64, memory: Bool) throws(VMError) -> Divergence {
-    var (equal, different) = (lower, upper)
-    guard try parts(after: lower, at: different, memory: memory) else {
-      return try describe(lower, different, memory: memory, isRepeatable: false)
+  /// `lower` instructions leave both equal, one of `uppers` does not: runs both again until the instruction that parts
+  /// them is known. The first of `uppers` is where the difference was seen; a run that ends right there may execute the
+  /// last instructions one by one and not show what code made of a whole block does, a longer one does.
+  private func locate(
+    from lower: UInt64, to uppers: [UInt64], memory: Bool, seen: Pair
+  ) throws(VMError) -> Divergence {
+    for upper in uppers where try parts(after: lower, at: upper, memory: memory) {
+      var (equal, different) = (lower, upper)
+      while different - equal > 1 {
+        let middle = equal + (different - equal) / 2
+        if try parts(after: lower, at: middle, memory: memory) { different = middle } else { equal = middle }
+        _ = goesOn(middle)
+      }
+      var divergence = try describe(pair(after: lower, at: different), different)
+      divergence.isOfBlock = try isOfBlock(lower, divergence.count, memory: memory)
+      return divergence
     }
-    while different - equal > 1 {
-      let middle = equal + (different - equal) / 2
-      if try parts(after: lower, at: middle, memory: memory) { different = middle } else { equal = middle }
-      _ = goesOn(middle)
-    }
-    return try describe(lower, different, memory: memory, isRepeatable: true)
+    var divergence = try describe(seen, uppers[uppers.count - 1])
+    divergence.isRepeatable = false
+    return divergence
   }
 
   /// A fresh pair run to `lower` as the comparison ran, and from there to `target` in one go.
@@ -196,25 +204,30 @@ package final class Comparison {
     return firstDifference(pair, target, memory: memory) != nil
   }
 
-  private func describe(
-    _ lower: UInt64, _ count: UInt64, memory: Bool, isRepeatable: Bool
-  ) throws(VMError) -> Divergence {
-    let pair = try pair(after: lower, at: count)
-    var divergence = Divergence(count: count, isRepeatable: isRepeatable, states: [pair.a.states, pair.b.states])
-    divergence.retired = [pair.a.retired, pair.b.retired]
-    divergence.ends = [pair.a.end, pair.b.end]
-    let index = zip(pair.a.exits, pair.b.exits).enumerated().first { $0.element.0 != $0.element.1 }?.offset
-    let at = index ?? min(pair.a.exits.count, pair.b.exits.count)
-    divergence.exits = [pair.a, pair.b].map { side in
-      index != nil || pair.a.exits.count != pair.b.exits.count
-        ? (side.exits.indices.contains(at) ? side.exits[at].exit : nil) : nil
-    }
-    divergence.exitTexts = zip([pair.a, pair.b], divergence.exits).map { side, exit in
-      exit.map { "\($0.reason.name.uppercased()) \(side.core.describe.detail(of: $0))" }
+  /// The first exit in which two machines differ; nil where the exits agree.
+  private func firstExit(_ pair: Pair) -> Int? {
+    let (a, b) = (pair.a.exits, pair.b.exits)
+    if let index = zip(a, b).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset { return index }
+    return a.count == b.count ? nil : min(a.count, b.count)
+  }
+
+  /// A pair that differs after `count` instructions, in words. Where an exit shows it before that, it is that one.
+  private func describe(_ pair: Pair, _ count: UInt64) throws(VMError) -> Divergence {
+    let sides = [pair.a, pair.b]
+    let exits = firstExit(pair).map { index in sides.map { $0.exits.indices.contains(index) ? $0.exits[index] : nil } }
+    let shown = exits.map { pair in (pair.compactMap { $0?.exit.instructionCount }.min() ?? count - 1) + 1 }
+    var divergence = Divergence(count: min(shown ?? count, count), isRepeatable: true, states: sides.map(\.states))
+    divergence.retired = sides.map(\.retired)
+    divergence.ends = sides.map(\.end)
+    if let exits {
+      divergence.exits = exits.map { $0?.exit }
+      divergence.exitTexts = zip(sides, exits).map { side, exit in
+        exit.map { "\($0.exit.reason.name.uppercased()) \(side.core.describe.detail(of: $0.exit))" }
+      }
+      if let a = exits[0], let b = exits[1] { divergence.atExit = StateChange.between(a.registers, b.registers) }
     }
     if let page = firstPage(pair) { divergence.memory = pair.a.memory.difference(from: pair.b.memory, page: page) }
-    divergence.code = try trace(to: count)
-    divergence.isOfBlock = try isOfBlock(lower, count, memory: memory)
+    divergence.code = try trace(to: divergence.count)
     return divergence
   }
 

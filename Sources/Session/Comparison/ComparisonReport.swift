@@ -45,9 +45,13 @@ package struct Divergence: Equatable, Sendable {
   /// The instruction at which they part.
   package var instruction: DivergentLine? { code.last }
 
-  /// Registers that differ, of the first vCPU that has any.
+  /// Registers that differ at the exit that shows it, where an exit does.
+  package var atExit: [StateChange] = []
+
+  /// Registers that differ: at the exit that shows it, else of the first vCPU that has any.
   package var registers: [StateChange] {
-    zip(states[0], states[1]).lazy.map { StateChange.between($0, $1) }.first { !$0.isEmpty } ?? []
+    if !atExit.isEmpty { return atExit }
+    return zip(states[0], states[1]).lazy.map { StateChange.between($0, $1) }.first { !$0.isEmpty } ?? []
   }
 }
 

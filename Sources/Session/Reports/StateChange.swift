@@ -54,6 +54,15 @@ package struct StateChange: Equatable, Sendable {
     return all
   }
 
+  /// The same of what is taken at an exit.
+  static func between(_ a: RegisterCapture, _ b: RegisterCapture) -> [StateChange] {
+    var (x, y) = (VCPUState(), VCPUState())
+    for register in GPR.allCases { (x[register], y[register]) = (a[register], b[register]) }
+    (x.rip, y.rip, x.rflags, y.rflags) = (a.rip, b.rip, a.rflags, b.rflags)
+    (x[.cs].base, y[.cs].base, x[.cs].selector, y[.cs].selector) = (a.csBase, b.csBase, a.csSelector, b.csSelector)
+    return between(x, y)
+  }
+
   /// What both states are, as wide as the wider one.
   package var texts: (before: String, after: String) {
     let width = max(String(before | after, radix: 16).count, 4)
