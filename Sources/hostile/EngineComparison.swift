@@ -29,12 +29,14 @@ package struct EngineComparison {
     let memory = try GuestMemory(ramSize: Self.memorySize)
     let tables = GuestTables(mode, in: memory)
     tables.install(&random)
-    memory.write(GPA(GuestTables.program), ProgramGenerator.program(bits: mode.bits, &random))
+    let isCompiled = number % 2 == 0
+    let program = isCompiled ? ComparisonProgram.program(mode, &random) : ProgramGenerator.program(bits: mode.bits, &random)
+    memory.write(GPA(GuestTables.program), program)
     var state = tables.state
     maker.scatter(&state, &random)
-    // Rewritten code is at work from each block's first execution on.
+    // Rewritten code is at work from each block's first execution on, or from one on that knows where it leads.
     let made = try EngineRegistry.makeEngine(
-      named: engine, memory: memory, events: EventSink(capacity: 1024), configuration: EngineConfiguration(warmth: 1))
+      named: engine, memory: memory, events: EventSink(capacity: 1024), configuration: EngineConfiguration(warmth: 1 + number / 2 % 3))
     made.vcpus[0].state = state
     return Side(memory: memory, engine: made)
   }

@@ -35,6 +35,8 @@ struct Block {
   /// Bytes of the other blocks that this is the code of.
   var parts: UnsafeMutablePointer<BlockPart>?
   var partCount = 0
+  /// Accesses in that code that may be turned into callouts.
+  var sites: UnsafeMutablePointer<HostSite>?
 
   static let noPage = UInt64.max
 
@@ -108,7 +110,7 @@ final class BlockCache {
 
   deinit {
     dropAll()
-    bury()
+    for block in graveyard { free(block) }
     buckets.deallocate()
     pageFlags.deallocate()
   }
@@ -234,14 +236,20 @@ final class BlockCache {
     graveyard.append(block)
   }
 
-  /// Frees dropped blocks. Only while no loop holds a block.
+  /// Frees dropped blocks, not too many at once. Only while no loop holds a block.
   func bury() {
-    for block in graveyard {
-      block.pointee.ops.deallocate()
-      block.pointee.edges?.deallocate()
-      block.pointee.parts?.deallocate()
-      block.deallocate()
+    guard !graveyard.isEmpty else { return }
+    for _ in 0..<min(graveyard.count, 512) { free(graveyard.removeLast()) }
+  }
+
+  private func free(_ block: BlockPointer) {
+    block.pointee.ops.deallocate()
+    block.pointee.edges?.deallocate()
+    block.pointee.parts?.deallocate()
+    while let site = block.pointee.sites {
+      block.pointee.sites = site.pointee.next
+      site.deallocate()
     }
-    graveyard.removeAll(keepingCapacity: true)
+    block.deallocate()
   }
 }

@@ -22,10 +22,10 @@ extension InterpreterVCPU {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
     stopsAfterDelivery = entry.stopsAfterDelivery
-    engine.cache.bury()
     if let exit = carryOut(entry) { return exit }
     var barren = 0
     while true {
+      engine.cache.bury()
       if takeKick() { return exit(.kicked, .kicked) }
       let now = c.retired
       let used = now &- start
@@ -293,7 +293,7 @@ extension InterpreterVCPU {
     let gpa = try c.translateFetch(linear)
     let context = c.context
     if let block = engine.cache.find(gpa: gpa, rip: rip, context: context.bits), try stillWhole(block, linear) {
-      slot.pointee = JumpEntry(rip: rip, stamp: c.pointee.stamp, block: block)
+      slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
       return block
     }
     let room = long ? UInt64.max : UInt64(cs.limit) &- rip &+ 1
@@ -307,7 +307,7 @@ extension InterpreterVCPU {
       },
       raise: { self.c.raise($0, $1) })
     engine.adopt(block)
-    slot.pointee = JumpEntry(rip: rip, stamp: c.pointee.stamp, block: block)
+    slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
     return block
   }
 

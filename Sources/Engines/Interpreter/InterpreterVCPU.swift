@@ -21,8 +21,8 @@ package final class InterpreterVCPU: VCPU {
   /// Two TLBs: supervisor's, then user's.
   let tlbs: UnsafeMutablePointer<TLBEntry>
   private let jumpCache: UnsafeMutablePointer<JumpEntry>
-  /// Holds the stack of generated code, `CPU` and the TLBs, in this order (`HostLayout`).
-  private let region: UnsafeMutableRawPointer
+  /// Holds the stack of generated code, `CPU`, the TLBs and the jump cache, in this order (`HostLayout`).
+  let region: UnsafeMutableRawPointer
   /// How a micro-op ended that generated code had carried out.
   var hostStop = LoopEnd.done
   /// What makes the guest exit.
@@ -71,7 +71,8 @@ package final class InterpreterVCPU: VCPU {
     tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
       to: TLBEntry.self, capacity: 2 * TLB.entries)
     for i in 0..<2 * TLB.entries { (tlbs + i).initialize(to: TLBEntry(none: i)) }
-    jumpCache = .allocate(capacity: JumpEntry.count)
+    jumpCache = (region + HostLayout.stackSize + HostLayout.jumpOffset).bindMemory(
+      to: JumpEntry.self, capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
     c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
     bitmaps = .allocate(capacity: VMCSBitmaps.size)
@@ -90,9 +91,8 @@ package final class InterpreterVCPU: VCPU {
     c.deinitialize(count: 1)
     bitmaps.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
-    HostLayout.deallocate(region)
     jumpCache.deinitialize(count: JumpEntry.count)
-    jumpCache.deallocate()
+    HostLayout.deallocate(region)
   }
 
   /// Takes over guest memory's layout after it changed.

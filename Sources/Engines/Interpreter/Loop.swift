@@ -633,11 +633,23 @@ extension UnsafeMutablePointer<CPU> {
   }
 }
 
-/// A direct-mapped memory of where blocks start, by RIP.
+/// A direct-mapped memory of where blocks start, by RIP: 40 bytes.
 struct JumpEntry {
   var rip: UInt64 = 0
   var stamp: UInt64 = .max
   var block: BlockPointer?
+  /// Of the block, for generated code.
+  var host: UInt = 0
+  var hostCount: Int64 = 0
+
+  init() {}
+  init(stamp: UInt64, _ block: BlockPointer) {
+    rip = block.pointee.rip
+    self.stamp = stamp
+    self.block = block
+    host = block.pointee.host
+    hostCount = block.pointee.hostCount
+  }
 
   static let count = 4096
   @inline(__always) static func index(_ rip: UInt64) -> Int {

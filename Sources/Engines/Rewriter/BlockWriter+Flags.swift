@@ -110,14 +110,15 @@ extension BlockWriter {
   }
 
   /// Before a micro-op that overwrites a register that waiting flags depend on: they are saved, if anybody may see them
-  /// after it.
-  mutating func protectFlags(_ o: MicroOpPointer, live: Bool) {
-    guard !o.pointee.replacesFlags else { return }
+  /// after it. True where nobody will: they are to be forgotten then, but not before it can have faulted.
+  mutating func protectFlags(_ o: MicroOpPointer, live: Bool) -> Bool {
+    guard !o.pointee.replacesFlags else { return false }
     // The next rotate is the one whose CF and OF count.
     if o.pointee.isRotate { state.rotation = nil }
     let (one, other) = o.pointee.writtenRegisters
-    guard waits(for: one) || waits(for: other) else { return }
-    if live { settleFlags() } else { state.flags = .saved(.unknown) }
+    guard waits(for: one) || waits(for: other) else { return false }
+    if live { settleFlags() }
+    return !live
   }
   private func waits(for register: UInt8?) -> Bool {
     guard let register else { return false }

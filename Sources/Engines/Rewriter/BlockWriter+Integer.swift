@@ -9,7 +9,9 @@ extension MicroOp {
   var isRewritten: Bool {
     switch op {
     case .sse: isRewrittenSSE
-    case .integer, .string, .system, .x87, .segmentAddress, .undefined, .breakpoint, .sensitive: false
+    case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .sensitive: isCounter
+    case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
   }
@@ -40,7 +42,9 @@ extension BlockWriter {
     if emitTransfer(o, onward) { return true }
     switch o.pointee.op {
     case .nop: return true
+    case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
+    case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)
     case .lea64: return lea(o, size: 8)

@@ -1,3 +1,13 @@
+extension MicroOp {
+  /// MOV between a register or constant and memory, also with an extension.
+  var isPlainAccess: Bool {
+    let raw = op.rawValue
+    if raw >= Op.mov8rm.rawValue && raw <= Op.mov64mi.rawValue { return true }
+    return raw >= Op.movzx8to32m.rawValue && raw <= Op.movsx32to64m.rawValue
+  }
+  var isPlainStore: Bool { op.rawValue >= Op.mov8mr.rawValue && op.rawValue <= Op.mov64mi.rawValue }
+}
+
 /// Guest memory through the software TLB, inline; what it does not hold goes the interpreter's way.
 extension BlockWriter {
   /// The operand's offset as one host operand, if its parts are in registers and nothing must be added.
@@ -42,6 +52,7 @@ extension BlockWriter {
   /// know it. Uses `a`, changes the host's flags.
   mutating func reach(_ o: MicroOpPointer, size: Int, write: Bool) -> Miss {
     let b = Self.b
+    let start = asm.count
     if o.pointee.segment == UInt8(Slot.zero * 8), !isLong, let direct = directAddress(o) {
       asm.lea(b, direct, size: 4)
     } else {
@@ -51,12 +62,13 @@ extension BlockWriter {
       }
       if !isLong { asm.move(b, .register(b), size: 4) }
     }
-    return probe(size: size, write: write)
+    return probe(size: size, write: write, from: start)
   }
 
   /// The same for the linear address in `b`. An entry's tag and an address of its page differ in the offset alone; it
   /// must leave room for all bytes.
-  mutating func probe(size: Int, write: Bool) -> Miss {
+  mutating func probe(size: Int, write: Bool, from start: Int? = nil) -> Miss {
+    let start = start ?? asm.count
     let (a, b) = (Self.a, Self.b)
     let table = write ? tlb + Int32(TLB.half * MemoryLayout<TLBEntry>.stride) : tlb
     host = .none
@@ -65,7 +77,7 @@ extension BlockWriter {
     asm.alu(4, .register(a), Int32((TLB.half - 1) << 5), size: 4)
     asm.alu(6, b, .memory(.rsp, index: a, displacement: table), size: 8)
     asm.alu(7, .register(b), Int32(4096 - size), size: 8)
-    let miss = Miss(jump: asm.jumpAhead(7), state: state)
+    let miss = Miss(start: start, jump: asm.jumpAhead(7), state: state)
     asm.alu(0, b, .memory(.rsp, index: a, displacement: table + 8), size: 8)
     return miss
   }

@@ -24,7 +24,11 @@ extension BlockWriter {
     case .ret32: ret(o, size: 4, onward)
     case .jmpR: jumpToRegister(o)
     case .jmp64m: jumpToMemory(o)
-    case .call64R, .call64m, .integerEnd, .systemEnd: interpret(o)
+    case .call64R: callRegister(o)
+    case .call64m: callMemory(o)
+    case .integerEnd: calloutAtEnd(o)
+    case .systemEnd:
+      if o.pointee.aux == SystemOp.sti.rawValue { setInterrupts(o, onward) } else { calloutAtEnd(o) }
     default:
       guard o.pointee.comparesAndJumps else { return false }
       compareAndBranch(o, onward)
@@ -118,6 +122,12 @@ extension BlockWriter {
 
   private mutating func call(_ o: MicroOpPointer, size: Int, _ onward: Trace.Onward?) {
     guard isLong == (size == 8) else { return interpret(o) }
+    pushReturn(o, size: size)
+    if onward == nil { edge(taken: true) }
+  }
+
+  /// Pushes the address behind a call.
+  private mutating func pushReturn(_ o: MicroOpPointer, size: Int) {
     let miss = reachStack(-Int32(size), size: size, write: true)
     let back = block.pointee.endRIP
     if size == 4 || Int32(exactly: Int64(bitPattern: back)) != nil {
@@ -128,7 +138,28 @@ extension BlockWriter {
     }
     moveStack(-Int32(size))
     interpretInstead(from: miss, o)
-    if onward == nil { edge(taken: true) }
+  }
+
+  private mutating func callRegister(_ o: MicroOpPointer) {
+    guard isLong, o.pointee.src & 7 == 0 else { return interpret(o) }
+    let target = value(o.pointee.src, Self.b, size: 8)
+    if target != Self.b { asm.move(Self.b, .register(target), size: 8) }
+    callIndirect(o)
+  }
+  private mutating func callMemory(_ o: MicroOpPointer) {
+    guard isLong else { return interpret(o) }
+    let miss = reach(o, size: 8, write: false)
+    interpretInstead(from: miss, o)
+    asm.move(Self.b, .memory(Self.b), size: 8)
+    callIndirect(o)
+  }
+  /// To `b`, which waits in `CPU.rip` while the stack is reached.
+  private mutating func callIndirect(_ o: MicroOpPointer) {
+    checkCanonical(o)
+    asm.move(offsets.field(offsets.rip), Self.b, size: 8)
+    pushReturn(o, size: 8)
+    settle()
+    goOn()
   }
 
   private mutating func ret(_ o: MicroOpPointer, size: Int, _ onward: Trace.Onward?) {

@@ -30,7 +30,9 @@ struct BlockWriter {
   private struct Stub {
     enum Kind {
       /// Carries out a micro-op and comes back, with these vectors and flags in the host's registers.
-      case callout(MicroOpPointer, back: Int, vectors: UInt16, repair: OperandRepair, bring: FlagRecipe?)
+      case callout(
+        MicroOpPointer, back: Int, vectors: UInt16, repair: OperandRepair, bring: FlagRecipe?,
+        site: UnsafeMutablePointer<HostSite>?)
       /// Goes on in the interpreter.
       case interpret(MicroOpPointer)
       /// Leaves by an edge.
@@ -116,8 +118,9 @@ struct BlockWriter {
       for i in body.indices {
         guard let o = body.baseAddress.map({ $0 + i }) else { continue }
         mark(o)
-        protectFlags(o, live: live[i])
+        let forgets = protectFlags(o, live: live[i])
         if !emit(o, flagsLive: live[i], part.onward) { callout(o) }
+        if forgets { state.flags = .saved(.unknown) }
       }
     }
   }
@@ -195,12 +198,21 @@ struct BlockWriter {
     var bring: FlagRecipe?
     if host != .none, case .deferred(let recipe) = state.flags { bring = recipe }
     later(
-      .callout(o, back: asm.count, vectors: state.vectors, repair: repair, bring: bring), from: [miss.jump],
-      state: miss.state)
+      .callout(o, back: asm.count, vectors: state.vectors, repair: repair, bring: bring, site: site(o, miss)),
+      from: [miss.jump], state: miss.state)
   }
   /// A micro-op of the writer's own that works on saved flags alone, by the jump at `from`, back to here.
   mutating func flagWay(from: Int, _ o: MicroOpPointer) {
-    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: nil), from: [from])
+    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: nil, site: nil), from: [from])
+  }
+
+  /// Has plain moves counted where the TLB does not help them.
+  private func site(_ o: MicroOpPointer, _ miss: Miss) -> UnsafeMutablePointer<HostSite>? {
+    guard o.pointee.isPlainAccess else { return nil }
+    let site = UnsafeMutablePointer<HostSite>.allocate(capacity: 1)
+    site.initialize(to: HostSite(start: miss.start, next: trace.head.pointee.sites))
+    trace.head.pointee.sites = site
+    return site
   }
   /// The same on the straight path.
   mutating func callForFlags(_ o: MicroOpPointer) {
@@ -269,9 +281,15 @@ struct BlockWriter {
 
   /// Goes on at the RIP in `b`, wherever that is.
   mutating func indirect() {
-    let (a, b) = (Self.a, Self.b)
-    asm.move(offsets.field(offsets.rip), b, size: 8)
+    asm.move(offsets.field(offsets.rip), Self.b, size: 8)
     settle()
+    goOn()
+  }
+
+  /// Goes on at `CPU.rip` with everything else settled.
+  mutating func goOn() {
+    let (a, b) = (Self.a, Self.b)
+    let entry = Int32(HostLayout.jumpOffset)
     giveBack()
     host = .none
     asm.move(b, offsets.field(offsets.rip), size: 8)
@@ -279,24 +297,29 @@ struct BlockWriter {
     asm.shift(5, .register(a), by: 12, size: 8)
     asm.alu(6, .register(a), b, size: 4)
     asm.alu(4, .register(a), Int32(JumpEntry.count - 1), size: 4)
-    asm.lea(a, .memory(a, index: a, scale: 1), size: 8)
-    asm.shift(4, .register(a), by: 3, size: 8)
-    asm.alu(0, a, offsets.field(offsets.jumpCache), size: 8)
-    asm.alu(7, b, .memory(a), size: 8)
+    // Times the size of an entry.
+    asm.lea(a, .memory(a, index: a, scale: 2), size: 8)
+    asm.shift(4, .register(a), by: 3, size: 4)
+    asm.alu(7, b, .memory(.rsp, index: a, displacement: entry), size: 8)
     let other = asm.jumpAhead(5)
     asm.move(b, offsets.field(offsets.stamp), size: 8)
-    asm.alu(7, b, .memory(a, displacement: 8), size: 8)
+    asm.alu(7, b, .memory(.rsp, index: a, displacement: entry + 8), size: 8)
     let stale = asm.jumpAhead(5)
-    asm.move(a, .memory(a, displacement: 16), size: 8)
-    asm.move(b, .memory(a, displacement: offsets.blockHost), size: 8)
+    asm.move(b, .memory(.rsp, index: a, displacement: offsets.jumpHost), size: 8)
     asm.test(.register(b), b, size: 8)
     let cold = asm.jumpAhead(4)
-    asm.alu(5, Self.budget, .memory(a, displacement: offsets.blockHostCount), size: 8)
+    asm.alu(5, Self.budget, .memory(.rsp, index: a, displacement: offsets.jumpCount), size: 8)
     let over = asm.jumpAhead(8)
     asm.jump(.register(b))
     asm.land(over)
-    asm.alu(0, Self.budget, .memory(a, displacement: offsets.blockHostCount), size: 8)
+    asm.alu(0, Self.budget, .memory(.rsp, index: a, displacement: offsets.jumpCount), size: 8)
     later(.find, from: [asm.jumpAhead(), other, stale, cold])
+  }
+
+  /// The interpreter carries out the micro-op that ends the block.
+  mutating func calloutAtEnd(_ o: MicroOpPointer) {
+    callout(o)
+    goOn()
   }
 
   private mutating func storeRIP(_ rip: UInt64) {
@@ -311,14 +334,20 @@ struct BlockWriter {
   // MARK: Stubs
 
   private mutating func write(_ stub: Stub) {
+    let slowWay = asm.count
     for jump in stub.from { asm.land(jump) }
     state = stub.state
     block = stub.block
     excess = stub.excess
     host = .none
     switch stub.kind {
-    case .callout(let o, let back, let vectors, let repair, let bring):
+    case .callout(let o, let back, let vectors, let repair, let bring, let site):
       settle()
+      if let site {
+        site.pointee.slowWay = slowWay
+        asm.load(Self.a, UInt64(UInt(bitPattern: site)))
+        asm.move(offsets.field(offsets.hostSite), Self.a, size: 8)
+      }
       call(o)
       self.repair(repair)
       for index in 0..<16 where vectors >> UInt16(index) & 1 != 0 {

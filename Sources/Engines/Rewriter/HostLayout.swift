@@ -1,4 +1,5 @@
 import Glibc
+import VMCore
 
 /// Where the guest's state is while generated code runs: most general registers in host registers, the rest in
 /// `CPU`, which RSP points to. The stack lies right below, so that calls and signals find room.
@@ -22,8 +23,10 @@ enum HostLayout {
   static let stackSize = 256 << 10
   /// Of the two TLBs from `CPU` on.
   static let tlbOffset = (MemoryLayout<CPU>.size + 63) & ~63
-  /// Of everything: stack, `CPU`, TLBs.
-  static let size = (stackSize + tlbOffset + 2 * TLB.entries * MemoryLayout<TLBEntry>.stride + 4095) & ~4095
+  /// Of the jump cache from `CPU` on.
+  static let jumpOffset = tlbOffset + 2 * TLB.entries * MemoryLayout<TLBEntry>.stride
+  /// Of everything: stack, `CPU`, TLBs, jump cache.
+  static let size = (stackSize + jumpOffset + JumpEntry.count * MemoryLayout<JumpEntry>.stride + 4095) & ~4095
 
   /// Memory for all of it, with a page below that nobody may touch.
   static func allocate() -> UnsafeMutableRawPointer {
@@ -43,18 +46,20 @@ enum HostLayout {
 
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
-  let budget, rip, rflags, stamp, jumpCache, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
-  let cr0, cr4, mxcsrLoaded: Int32
-  let blockHost, blockHostCount: Int32
+  let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
+  let cr0, cr4, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
+  let kernelGSBase, gsSegmentBase: Int32
+  let jumpHost, jumpCount: Int32
 
   init() {
     func cpu(_ path: PartialKeyPath<CPU>) -> Int32 { Int32(MemoryLayout<CPU>.offset(of: path) ?? 0) }
-    func block(_ path: PartialKeyPath<Block>) -> Int32 { Int32(MemoryLayout<Block>.offset(of: path) ?? 0) }
+    func jump(_ path: PartialKeyPath<JumpEntry>) -> Int32 {
+      Int32(HostLayout.jumpOffset + (MemoryLayout<JumpEntry>.offset(of: path) ?? 0))
+    }
     budget = cpu(\.budget)
     rip = cpu(\.rip)
     rflags = cpu(\.rflags)
     stamp = cpu(\.stamp)
-    jumpCache = cpu(\.jumpCache)
     flagClass = cpu(\.flagClass)
     flagA = cpu(\.flagA)
     flagResult = cpu(\.flagResult)
@@ -65,8 +70,17 @@ struct HostOffsets {
     cr0 = cpu(\.cr0)
     cr4 = cpu(\.cr4)
     mxcsrLoaded = cpu(\.mxcsrLoaded)
-    blockHost = block(\.host)
-    blockHostCount = block(\.hostCount)
+    hostSite = cpu(\.hostSite)
+    horizon = cpu(\.horizon)
+    shadowAt = cpu(\.shadowAt)
+    shadowIsMOVSS = cpu(\.shadowIsMOVSS)
+    windowRequested = cpu(\.windowRequested)
+    leaveSoon = cpu(\.leaveSoon)
+    kernelGSBase = cpu(\.kernelGSBase)
+    let base = Int32(MemoryLayout<SegmentState>.offset(of: \.base) ?? 0)
+    gsSegmentBase = cpu(\.segments) + 5 * Int32(MemoryLayout<SegmentState>.stride) + base
+    jumpHost = jump(\.host)
+    jumpCount = jump(\.hostCount)
   }
 
   func field(_ offset: Int32) -> HostOperand { .memory(.rsp, displacement: offset) }
@@ -84,6 +98,19 @@ enum HostEnd: UInt64 {
   case link = 3
   /// The trace of `CPU.hostBlock` lies on pages whose mapping may have changed since it was looked at.
   case stale = 4
+}
+
+/// A plain load or store in generated code. While it goes by the TLB its slow way counts here how often that did not
+/// help: at MMIO and on pages whose stores are watched it never does. Then it is made a callout for good.
+struct HostSite {
+  /// Offsets in the code buffer of its first byte and of its slow way.
+  var start: Int
+  var slowWay = 0
+  var misses: UInt32 = 0
+  var next: UnsafeMutablePointer<HostSite>?
+
+  /// So often the slow way must have been taken in vain.
+  static let patience = 16
 }
 
 /// A way out of generated code, by a direct transfer at the end of `block`.

@@ -62,6 +62,8 @@ enum HostFlags { case none, all, allButCarry }
 
 /// A jump taken where something is not as the fast way needs it, with the state there.
 struct Miss {
+  /// Offset in the code buffer of the first byte that finds out.
+  let start: Int
   let jump: Int
   let state: HostState
 }

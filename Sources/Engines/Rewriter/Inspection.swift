@@ -112,6 +112,7 @@ extension InterpreterEngine: RewritingInspection {
     totals.blocks = rewriter.statistics.blocks
     totals.hostBytes = rewriter.statistics.hostBytes
     totals.flushes = rewriter.statistics.flushes
+    totals.adaptive = rewriter.statistics.adaptive
     totals.guestBytes = tally.guestBytes
     totals.kinds = tally.kinds
     totals.refused = tally.refused

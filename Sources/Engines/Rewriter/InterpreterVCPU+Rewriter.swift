@@ -35,6 +35,10 @@ extension InterpreterVCPU {
 
   /// Runs the code of a block that was charged, if the budget reaches to the end of its trace.
   private func enter(_ block: BlockPointer) -> LoopEnd {
+    let slot = c.pointee.jumpCache + JumpEntry.index(block.pointee.rip)
+    if slot.pointee.block == block, slot.pointee.host != block.pointee.host {
+      slot.pointee = JumpEntry(stamp: slot.pointee.stamp, block)
+    }
     let rest = block.pointee.hostCount &- block.pointee.count
     guard c.pointee.budget >= rest else { return c.execute(block, at: block.pointee.ops + 1) }
     c.pointee.budget &-= rest

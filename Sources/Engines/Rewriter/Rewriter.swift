@@ -75,6 +75,14 @@ final class Rewriter {
   /// Trusts the code of `block` under this stamp.
   func approve(_ block: BlockPointer, stamp: UInt64) { buffer.store(stamp, at: block.pointee.hostStampAt) }
 
+  /// The access goes its slow way at once from now on.
+  func makeCallout(_ site: HostSite) {
+    // Neighbouring code is entered at its own first byte only: five bytes of the way to the TLB are free.
+    var asm = Assembler(buffer.writable, at: site.start)
+    asm.jump(to: site.slowWay)
+    statistics.adaptive += 1
+  }
+
   /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is.
   func link(_ edge: HostEdge, to next: BlockPointer, stamp: UInt64) {
     buffer.store(Int32(truncatingIfNeeded: next.pointee.hostCount) &- edge.excess, at: edge.countAt)
@@ -152,14 +160,29 @@ private let hostCallout:
   }
 
 extension UnsafeMutablePointer<CPU> {
-  /// Executes one micro-op that does not end its block.
+  /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
   func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
     let single = pointee.singleOp
     single.pointee = op.pointee
     let stamp = pointee.stamp
+    let isSystemEnd = op.pointee.op == .systemEnd
+    let isEnd = isSystemEnd || op.pointee.op == .integerEnd
+    if isSystemEnd { single.pointee.op = .system }
+    if op.pointee.op == .integerEnd {
+      single.pointee.op = .integer
+      pointee.rip = block.pointee.endRIP
+    }
+    if let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite) {
+      pointee.hostSite = 0
+      notice(op, site)
+    }
     switch execute(block, at: single) {
     case .done:
-      guard pointee.stamp != stamp else { return 0 }
+      if isSystemEnd, wantsAttention {
+        vcpu.hostStop = .attention
+        return HostEnd.stop.rawValue
+      }
+      guard pointee.stamp != stamp, !isEnd else { return 0 }
       // What follows the block may have to be looked up anew: the interpreter does that.
       pointee.hostOp = UInt(bitPattern: op + 1)
       pointee.hostBlock = UInt(bitPattern: block)
@@ -167,6 +190,19 @@ extension UnsafeMutablePointer<CPU> {
     case let end:
       vcpu.hostStop = end
       return HostEnd.stop.rawValue
+    }
+  }
+
+  /// A plain access took its slow way. Where that does not bring its page into the TLB it was in vain, and after so
+  /// many times the access becomes a callout.
+  private func notice(_ op: MicroOpPointer, _ site: UnsafeMutablePointer<HostSite>) {
+    let linear = address(op)
+    let isStore = op.pointee.isPlainStore
+    guard let gpa = translateQuietly(linear) else { return }
+    guard let page = hostPage(gpa), !isStore || page.writable && !hasCode(gpa) else {
+      site.pointee.misses += 1
+      if site.pointee.misses == HostSite.patience { vcpu.engine.rewriter?.makeCallout(site.pointee) }
+      return
     }
   }
 }

@@ -72,6 +72,9 @@ struct Trace {
       return (next, .taken)
     case .ret64, .ret32:
       return returns.popLast().flatMap(known).map { ($0, .returning) }
+    case .systemEnd:
+      guard last.pointee.aux == SystemOp.sti.rawValue else { return nil }
+      return known(block.pointee.endRIP).map { ($0, .fall) }
     case .jcc, .decJnz32, .decJnz64: break
     default: guard last.pointee.comparesAndJumps else { return nil }
     }
