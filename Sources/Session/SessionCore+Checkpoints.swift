@@ -28,7 +28,7 @@ extension SessionCore {
       retired: control.retired, time: control.time, current: control.current, lanes: control.lanes.all,
       states: control.vcpus.map(\.state), clocks: control.vcpus.map { ($0.instructionCount, $0.virtualTime) },
       platform: machine.platform.snapshot(), costs: control.costs, exitStates: control.exitStates, tallies: stream.present,
-      console: console, inputs: script.inputs.count, pages: pages)
+      console: console, siteCounts: machine.inspection?.siteCounts ?? [], inputs: script.inputs.count, pages: pages)
   }
 
   /// Puts the machine where a checkpoint says; false, with the guest at its start, where the engine cannot.
@@ -53,6 +53,7 @@ extension SessionCore {
     (control.costs, control.exitStates) = (checkpoint.costs, checkpoint.exitStates)
     stream.replace(checkpoint.tallies)
     console = checkpoint.console
+    machine.inspection?.siteCounts = checkpoint.siteCounts
     return true
   }
 

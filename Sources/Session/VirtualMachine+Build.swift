@@ -18,11 +18,12 @@ extension VirtualMachine {
     let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
     try checkPlatform(loaded.platform, configuration)
-    let (engine, why) = chosenEngine(configuration.engine)
+    let (engine, why) = chosenEngine(configuration)
     var (machine, pc) = try assemble(
       name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine,
       model: loaded.platform, cpu: configuration.cpu ?? (loaded.platform == .p0 ? .p0 : .baseline))
     machine.engineNote = why
+    machine.technique = configuration.technique
     if configuration.limit != nil, !machine.engine.capabilities.contains(.instructionBudget) {
       throw VMError(
         .usage, "--limit counts instructions, and --engine \(engine) does not",
@@ -61,8 +62,10 @@ extension VirtualMachine {
   }
 
   /// The engine `--engine` means, and for `auto` why.
-  private static func chosenEngine(_ name: String) -> (name: String, why: String?) {
+  private static func chosenEngine(_ configuration: SessionConfiguration) -> (name: String, why: String?) {
+    let name = configuration.engineName
     guard name == "auto" else { return (name, nil) }
+    if configuration.technique == .rewrite { return ("rewriter", "the rewriter: technique rewrite") }
     let choice = EngineRegistry.automatic
     return (choice.name, choice.why)
   }
@@ -71,15 +74,19 @@ extension VirtualMachine {
   private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
     switch configuration.technique {
     case .hvm: break
-    case .rewrite: throw notYet("--technique rewrite", "the binary rewriter")
+    case .rewrite where configuration.engineName == "kvm":
+      throw VMError(
+        .usage, "--technique rewrite: KVM runs the guest's code as it is and cannot call out",
+        remedy: "use --engine rewriter or --engine interpreter")
+    case .rewrite: break
     case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
     }
-    switch configuration.engine {
+    switch configuration.engineName {
     case "auto", "interpreter", "kvm", "rewriter": break
     default:
-      let nearest = NearestName.find(configuration.engine, in: ["auto", "kvm", "interpreter", "rewriter"])
+      let nearest = NearestName.find(configuration.engineName, in: ["auto", "kvm", "interpreter", "rewriter"])
       throw VMError(
-        .usage, "--engine \(configuration.engine): expected auto, kvm, interpreter or rewriter",
+        .usage, "--engine \(configuration.engineName): expected auto, kvm, interpreter or rewriter",
         remedy: nearest.map { "did you mean \($0)?" })
     }
     guard (1...64).contains(configuration.cpus) else {

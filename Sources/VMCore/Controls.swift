@@ -48,6 +48,8 @@ package struct ExitControls: Equatable, Sendable {
   /// "Save VMX-preemption timer value": an entry goes on where the last exit left the timer.
   package var savesPreemptionTimer = false
   package var wishes = DebuggerWishes()
+  /// What leaves translated code beside what the VMCS says (technique `rewrite`).
+  package var policy = RewritingPolicy.none
 
   package init(vmcs: VMXControls, bitmaps: VMCSBitmaps) {
     self.vmcs = vmcs

@@ -5,7 +5,7 @@ import X86
 enum QualificationTag: UInt32 {
   case none, io, mmio, msr, cpuid, hlt, cr, dr, descriptorTable, exception, softwareInterrupt
   case externalInterrupt, interruptWindow, hypercall, invlpg, taskSwitch, debug, tripleFault, budget
-  case kicked, unknownInstruction, entryFailure, unknown
+  case kicked, unknownInstruction, entryFailure, unknown, callout
 }
 
 /// How an exit lies in an event. `a` = reason (15:0), instruction length (19:16), qualification tag
@@ -76,6 +76,9 @@ extension Event {
     case .entryFailure(let field):
       b = UInt64(field)
       return (.entryFailure, 0)
+    case .callout(let operation):
+      flags = operation.rawValue
+      return (.callout, 0)
     case .none: return (.none, 0)
     case .unknown(let raw):
       b = raw
@@ -139,6 +142,7 @@ extension Event {
     case .kicked: return .kicked
     case .unknownInstruction: return .unknownInstruction(bytes: b, length: flags)
     case .entryFailure: return .entryFailure(field: UInt32(truncatingIfNeeded: b))
+    case .callout: return SensitiveOperation(rawValue: flags).map { .callout($0) } ?? .none
     case .some(.none), nil: return .none
     case .unknown: return .unknown(raw: b)
     }

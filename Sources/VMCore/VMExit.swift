@@ -69,6 +69,8 @@ package enum ExitQualification: Equatable, Sendable {
   /// An encoding the engine does not have: its first bytes, little-endian, and length.
   case unknownInstruction(bytes: UInt64, length: UInt8)
   case entryFailure(field: UInt32)
+  /// A sensitive instruction about which nothing more is to be said than what it is.
+  case callout(SensitiveOperation)
   /// Nothing more to say than the reason (RDTSC, PAUSE, WBINVD, ...).
   case none
   case unknown(raw: UInt64)

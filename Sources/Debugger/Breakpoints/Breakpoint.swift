@@ -90,7 +90,7 @@ package struct Breakpoint: Sendable {
       return kinds.covers(write: access != .read) && (number ?? at) == at
     case (.vector(let vector), .exception(let at, _, _)), (.vector(let vector), .softwareInterrupt(let at)):
       return (vector ?? at) == at
-    case (.reason(let reason), _): return exit.reason == reason
+    case (.reason(let reason), _): return exit.reason == reason || exit.architecturalReason == reason
     case (.hypercall(let number), _): return hypercall.map { (number ?? $0) == $0 } ?? false
     default: return false
     }

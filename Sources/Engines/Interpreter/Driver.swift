@@ -80,7 +80,7 @@ extension InterpreterVCPU {
       if let event = entry.inject { return inject(event) }
       return c.pointee.activity == .active ? runAlone(checkBreakpoint: false) : nil
     case (.instruction, .emulate):
-      c.pointee.emulating = true
+      if c.pointee.exit.isCallout { c.pointee.calledOut = true } else { c.pointee.emulating = true }
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .complete(let value)):
       if finishPort(value, length) { break }
@@ -138,6 +138,7 @@ extension InterpreterVCPU {
   /// The present instruction is over: nothing allowed or answered for it counts for the next.
   func settle() {
     c.pointee.emulating = false
+    c.pointee.calledOut = false
     c.pointee.hasAnswer = false
     if !completed.isEmpty { completed.removeAll(keepingCapacity: true) }
     completedUsed = 0
@@ -173,6 +174,7 @@ extension InterpreterVCPU {
 
   private func runBlocks() -> VMExit? {
     let end: LoopEnd
+    let start = c.pointee.budget
     do throws(Stop) {
       let block = try lookup()
       c.pointee.budget &-= block.pointee.count
@@ -186,7 +188,11 @@ extension InterpreterVCPU {
       c.pointee.stopOnStack = false
       return stopped(error)
     }
-    switch engine.rewriter == nil ? end : rewritten(end) {
+    let between = c.pointee.budget
+    let last = engine.rewriter == nil ? end : rewritten(end)
+    engine.interpreted &+= UInt64(bitPattern: start &- between)
+    engine.cached &+= UInt64(bitPattern: between &- c.pointee.budget)
+    switch last {
     case .stop(let stop): return stopped(stop)
     default: return nil
     }

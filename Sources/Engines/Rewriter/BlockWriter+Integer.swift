@@ -10,6 +10,7 @@ extension MicroOp {
     switch op {
     case .sse: isRewrittenSSE
     case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .sensitive: isCounter
     case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
@@ -41,6 +42,7 @@ extension BlockWriter {
     if emitTransfer(o, onward) { return true }
     switch o.pointee.op {
     case .nop: return true
+    case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
     case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)

@@ -66,8 +66,16 @@ package final class RunDigest {
   private func put(_ event: Event, at words: UnsafeMutablePointer<UInt64>) -> Bool {
     var time = event.time
     var rip = event.rip
+    var a = event.a
     switch event.kind {
-    case .exit: if !Self.isGuests(event.exitReason) { return false }
+    case .exit:
+      var reason = event.exitReason
+      // A rewriter's callout counts as the exit that VT-x would have had in its place.
+      if case .callout = reason, let exit = event.vmExit {
+        reason = exit.architecturalReason
+        a = a & ~0xFFFF | UInt32(reason.rawValue)
+      }
+      if !Self.isGuests(reason) { return false }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
     case .interrupt where event.rip != 0: time = 0
@@ -78,7 +86,7 @@ package final class RunDigest {
     }
     let kind = UInt64(event.kind.rawValue) << 32
     let place = UInt64(event.vcpu) << 48 | UInt64(event.flags) << 56
-    words[0] = (UInt64(event.a) | kind | place).littleEndian
+    words[0] = (UInt64(a) | kind | place).littleEndian
     words[1] = time.littleEndian
     words[2] = event.count.littleEndian
     words[3] = rip.littleEndian

@@ -166,7 +166,7 @@ package struct ExitAnatomy {
     case .debug: "a debugger's breakpoint, watch or step"
     case .budget: "the instruction budget ran out"
     case .kicked: "another thread wanted the vCPU back"
-    case .callout: "a binary rewriter's callout"
+    case .callout: "a sensitive instruction, rewritten to call the monitor"
     case .unknownInstruction: "the engine has no such instruction; the guest gets #UD"
     case .unknown: "the engine gave a reason nobody knows"
     }

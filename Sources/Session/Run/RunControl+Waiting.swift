@@ -172,6 +172,10 @@ extension RunControl {
       controls = stepPlan.controls(over: controls)
       interest.formUnion(stepPlan.interest)
     }
+    if !baseControls.policy.isEmpty {
+      controls = controls.obeying(baseControls)
+      if !interest.isEmpty { interest.insert(.callout) }
+    }
     interruptsExit = controls.vmcs.has(.externalInterruptExiting)
     nmisExit = controls.vmcs.has(.nmiExiting)
     for vcpu in vcpus {

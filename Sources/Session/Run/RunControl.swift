@@ -68,6 +68,8 @@ package final class RunControl {
     if case .hypercall(let number) = exit.qualification { return number }
     return nil
   }
+  /// Told of each exit before it is dealt with; nil where nobody listens.
+  var onRecord: ((VMExit, any VCPU) -> Void)?
   /// Told of each access that went straight to its device, as the exit it was not.
   var onDirectAccess: (Event) -> Void = { _ in }
   /// The guest asked for something of the owner; gives the stop it means, or nil.
@@ -261,6 +263,7 @@ package final class RunControl {
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
     events.emit(Event(exit: exit))
+    onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
@@ -321,8 +324,13 @@ package final class RunControl {
       stepPlan = waiting
       if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
     }
-    if loggedReasons.contains(exit.reason) { onLog(exit) }
-    return stopReasons.contains(exit.reason) ? Self.stop(for: exit, hypercall: nil) : nil
+    if Self.contains(loggedReasons, exit) { onLog(exit) }
+    return Self.contains(stopReasons, exit) ? Self.stop(for: exit, hypercall: nil) : nil
+  }
+
+  /// A callout is also known by the reason it would have with VT-x.
+  private static func contains(_ reasons: ReasonSet, _ exit: VMExit) -> Bool {
+    reasons.contains(exit.reason) || exit.reason == .callout && reasons.contains(exit.architecturalReason)
   }
 
   private static func stop(for exit: VMExit, hypercall: UInt64?) -> StopReason {

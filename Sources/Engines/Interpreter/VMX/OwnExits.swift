@@ -87,7 +87,16 @@ extension UnsafeMutablePointer<CPU> {
   /// Asks for the monitor: `throw c.leave(.hlt, .hlt, cause)`.
   func leave(_ reason: ExitReason, _ qualification: ExitQualification, _ cause: VMXCause? = nil) -> Stop {
     pointee.exit = PendingExit(reason: reason, qualification: qualification, cause: cause)
+    if pointee.rewrites { makeCallout() }
     return .exit
+  }
+
+  /// With a policy in force a sensitive instruction's exit is a callout, whatever bit asked for it.
+  private func makeCallout() {
+    if pointee.exit.reason == .invd { pointee.exit.qualification = .callout(.cacheControl) }
+    guard let operation = pointee.exit.qualification.operation else { return }
+    pointee.exit.reason = .callout
+    pointee.exit.cause = .policy(operation)
   }
 
   /// An access to the platform: an exit where a bit says so, else straight to the device.
@@ -123,6 +132,8 @@ extension InterpreterVCPU {
       c.pointee.ownTSCOffset = newValue.vmcs.has(.useTSCOffsetting) ? newValue.tscOffset : 0
       newValue.bitmaps.copy(to: c.pointee.ownBitmaps)
       c.pointee.quick = QuickExits(newValue)
+      c.pointee.rewrites = !newValue.policy.isEmpty
+      engine.obey(newValue.policy)
       if !isSameTimer { stopTimer() }
       if !c.pointee.quick.contains(.monitorTrap) { c.pointee.trapPending = false }
     }
