@@ -68,7 +68,7 @@ package struct Breakpoint: Sendable {
     case .controlRegister: ReasonSet([.crAccess])
     case .vector: ReasonSet([.exception, .softwareInterrupt])
     case .reason(let reason): ReasonSet([reason])
-    case .hypercall: ReasonSet([.vmcall, .io])
+    case .hypercall: ReasonSet([.vmcall, .io, .syscall, .softwareInterrupt])
     }
   }
 

@@ -370,6 +370,9 @@ package final class RunControl {
       event.a = 2
       event.b = value
     case .skip: event.a = 3
+    case .retire(let rip):
+      event.a = 5
+      event.b = rip
     case .fault(let vector, _):
       event.a = 4
       event.b = UInt64(vector)
