@@ -15,11 +15,13 @@ extension VirtualMachine {
     let sample = try SampleLibrary.resolve(&configuration)
     try checkChoices(configuration)
     let files = try GuestFiles(configuration)
-    let memory = try GuestMemory(ramSize: configuration.memory ?? SessionConfiguration.defaultMemory)
+    let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
+    try checkPlatform(loaded.platform, configuration)
     let (engine, why) = chosenEngine(configuration.engine)
     var (machine, pc) = try assemble(
-      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine)
+      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine,
+      model: loaded.platform, cpu: configuration.cpu ?? (loaded.platform == .p0 ? .p0 : .baseline))
     machine.engineNote = why
     if configuration.limit != nil, !machine.engine.capabilities.contains(.instructionBudget) {
       throw VMError(
@@ -40,13 +42,15 @@ extension VirtualMachine {
 
   /// A PC with the named engine's processors over `memory`, whose boot processor starts in `state`.
   package static func assemble(
-    name: String, memory: GuestMemory, cpus: Int, state: VCPUState, engine: String = "interpreter"
+    name: String, memory: GuestMemory, cpus: Int, state: VCPUState, engine: String = "interpreter",
+    model: PCModel = .pc, cpu: CPUModel = .baseline
   ) throws(VMError) -> (machine: VirtualMachine, pc: PC) {
     let events = EventSink(capacity: ringCapacity)
     let engine = try EngineRegistry.makeEngine(
-      named: engine, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
+      named: engine, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus, cpu: cpu))
     let pc = PC(
-      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus), events: events)
+      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus, model: model),
+      events: events)
     var machine = VirtualMachine(
       name: name, engine: engine, platform: pc, memory: memory, events: events, initialStates: [state])
     machine.words = PCWords(pc: pc)
@@ -77,6 +81,15 @@ extension VirtualMachine {
     }
     guard (1...64).contains(configuration.cpus) else {
       throw VMError(.usage, "--cpus \(configuration.cpus): expected 1 to 64")
+    }
+  }
+
+  /// A machine that cannot have what was asked of it says so.
+  private static func checkPlatform(_ model: PCModel, _ configuration: SessionConfiguration) throws(VMError) {
+    guard model == .pc || configuration.cpus == 1 else {
+      throw VMError(
+        .usage, "--cpus \(configuration.cpus): the machine for Linux has no local APICs; expected 1",
+        remedy: "leave --cpus out")
     }
   }
 
@@ -111,11 +124,21 @@ private struct GuestFiles {
     return NamedImage(name: path, bytes: try HostFile.bytes(at: path))
   }
 
+  /// RAM for a guest that says nothing of it: an initrd is unpacked into RAM, beside itself.
+  var defaultMemory: UInt64 {
+    let modules = UInt64(modules.reduce(0) { $0 + $1.bytes.count })
+    let wanted = (modules * 4 + 0xF_FFFF) & ~0xF_FFFF
+    return max(SessionConfiguration.defaultMemory, wanted + (128 << 20))
+  }
+
   func request(_ memory: GuestMemory) -> LoadRequest {
-    LoadRequest(
+    var request = LoadRequest(
       name: name, bytes: image?.bytes ?? [], memory: memory,
       mode: configuration.mode.flatMap { FlatMode(rawValue: $0.rawValue) }, loadAddress: configuration.loadAddress,
-      entry: configuration.entry, commandLine: configuration.append ?? "", modules: modules, firmware: firmware,
-      disk: disk)
+      entry: configuration.entry, commandLine: configuration.appendOnly ?? configuration.append ?? "", modules: modules,
+      firmware: firmware, disk: disk)
+    request.replacesCommandLine = configuration.appendOnly != nil
+    request.linuxBoot = configuration.boot.flatMap { LinuxBoot(rawValue: $0.rawValue) }
+    return request
   }
 }

@@ -179,8 +179,10 @@ package struct EngineConfiguration: Sendable {
   package var vcpuCount: Int
   /// Executions of a block before a rewriting engine makes host code of it.
   package var warmth: Int
-  package init(vcpuCount: Int = 1, warmth: Int = 40) {
+  package var cpu: CPUModel
+  package init(vcpuCount: Int = 1, warmth: Int = 40, cpu: CPUModel = .baseline) {
     self.vcpuCount = vcpuCount
     self.warmth = warmth
+    self.cpu = cpu
   }
 }

@@ -223,7 +223,7 @@ extension UnsafeMutablePointer<CPU> {
     let owner = vcpu
     return EmbeddedCPUID.result(
       leaf: leaf, subleaf: subleaf, apicID: UInt32(truncatingIfNeeded: owner.index),
-      processors: owner.engine.configuration.vcpuCount)
+      processors: owner.engine.configuration.vcpuCount, model: owner.engine.configuration.cpu)
   }
 
   /// Virtual time in nanoseconds at an instruction; the TSC counts it.
