@@ -71,9 +71,9 @@ package struct MachineLayout: Equatable, Sendable {
   let reservedGDT: UInt64 = 4
   let zeroPage: UInt64 = 5
   package let sharedInfo: UInt64 = 6
-  let machineL3: UInt64 = 7
+  package let machineL3: UInt64 = 7
   let machineL2: UInt64 = 8
-  let machineL1: UInt64 = 9
+  package let machineL1: UInt64 = 9
   /// Frames of the machine-to-physical table.
   let machinePages: UInt64
   let firstMachinePage: UInt64

@@ -119,3 +119,24 @@ extension XenPlatform {
     return found
   }
 }
+
+extension XenPlatform {
+  /// The guest's kernel runs, not one of its programs.
+  package var isKernel: Bool { domain.isKernel }
+
+  /// What the guest said by console_io, the newest of it.
+  package var logLines: [String] {
+    String(decoding: domain.log, as: UTF8.self).split(separator: "\n").map { String($0) }
+  }
+}
+
+extension XenPlatform {
+  /// Frames that the domain's own state keeps in their types, one for each reference: what their counts hold beyond
+  /// table entries and pins.
+  package var heldFrames: [UInt64] {
+    var frames = [domain.kernelRoot, domain.consoleFrame, domain.storeFrame, tables.layout.sharedInfo]
+    if domain.userRoot != 0 { frames.append(domain.userRoot) }
+    if domain.vcpuInfo >> 12 != tables.layout.sharedInfo { frames.append(domain.vcpuInfo >> 12) }
+    return frames + domain.gdtFrames
+  }
+}

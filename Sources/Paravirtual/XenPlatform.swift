@@ -195,8 +195,15 @@ package final class XenPlatform: Platform {
 
   package func reset() {
     requests.removeAll()
-    // Whoever resets loads the guest anew before, which keeps the rules.
-    do { try begin() } catch { crash(error.message) }
+    domain = DomainState()
+  }
+
+  /// Builds the domain again, in memory that is cleared first; gives the state to enter it in.
+  package func rebuild() throws(VMError) -> VCPUState {
+    memory.clear()
+    builder.load()
+    try begin()
+    return builder.initialState()
   }
 
   private static let snapshotMagic: UInt64 = 0x0001_0000_5650_5352

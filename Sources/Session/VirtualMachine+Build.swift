@@ -6,7 +6,7 @@ import X86
 
 extension VirtualMachine {
   /// Events the ring holds before the vCPU thread has to take them out itself.
-  private static let ringCapacity = 1 << 14
+  static let ringCapacity = 1 << 14
 
   /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
   /// can be had instead.
@@ -15,6 +15,7 @@ extension VirtualMachine {
     let sample = try SampleLibrary.resolve(&configuration)
     try checkChoices(configuration)
     let files = try GuestFiles(configuration)
+    if configuration.technique == .pv { return try buildXen(configuration, files) }
     let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
     try checkPlatform(loaded.platform, configuration)
@@ -69,7 +70,7 @@ extension VirtualMachine {
     switch configuration.technique {
     case .hvm: break
     case .rewrite: throw notYet("--technique rewrite", "the binary rewriter")
-    case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
+    case .pv: try checkXen(configuration)
     }
     switch configuration.engine {
     case "auto", "interpreter", "kvm", "rewriter": break
@@ -99,12 +100,12 @@ extension VirtualMachine {
 }
 
 /// The files a guest is made of, read once.
-private struct GuestFiles {
+struct GuestFiles {
   var name: String
-  private var image: NamedImage?
+  private(set) var image: NamedImage?
   private var firmware: NamedImage?
   private var disk: NamedImage?
-  private var modules: [NamedImage] = []
+  private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 
   init(_ configuration: SessionConfiguration) throws(VMError) {

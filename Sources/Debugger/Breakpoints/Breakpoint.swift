@@ -91,7 +91,11 @@ package struct Breakpoint: Sendable {
     case (.vector(let vector), .exception(let at, _, _)), (.vector(let vector), .softwareInterrupt(let at)):
       return (vector ?? at) == at
     case (.reason(let reason), _): return exit.reason == reason
-    case (.hypercall(let number), _): return hypercall.map { (number ?? $0) == $0 } ?? false
+    case (.hypercall(let number), _):
+      guard let hypercall else { return false }
+      guard let number, number != hypercall else { return true }
+      // A call with operations carries which one above its number.
+      return hypercall > 0xFF && number == hypercall & 0xFF
     default: return false
     }
   }

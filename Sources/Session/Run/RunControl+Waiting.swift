@@ -179,6 +179,7 @@ extension RunControl {
       controls = stepPlan.controls(over: controls)
       interest.formUnion(stepPlan.interest)
     }
+    controls.isDeprivileged = isDeprivileged
     interruptsExit = controls.vmcs.has(.externalInterruptExiting)
     nmisExit = controls.vmcs.has(.nmiExiting)
     for vcpu in vcpus {

@@ -23,6 +23,8 @@ package final class RunControl {
   var stepPlan: StepPlan?
   /// What exits without a debugger's wish: the VMCS of the VM, and what `sx` asks for.
   var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// The monitor stands in for the guest's ring 0, whatever else exits.
+  var isDeprivileged = false { didSet { trapsAreStale = true } }
   /// What made the newest exit.
   var lastCause: VMXCause?
   /// The monitor sees interrupts arrive: "external-interrupt exiting", "NMI exiting".
