@@ -73,6 +73,9 @@ struct DomainState: Equatable {
   var log: [UInt8] = []
   var storeWatches: [StoreWatch] = []
   var store = StoreTree()
+  /// Bytes of a request that is not whole yet, and answers there was no room for.
+  var storeInput: [UInt8] = []
+  var storeOutput: [UInt8] = []
   /// The present moment, ns.
   var now: UInt64 = 0
   /// Hypercalls, events delivered and instructions emulated so far.
@@ -113,6 +116,8 @@ struct DomainState: Equatable {
     coder.code(&emulatedCount)
     coder.code(&typed)
     coder.code(&log)
+    coder.code(&storeInput)
+    coder.code(&storeOutput)
     coder.code(fixed: &bounceCounts)
     coder.code(&hasCrashed)
     StoreWatch.code(&storeWatches, &coder)

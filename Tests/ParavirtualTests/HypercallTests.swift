@@ -71,8 +71,11 @@ import X86
     }
     let before = bench.get(ring + 2056) & 0xFFFF_FFFF
     position &+= UInt32(bytes.count)
-    bench.memory.store(bench.place(ring + 2052), position)
+    // As Linux does: header and payload apart, with a word for each that finds the ring empty.
     bench.put(bench.address(0x24), 1)
+    bench.memory.store(bench.place(ring + 2052), position &- UInt32(payload.count))
+    #expect(bench.call(.eventChannelOp, 4, bench.address(0x24)) == 0)
+    bench.memory.store(bench.place(ring + 2052), position)
     #expect(bench.call(.eventChannelOp, 4, bench.address(0x24)) == 0)
     func byte(_ offset: UInt64) -> UInt8 {
       bench.memory.load(bench.place(ring + 1024 + (before + offset) & 1023), as: UInt8.self) ?? 0
