@@ -38,6 +38,8 @@ package struct SessionConfiguration: Sendable {
   package var cpu: CPUModel?
   package var initrd: String?
   package var disk: String?
+  /// A file with more names for addresses: ELF, System.map or what /proc/kallsyms says.
+  package var symbols: String?
   /// A reset the guest asks for starts it again instead of ending the run.
   package var reboots = false
   /// Total instructions after which the run ends with `StopReason.limit`.

@@ -34,6 +34,9 @@ extension VirtualMachine {
     if let image = loaded.symbolsImage {
       machine.symbols = (try? SymbolLoader.load(image, name: files.name)) ?? .empty
     }
+    if let path = configuration.symbols {
+      machine.symbols = machine.symbols.merging(try SymbolLoader.load(try HostFile.bytes(at: path), name: path))
+    }
     machine.reload = { () throws(VMError) in
       memory.clear()
       return [try ImageLoader.load(files.request(memory)).state]

@@ -60,6 +60,7 @@ struct Run: ParsableCommand {
   @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
   @Option(help: "A file given to the kernel as its initrd or first module.") var initrd: String?
   @Option(help: "A disk image.") var disk: String?
+  @Option(help: "Names for addresses: an ELF file, a System.map, or text of /proc/kallsyms.") var symbols: String?
   @Option(help: "The console's theme.") var theme: String?
   @Option(help: "The console's layout.") var layout: String?
   @Flag(help: "No console.") var headless = false
@@ -95,6 +96,7 @@ struct Run: ParsableCommand {
     configuration.appendOnly = appendOnly
     configuration.initrd = initrd
     configuration.disk = disk
+    configuration.symbols = symbols
     configuration.reboots = reboot
     configuration.limit = limit?.value
     configuration.measuresCost = !isBatch

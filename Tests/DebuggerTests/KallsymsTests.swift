@@ -110,6 +110,15 @@ struct KallsymsTests {
     #expect(table.name(of: builder.base + 64 * 3 + 5) == "kernel_do_init_3+5")
   }
 
+  @Test func `text of /proc/kallsyms is read, and hidden addresses are told of`() throws {
+    let text = "ffffffff81000000 T startup_64\nffffffff81000060 t verify_cpu\nffffffffc0000000 t probe\t[virtio_net]\n"
+    let table = try SymbolLoader.load(Array(text.utf8), name: "kallsyms")
+    #expect(table.symbols.map(\.name) == ["startup_64", "verify_cpu", "probe"])
+    let hidden = "0000000000000000 T startup_64\n0000000000000000 t verify_cpu\n"
+    let error = #expect(throws: VMError.self) { try SymbolLoader.load(Array(hidden.utf8), name: "kallsyms") }
+    #expect(error?.message.hasPrefix("kallsyms: every address is 0") == true)
+  }
+
   @Test func `damaged tables give symbols or none, and never more than there are`() throws {
     var state: UInt64 = 1
     func random(_ bound: Int) -> Int {

@@ -41,7 +41,7 @@ struct Kallsyms {
   // MARK: Tokens
 
   private mutating func findTokens() -> Bool {
-    let digits = (UInt8(ascii: "0")...UInt8(ascii: "9")).flatMap { [$0, 0] }
+    let digits: [UInt8] = Array("0\u{0}1\u{0}2\u{0}3\u{0}4\u{0}5\u{0}6\u{0}7\u{0}8\u{0}9\u{0}".utf8)
     var from = 0
     for _ in 0..<64 {
       guard let found = position(of: digits, from: from) else { return false }
@@ -51,11 +51,18 @@ struct Kallsyms {
     return false
   }
 
+  /// Where `pattern` begins, looked for from `start` on by its first two bytes.
   private func position(of pattern: [UInt8], from start: Int) -> Int? {
-    guard let base = image.baseAddress, start < image.count,
-      let found = memmem(base + start, image.count - start, pattern, pattern.count)
-    else { return nil }
-    return UnsafeRawPointer(found) - base
+    guard let base = image.baseAddress else { return nil }
+    var at = start
+    while at + pattern.count <= image.count,
+      let found = memchr(base + at, Int32(pattern[0]), image.count - pattern.count - at + 1)
+    {
+      at = UnsafeRawPointer(found) - base
+      if image[at + 1] == pattern[1], memcmp(base + at, pattern, pattern.count) == 0 { return at }
+      at += 1
+    }
+    return nil
   }
 
   /// The token "0" lies at `digits`: 48 tokens are before it. True where the index behind them agrees.

@@ -108,6 +108,11 @@ package enum SymbolLoader {
       let isData = "BbDdGgRrSs".utf8.contains(type)
       symbols.append(Symbol(name: String(decoding: words[2], as: UTF8.self), address: address, size: 0, isData: isData))
     }
+    guard symbols.count < 2 || symbols.contains(where: { $0.address != 0 }) else {
+      throw VMError(
+        .image, "\(name): every address is 0, as /proc/kallsyms shows them to others than root",
+        remedy: "read it as root, with kernel.kptr_restrict at 0 or 1")
+    }
     return SymbolTable(symbols)
   }
 

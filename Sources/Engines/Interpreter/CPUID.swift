@@ -13,7 +13,7 @@ enum EmbeddedCPUID {
     let isP0 = model == .p0
     switch leaf {
     case 0: return CPUIDResult(eax: maximumLeaf, ebx: word("Genu"), ecx: word("ntel"), edx: word("ineI"))
-    case 1: return isP0 ? CPUIDResult(eax: signature, edx: mask(p0Features)) : features(apicID, processors)
+    case 1: return isP0 ? CPUIDResult(eax: p0Signature, edx: mask(p0Features)) : features(apicID, processors)
     // Leaf 2: ask leaf 4.
     case 2: return CPUIDResult(eax: 0x00FF_FF01)
     case 4: return cache(subleaf, processors)
@@ -48,6 +48,10 @@ enum EmbeddedCPUID {
     // VMX.
     return CPUIDResult(eax: signature, ebx: ebx, ecx: 1 << 5, edx: edx)
   }
+
+  /// Family 6 model 28 stepping 10, a processor that executes in order: systems know that it does not speculate,
+  /// and leave out what guards against that.
+  private static let p0Signature: UInt32 = 0x0001_06CA
 
   private static func mask(_ bits: [UInt32]) -> UInt32 { bits.reduce(0) { $0 | 1 << $1 } }
 

@@ -156,6 +156,9 @@ extension UnsafeMutablePointer<CPU> {
     }
     pointee.cr3 = value
     flushTLB(keepGlobal: pointee.cr4 & CR4.pge != 0)
+    // Code on global pages stays where it is (SDM 3A 4.10.2.4): a kernel that changes CR3 keeps its links.
+    guard pointee.paging.hasLocalCode else { return }
+    pointee.paging.hasLocalCode = false
     bumpGeneration()
   }
 

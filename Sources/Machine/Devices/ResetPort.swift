@@ -1,12 +1,17 @@
 import VMCore
 
-/// What is left of a keyboard controller without a keyboard: the status register at port 64h says that it waits for
-/// a command, and of its commands those that pulse the processor's reset line work. Offsets: 0 data, 1 command.
+/// What is left of a keyboard controller without a keyboard: of its commands those that pulse the processor's reset
+/// line work. Offsets: 0 data, 1 command and status.
+///
+/// The status never says that input is full, so nobody waits to send a command; and always that output is, which
+/// tells a driver that flushes it that there is no controller. One that says neither would be waited for, half a
+/// second a command.
 final class ResetPort: Device {
   let name = "reset"
+  private static let outputFull: UInt64 = 0x01
   private let context: DeviceContext
   init(context: DeviceContext) { self.context = context }
-  func read(_ offset: UInt64, size: UInt8) -> UInt64 { 0 }
+  func read(_ offset: UInt64, size: UInt8) -> UInt64 { offset == 1 ? Self.outputFull : 0 }
 
   func write(_ offset: UInt64, size: UInt8, value: UInt64) {
     // Commands F0h to FFh pulse the output lines whose bits are 0; line 0 is the reset.
