@@ -91,6 +91,7 @@ package struct VMExit: Equatable, Sendable {
   /// guest. It is answered like an exit, but nobody hears of it.
   package var isDirect = false
 
+  @inlinable
   package init(
     vcpu: UInt8, reason: ExitReason, qualification: ExitQualification, rip: UInt64, instructionLength: UInt8,
     instructionCount: UInt64
@@ -129,8 +130,8 @@ package struct VMEntry: Equatable, Sendable {
     case fault(Vector, errorCode: UInt32?)
 
     /// Without the comparison of payloads that `==` makes.
-    @inline(__always) package var isResume: Bool { if case .resume = self { true } else { false } }
-    @inline(__always) package var isEmulate: Bool { if case .emulate = self { true } else { false } }
+    @inlinable @inline(__always) package var isResume: Bool { if case .resume = self { true } else { false } }
+    @inlinable @inline(__always) package var isEmulate: Bool { if case .emulate = self { true } else { false } }
   }
   package var action: Action
   package var inject: InjectedEvent?
@@ -139,6 +140,7 @@ package struct VMEntry: Equatable, Sendable {
   /// Exit with `.debug(.step)` once an exception has been delivered, before its handler's first instruction.
   package var stopsAfterDelivery = false
 
+  @inlinable
   package init(_ action: Action = .resume, inject: InjectedEvent? = nil, interruptWindow: Bool = false) {
     self.action = action
     self.inject = inject

@@ -3,22 +3,26 @@ import Session
 import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
-/// choose parts: `guest`, or `compute` for its compute kernels alone, `session`, `console` and `exits`; without one all is
-/// measured. BENCH_GUEST=PATH takes another guest of the same output format.
+/// choose parts: `guest`, `rewriter` for the rewriter beside TCG and native code alone, or `compute` for its compute
+/// kernels alone, `session`, `console` and `exits`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    if let unknown = words.first(where: { !["guest", "compute", "session", "console", "exits"].contains($0) }) {
-      say("'\(unknown)': expected guest, compute, session, console or exits")
+    if let unknown = words.first(where: { !["guest", "rewriter", "compute", "session", "console", "exits"].contains($0) }) {
+      say("'\(unknown)': expected guest, rewriter, compute, session, console or exits")
       exit(2)
     }
     do {
       let guest = try guestPath()
       var failures: [String] = []
       let everyTest = words.isEmpty || words.contains("guest")
-      if everyTest || words.contains("compute") {
-        var bench = GuestBench(guest: guest, tests: everyTest ? "priv compute" : "compute", rounds: 3)
+      let isRewriter = words.contains("rewriter")
+      if everyTest || isRewriter || words.contains("compute") {
+        let some = isRewriter && !everyTest
+        var bench = GuestBench(
+          guest: guest, tests: everyTest || isRewriter && !words.contains("compute") ? "priv compute" : "compute",
+          rounds: 5, field: some ? [.rewriter, .qemu, .native] : Emulator.allCases)
         try bench.run()
         failures += bench.failures
       }

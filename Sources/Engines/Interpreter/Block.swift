@@ -25,14 +25,23 @@ struct Block {
   var fall: BlockPointer?
   var taken: BlockPointer?
   var nextInBucket: BlockPointer?
-  /// Address of its host code; 0 if there is none.
+  /// Address of its host code, 0 if there is none; and the instructions of all that this is the code of.
   var host: UInt = 0
+  var hostCount: Int64 = 0
+  /// Where in the code buffer the stamp is that code of several pages is trusted under; 0 for code of one.
+  var hostStampAt = 0
   /// The ways out of that code, if it has any.
   var edges: UnsafeMutablePointer<HostEdge>?
+  /// Bytes of the other blocks that this is the code of.
+  var parts: UnsafeMutablePointer<BlockPart>?
+  var partCount = 0
 
   static let noPage = UInt64.max
 
   func overlaps(_ from: UInt64, _ size: UInt64) -> Bool {
+    if let parts {
+      for i in 0..<partCount where from < parts[i].gpa + parts[i].length && from + size > parts[i].gpa { return true }
+    }
     let firstPart = secondPage == Block.noPage ? length : 4096 - (gpa & 4095)
     if from < gpa + firstPart && from + size > gpa { return true }
     guard secondPage != Block.noPage else { return false }
@@ -40,7 +49,38 @@ struct Block {
   }
 }
 
+/// Guest code of another block, on one page.
+struct BlockPart {
+  var rip: UInt64
+  var gpa: UInt64
+  var length: UInt64
+}
+
 typealias BlockPointer = UnsafeMutablePointer<Block>
+
+extension BlockPointer {
+  /// Its host code is that of these blocks too: it goes when one of them does.
+  func setParts(_ blocks: [BlockPointer]) {
+    guard !blocks.isEmpty else { return }
+    let parts = UnsafeMutablePointer<BlockPart>.allocate(capacity: blocks.count)
+    for (index, block) in blocks.enumerated() {
+      (parts + index).initialize(to: BlockPart(rip: block.pointee.rip, gpa: block.pointee.gpa, length: block.pointee.length))
+    }
+    pointee.parts = parts
+    pointee.partCount = blocks.count
+  }
+
+  /// Pages of its parts that are not its own.
+  fileprivate var otherPages: [UInt64] {
+    guard let parts = pointee.parts else { return [] }
+    var pages: [UInt64] = []
+    for i in 0..<pointee.partCount {
+      let page = parts[i].gpa & ~4095
+      if page != pointee.gpa & ~4095, !pages.contains(page) { pages.append(page) }
+    }
+    return pages
+  }
+}
 
 /// All decoded code of a VM, found by physical address, RIP and context; dropped page-wise when its bytes
 /// change.
@@ -104,6 +144,11 @@ final class BlockCache {
     return fresh
   }
 
+  /// Has `block`, whose code is that of its parts now, dropped with any of them.
+  func spread(_ block: BlockPointer) {
+    for page in block.otherPages { _ = mark(page, block) }
+  }
+
   private func mark(_ page: UInt64, _ block: BlockPointer) -> Bool {
     byPage[page, default: []].append(block)
     let number = page >> 12
@@ -137,6 +182,7 @@ final class BlockCache {
     }
     unmark(block.pointee.gpa & ~4095, block)
     if block.pointee.secondPage != Block.noPage { unmark(block.pointee.secondPage, block) }
+    for page in block.otherPages { unmark(page, block) }
     bequeath(block)
     blockCount -= 1
   }
@@ -170,9 +216,11 @@ final class BlockCache {
 
   /// Frees dropped blocks. Only while no loop holds a block.
   func bury() {
+    if graveyard.isEmpty { return }
     for block in graveyard {
       block.pointee.ops.deallocate()
       block.pointee.edges?.deallocate()
+      block.pointee.parts?.deallocate()
       block.deallocate()
     }
     graveyard.removeAll(keepingCapacity: true)

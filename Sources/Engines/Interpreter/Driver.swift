@@ -46,7 +46,7 @@ extension InterpreterVCPU {
         left = min(left, c.untilPreemption)
         c.pointee.leaveSoon = c.waitsForWindow
       }
-      guard c.pointee.activity == .active else { return exit(.budget, .budget) }
+      guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -389,7 +389,7 @@ extension InterpreterVCPU {
       c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
-    if pending.reason == .tripleFault {
+    if case .tripleFault = pending.reason {
       if c.isNonRoot {
         _ = c.vmExit(VMXExit(reason: .tripleFault))
         return leaveNested()

@@ -67,10 +67,10 @@ package final class InterpreterVCPU: VCPU {
     self.engine = engine
     memory = engine.memory
     events = engine.events
-    region = .allocate(byteCount: HostLayout.size, alignment: 4096)
+    region = HostLayout.allocate()
     tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
       to: TLBEntry.self, capacity: 2 * TLB.entries)
-    tlbs.initialize(repeating: TLBEntry(), count: 2 * TLB.entries)
+    for i in 0..<2 * TLB.entries { (tlbs + i).initialize(to: TLBEntry(none: i)) }
     jumpCache = .allocate(capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
     c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
@@ -90,7 +90,7 @@ package final class InterpreterVCPU: VCPU {
     c.deinitialize(count: 1)
     bitmaps.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
-    region.deallocate()
+    HostLayout.deallocate(region)
     jumpCache.deinitialize(count: JumpEntry.count)
     jumpCache.deallocate()
   }
@@ -103,7 +103,7 @@ package final class InterpreterVCPU: VCPU {
 
   /// Empties both TLBs.
   func flushTLB() {
-    for i in 0..<2 * TLB.entries { tlbs[i] = TLBEntry() }
+    for i in 0..<2 * TLB.entries { tlbs[i] = TLBEntry(none: i) }
   }
 
   func clearJumpCache() {
@@ -112,7 +112,14 @@ package final class InterpreterVCPU: VCPU {
 
   /// No store to this guest-physical page goes unseen from now on.
   func forbidWrites(page: UInt64) {
-    for i in 0..<2 * TLB.entries where tlbs[i].page == page { tlbs[i].writeTag = TLBEntry.never }
+    for word in 0..<2 * TLB.entries / 64 where word * 64 & TLB.half != 0 {
+      var bits = c.pointee.paging.filled[word]
+      while bits != 0 {
+        let index = word * 64 + bits.trailingZeroBitCount
+        if tlbs[index].page == page { tlbs[index].tag = TLB.never(index) }
+        bits &= bits &- 1
+      }
+    }
   }
 
   // MARK: Kicks

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Where the guest's state is while generated code runs: most general registers in host registers, the rest in
 /// `CPU`, which RSP points to. The stack lies right below, so that calls and signals find room.
 enum HostLayout {
@@ -12,7 +14,9 @@ enum HostLayout {
   static let mapped = Array(0...11)
 
   /// Free for the code of one instruction.
-  static let a = HostRegister.r13, b = HostRegister.r14, c = HostRegister.r15
+  static let a = HostRegister.r13, b = HostRegister.r14
+  /// Instructions still allowed, less those charged ahead (`Trace`).
+  static let budget = HostRegister.r15
 
   /// Bytes of stack below `CPU`, for what generated code calls.
   static let stackSize = 256 << 10
@@ -21,6 +25,17 @@ enum HostLayout {
   /// Of everything: stack, `CPU`, TLBs.
   static let size = (stackSize + tlbOffset + 2 * TLB.entries * MemoryLayout<TLBEntry>.stride + 4095) & ~4095
 
+  /// Memory for all of it, with a page below that nobody may touch.
+  static func allocate() -> UnsafeMutableRawPointer {
+    let all = mmap(nil, guardSize + size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let all, all != MAP_FAILED, mprotect(all + guardSize, size, PROT_READ | PROT_WRITE) == 0 else {
+      preconditionFailure("the host has memory for a processor's state")
+    }
+    return all + guardSize
+  }
+  static func deallocate(_ region: UnsafeMutableRawPointer) { munmap(region - guardSize, guardSize + size) }
+  private static let guardSize = 4096
+
   static func register(_ slot: Int, pushed: Int32 = 0) -> HostOperand {
     .memory(.rsp, displacement: Int32(slot * 8) + pushed)
   }
@@ -28,20 +43,22 @@ enum HostLayout {
 
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
-  let budget, rip, stamp, jumpCache, flagClass, flagA, flagResult, hostStack, hostOp, hostBlock: Int32
+  let budget, rip, rflags, stamp, jumpCache, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
   let cr0, cr4, mxcsrLoaded: Int32
-  let blockHost, blockCount: Int32
+  let blockHost, blockHostCount: Int32
 
   init() {
     func cpu(_ path: PartialKeyPath<CPU>) -> Int32 { Int32(MemoryLayout<CPU>.offset(of: path) ?? 0) }
     func block(_ path: PartialKeyPath<Block>) -> Int32 { Int32(MemoryLayout<Block>.offset(of: path) ?? 0) }
     budget = cpu(\.budget)
     rip = cpu(\.rip)
+    rflags = cpu(\.rflags)
     stamp = cpu(\.stamp)
     jumpCache = cpu(\.jumpCache)
     flagClass = cpu(\.flagClass)
     flagA = cpu(\.flagA)
     flagResult = cpu(\.flagResult)
+    flagOperand = cpu(\.flagOperand)
     hostStack = cpu(\.hostStack)
     hostOp = cpu(\.hostOp)
     hostBlock = cpu(\.hostBlock)
@@ -49,7 +66,7 @@ struct HostOffsets {
     cr4 = cpu(\.cr4)
     mxcsrLoaded = cpu(\.mxcsrLoaded)
     blockHost = block(\.host)
-    blockCount = block(\.count)
+    blockHostCount = block(\.hostCount)
   }
 
   func field(_ offset: Int32) -> HostOperand { .memory(.rsp, displacement: offset) }
@@ -65,12 +82,16 @@ enum HostEnd: UInt64 {
   case interpret = 2
   /// The edge in `CPU.hostOp` leads to a block that may have code by now.
   case link = 3
+  /// The trace of `CPU.hostBlock` lies on pages whose mapping may have changed since it was looked at.
+  case stale = 4
 }
 
-/// A way out of a block of generated code, by a direct transfer.
+/// A way out of generated code, by a direct transfer at the end of `block`.
 struct HostEdge {
   var block: BlockPointer
   var isTaken: Bool
+  /// Instructions charged ahead that this way out does not reach: they go off the charge of what comes next.
+  var excess: Int32 = 0
   /// Offsets in the code buffer: of the stamp that the CPU's must equal, of the count of instructions that is
   /// charged, of the end of the jump.
   var stampAt = 0

@@ -14,8 +14,8 @@ final class Rewriter {
   /// No block's code is longer.
   static let roomForBlock = 128 << 10
   private(set) var statistics = RewritingStatistics()
-  /// What a callout carries out that needs the carry by itself.
-  let carryOp: MicroOpPointer
+  /// Micro-ops of the writer's own, which work on saved flags: the carry alone, all, and CF and OF of the rotates.
+  let flagOps: MicroOpPointer
 
   /// Blocks are rewritten even where nearly all of their instructions are callouts.
   private let isEager: Bool
@@ -23,12 +23,18 @@ final class Rewriter {
   init(isEager: Bool) throws(VMError) {
     self.isEager = isEager
     buffer = try CodeBuffer()
-    carryOp = .allocate(capacity: 1)
-    carryOp.initialize(to: MicroOp(.keepCarry))
+    flagOps = .allocate(capacity: 6)
+    flagOps.initialize(to: MicroOp(.keepCarry))
+    (flagOps + 1).initialize(to: MicroOp(.materialize))
+    for kind in 0..<4 {
+      var op = MicroOp(.rotateFlags)
+      op.aux = UInt16(kind)
+      (flagOps + 2 + kind).initialize(to: op)
+    }
     emitShared()
   }
 
-  deinit { carryOp.deallocate() }
+  deinit { flagOps.deallocate() }
 
   var isFull: Bool { buffer.used + Self.roomForBlock > CodeBuffer.size }
   /// Forgets all code. Only while none runs and none is reachable.
@@ -37,27 +43,37 @@ final class Rewriter {
     statistics.flushes += 1
   }
 
-  /// Makes the block's code, or leaves it to the interpreter for good.
-  func translate(_ block: BlockPointer) {
-    var writer = BlockWriter(self, block)
-    guard isEager || writer.isWorthwhile else {
-      block.pointee.ops.pointee.op = .nop
-      return
-    }
+  /// May `block` get code at all? If not, it is the interpreter's for good.
+  func takes(_ block: BlockPointer) -> Bool {
+    if isEager || block.isWorthRewriting { return true }
+    block.pointee.ops.pointee.op = .nop
+    return false
+  }
+
+  /// Makes the code of a trace, reached by its first block.
+  func translate(_ trace: Trace) {
+    let head = trace.head
+    var writer = BlockWriter(self, trace)
     let start = buffer.used
-    writer.write()
+    let entry = writer.write()
     buffer.used = (writer.asm.count + 15) & ~15
-    block.pointee.host = buffer.address(start)
-    block.pointee.ops.pointee.op = .host
+    head.pointee.host = buffer.address(entry)
+    head.pointee.hostStampAt = trace.isFar ? start : 0
+    head.pointee.hostCount = trace.total
+    head.pointee.ops.pointee.op = .host
+    head.setParts(trace.parts.dropFirst().map { $0.block })
     statistics.blocks += 1
-    statistics.instructions += UInt64(block.pointee.count)
+    statistics.instructions += UInt64(trace.total)
     statistics.callouts += UInt64(writer.callouts)
     statistics.hostBytes += UInt64(buffer.used - start)
   }
 
+  /// Trusts the code of `block` under this stamp.
+  func approve(_ block: BlockPointer, stamp: UInt64) { buffer.store(stamp, at: block.pointee.hostStampAt) }
+
   /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is.
   func link(_ edge: HostEdge, to next: BlockPointer, stamp: UInt64) {
-    buffer.store(Int32(truncatingIfNeeded: next.pointee.count), at: edge.countAt)
+    buffer.store(Int32(truncatingIfNeeded: next.pointee.hostCount) &- edge.excess, at: edge.countAt)
     let distance = Int(bitPattern: next.pointee.host &- buffer.address(edge.jumpEnd))
     buffer.store(Int32(truncatingIfNeeded: distance), at: edge.jumpEnd - 4)
     buffer.store(stamp, at: edge.stampAt)
@@ -76,16 +92,16 @@ final class Rewriter {
     reload(&asm)
     asm.jump(.register(HostLayout.a))
 
-    // With the reason in `HostLayout.c`.
+    // With the reason in `a`.
     leaveAt = asm.count
     spill(&asm)
     let leaveSpilled = asm.count
-    asm.move(.rax, .register(HostLayout.c), size: 8)
+    asm.move(.rax, .register(HostLayout.a), size: 8)
     asm.move(.rsp, offsets.field(offsets.hostStack), size: 8)
     for register in saved.reversed() { asm.pop(register) }
     asm.ret()
 
-    // Called with the micro-op in `a` and the block in `b`.
+    // Called with the micro-op in `a` and the block in `b`; leaves for the reason the call gives, if any.
     calloutAt = asm.count
     spill(&asm, pushed: 8)
     asm.lea(.rdi, .memory(.rsp, displacement: 8), size: 8)
@@ -96,12 +112,12 @@ final class Rewriter {
     asm.call(.register(.rax))
     asm.alu(0, .register(.rsp), 8, size: 8)
     asm.test(.register(.rax), .rax, size: 4)
-    let stopped = asm.jumpAhead(5)
+    let leaves = asm.jumpAhead(5)
     reload(&asm, pushed: 8)
     asm.ret()
-    asm.land(stopped)
+    asm.land(leaves)
     asm.alu(0, .register(.rsp), 8, size: 8)
-    asm.load(HostLayout.c, HostEnd.stop.rawValue)
+    asm.move(HostLayout.a, .register(.rax), size: 8)
     asm.jump(to: leaveSpilled)
     firstBlockAt = (asm.count + 63) & ~63
     buffer.used = firstBlockAt
@@ -112,33 +128,41 @@ final class Rewriter {
       guard let home = HostLayout.home(slot) else { continue }
       asm.move(HostLayout.register(slot, pushed: pushed), home, size: 8)
     }
+    asm.move(.memory(.rsp, displacement: offsets.budget + pushed), HostLayout.budget, size: 8)
   }
   private func reload(_ asm: inout Assembler, pushed: Int32 = 0) {
     for slot in HostLayout.mapped {
       guard let home = HostLayout.home(slot) else { continue }
       asm.move(home, HostLayout.register(slot, pushed: pushed), size: 8)
     }
+    asm.move(HostLayout.budget, .memory(.rsp, displacement: offsets.budget + pushed), size: 8)
   }
 }
 
-/// What generated code calls for a micro-op that it does not carry out itself. Not 0 if that stopped.
+/// What generated code calls for a micro-op that it does not carry out itself: 0 to go on, else a `HostEnd`.
 private let hostCallout:
   @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UInt64 = {
     cpu, block, op in
     let c = cpu.assumingMemoryBound(to: CPU.self)
-    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self)) ? 0 : 1
+    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self))
   }
 
 extension UnsafeMutablePointer<CPU> {
-  /// Executes one micro-op that does not end its block; false if it stopped.
-  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> Bool {
+  /// Executes one micro-op that does not end its block.
+  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
     let single = pointee.singleOp
     single.pointee = op.pointee
+    let stamp = pointee.stamp
     switch execute(block, at: single) {
-    case .done: return true
+    case .done:
+      guard pointee.stamp != stamp else { return 0 }
+      // What follows the block may have to be looked up anew: the interpreter does that.
+      pointee.hostOp = UInt(bitPattern: op + 1)
+      pointee.hostBlock = UInt(bitPattern: block)
+      return HostEnd.interpret.rawValue
     case let end:
       vcpu.hostStop = end
-      return false
+      return HostEnd.stop.rawValue
     }
   }
 }

@@ -36,13 +36,13 @@ extension RunControl {
   /// The current vCPU cannot run: time moves on to the next timer event, or nothing will ever happen.
   func wait(_ vcpu: any VCPU) -> RunOutcome? {
     let isHalted = lanes[current].activity == .halted
-    if vcpus.count > 1, lanes.contains(where: { $0.activity == .active }) {
+    if vcpus.count > 1, lanes.all.contains(where: { $0.activity == .active }) {
       return nil
     }
-    let someoneWakes = lanes.indices.contains { index in
+    let someoneWakes = vcpus.indices.contains { index in
       lanes[index].activity == .halted && vcpus[index].canTakeInterrupt
     }
-    let timer = lanes.indices.filter { lanes[$0].activity == .halted }.compactMap { vcpus[$0].timerDeadline }.min()
+    let timer = vcpus.indices.filter { lanes[$0].activity == .halted }.compactMap { vcpus[$0].timerDeadline }.min()
     guard someoneWakes || timer != nil else {
       return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
     }
@@ -51,7 +51,7 @@ extension RunControl {
     if needsAttention() { return nil }
     var wake = deadline
     if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
-    for index in lanes.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
+    for index in vcpus.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
     time = max(time, wake)
     onSlack()
     return nil
@@ -252,7 +252,7 @@ extension RunControl {
       case .initialize(let index): initialize(index)
       case .startup(let index, let vector): startUp(index, vector)
       case .nmi(let index):
-        guard lanes.indices.contains(index) else { break }
+        guard vcpus.indices.contains(index) else { break }
         lanes[index].nmiPending = true
         guard nmisExit else { break }
         let wanted = arrival(.exception, .exception(vector: Exception.nmi.rawValue, errorCode: nil, linear: 0), vcpus[index])
