@@ -6,7 +6,7 @@ import X86
 
 extension VirtualMachine {
   /// Events the ring holds before the vCPU thread has to take them out itself.
-  private static let ringCapacity = 1 << 14
+  static let ringCapacity = 1 << 14
 
   /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
   /// can be had instead.
@@ -15,6 +15,7 @@ extension VirtualMachine {
     let sample = try SampleLibrary.resolve(&configuration)
     try checkChoices(configuration)
     let files = try GuestFiles(configuration)
+    if configuration.technique == .pv { return try buildXen(configuration, files) }
     let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
     try checkPlatform(loaded.platform, configuration)
@@ -70,7 +71,7 @@ extension VirtualMachine {
     return (choice.name, choice.why)
   }
 
-  /// Choices that are not there yet say so.
+  /// Choices that do not go together say so.
   private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
     switch configuration.technique {
     case .hvm: break
@@ -79,7 +80,7 @@ extension VirtualMachine {
         .usage, "--technique rewrite: KVM runs the guest's code as it is and cannot call out",
         remedy: "use --engine rewriter or --engine interpreter")
     case .rewrite: break
-    case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
+    case .pv: try checkXen(configuration)
     }
     switch configuration.engineName {
     case "auto", "interpreter", "kvm", "rewriter": break
@@ -102,19 +103,15 @@ extension VirtualMachine {
         remedy: "leave --cpus out")
     }
   }
-
-  private static func notYet(_ option: String, _ what: String) -> VMError {
-    VMError(.unavailable, "\(option): \(what) is not there yet", remedy: "use --technique hvm --engine interpreter")
-  }
 }
 
 /// The files a guest is made of, read once.
-private struct GuestFiles {
+struct GuestFiles {
   var name: String
-  private var image: NamedImage?
+  private(set) var image: NamedImage?
   private var firmware: NamedImage?
   private var disk: NamedImage?
-  private var modules: [NamedImage] = []
+  private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 
   init(_ configuration: SessionConfiguration) throws(VMError) {

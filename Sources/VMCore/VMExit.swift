@@ -25,6 +25,8 @@ package enum ExitReason: UInt16, CaseIterable, Sendable {
   /// The engine has no such instruction; the guest gets #UD.
   case unknownInstruction = 261
   case unknown = 262
+  /// SYSCALL of a deprivileged guest (`ExitControls.isDeprivileged`).
+  case syscall = 263
 }
 
 /// Which control register, and the direction.
@@ -123,6 +125,9 @@ package struct VMEntry: Equatable, Sendable {
     case complete(UInt64)
     /// The monitor did all of it: RIP moves past the instruction, which counts as retired.
     case skip
+    /// The monitor did all of it, whatever kind of exit it was, and the guest goes on there; one instruction
+    /// counts as retired.
+    case retire(rip: UInt64)
     /// The instruction faults instead.
     case fault(Vector, errorCode: UInt32?)
 

@@ -91,6 +91,11 @@ extension InterpreterVCPU {
       c.pointee.horizon &+= 1
       settle()
       if let exit = monitorTrap() { return exit }
+    case (_, .retire(let rip)):
+      c.pointee.rip = rip
+      c.pointee.horizon &+= 1
+      settle()
+      if let exit = monitorTrap() { return exit }
     case (.delivery(let fault), .emulate), (.delivery(let fault), .complete):
       c.pointee.emulating = true
       if let exit = delivered(fault) { return exit }

@@ -20,6 +20,7 @@ struct KeptExit {
     case 1: return .emulate
     case 2: return .complete(entry.b)
     case 3: return .skip
+    case 5: return .retire(rip: entry.b)
     default: return .fault(Vector(truncatingIfNeeded: entry.b), errorCode: nil)
     }
   }

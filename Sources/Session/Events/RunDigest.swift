@@ -99,7 +99,7 @@ package final class RunDigest {
   /// Exits that happen with or without a debugger.
   private static func isGuests(_ reason: ExitReason) -> Bool {
     switch reason {
-    case .io, .eptViolation, .cpuid, .hlt, .tripleFault, .unknownInstruction, .vmcall: true
+    case .io, .eptViolation, .cpuid, .hlt, .tripleFault, .unknownInstruction, .vmcall, .syscall: true
     default: false
     }
   }

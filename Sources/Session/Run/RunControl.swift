@@ -23,6 +23,8 @@ package final class RunControl {
   var stepPlan: StepPlan?
   /// What exits without a debugger's wish: the VMCS of the VM, and what `sx` asks for.
   var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// The monitor stands in for the guest's ring 0, whatever else exits.
+  var isDeprivileged = false { didSet { trapsAreStale = true } }
   /// What made the newest exit.
   var lastCause: VMXCause?
   /// The monitor sees interrupts arrive: "external-interrupt exiting", "NMI exiting".
@@ -384,6 +386,9 @@ package final class RunControl {
       event.a = 2
       event.b = value
     case .skip: event.a = 3
+    case .retire(let rip):
+      event.a = 5
+      event.b = rip
     case .fault(let vector, _):
       event.a = 4
       event.b = UInt64(vector)
