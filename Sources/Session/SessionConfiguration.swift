@@ -10,23 +10,36 @@ package enum StartMode: String, CaseIterable, Sendable {
   case real, protected, long
 }
 
+/// How a Linux kernel is entered.
+package enum BootProtocol: String, CaseIterable, Sendable {
+  case pvh, bzimage
+}
+
 /// Everything the person chose about a session before it starts.
 package struct SessionConfiguration: Sendable {
   /// A file, or the name of a sample; nil with `firmware`.
   package var guest: String?
   package var technique = Technique.hvm
-  /// `auto`, `kvm`, `interpreter`, `rewriter`.
-  package var engine = "interpreter"
+  /// `auto`, `kvm`, `interpreter`, `rewriter`; nil takes the technique's own.
+  package var engine: String?
   package var mode: StartMode?
   package var loadAddress: UInt64?
   package var entry: UInt64?
   package var firmware: String?
-  /// Bytes; nil takes the sample's or 256 MiB.
+  /// Bytes; nil takes the sample's, or 256 MiB, or more where an initrd needs it.
   package var memory: UInt64?
   package var cpus = 1
   package var append: String?
+  /// All that Linux is told, in place of the standard command line and `append`.
+  package var appendOnly: String?
+  /// The way into a Linux kernel; nil takes what the kernel has.
+  package var boot: BootProtocol?
+  /// The processor's model; nil takes the one the guest is made for.
+  package var cpu: CPUModel?
   package var initrd: String?
   package var disk: String?
+  /// A file with more names for addresses: ELF, System.map or what /proc/kallsyms says.
+  package var symbols: String?
   /// A reset the guest asks for starts it again instead of ending the run.
   package var reboots = false
   /// Total instructions after which the run ends with `StopReason.limit`.
@@ -42,6 +55,9 @@ package struct SessionConfiguration: Sendable {
   /// Where the command history is kept between sessions; nil keeps none.
   package var historyPath: String?
   package init() {}
+
+  /// The engine asked for, or the one that belongs to the technique.
+  package var engineName: String { engine ?? (technique == .rewrite ? "rewriter" : "interpreter") }
 
   package static let checkpointInterval: UInt64 = 20_000_000
   package static let defaultMemory: UInt64 = 256 << 20

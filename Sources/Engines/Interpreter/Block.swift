@@ -153,6 +153,26 @@ final class BlockCache {
     return fresh
   }
 
+  /// The block in whose bytes on its first page an address lies, of those of a context the one that begins nearest.
+  func containing(_ gpa: UInt64, context: UInt16) -> BlockPointer? {
+    (byPage[gpa & ~4095] ?? []).filter {
+      $0.pointee.context == context && $0.pointee.gpa <= gpa && gpa < $0.pointee.gpa + $0.pointee.length
+    }.max { $0.pointee.gpa < $1.pointee.gpa }
+  }
+
+  /// The sum of what `weight` gives for every block.
+  func count(_ weight: (BlockPointer) -> Int) -> Int {
+    var sum = 0
+    for index in 0..<Self.bucketCount {
+      var at = buckets[index]
+      while let block = at {
+        sum += weight(block)
+        at = block.pointee.nextInBucket
+      }
+    }
+    return sum
+  }
+
   /// Has `block`, whose code is that of its parts now, dropped with any of them.
   func spread(_ block: BlockPointer) {
     for page in block.otherPages { _ = mark(page, block) }
@@ -223,10 +243,11 @@ final class BlockCache {
     graveyard.append(block)
   }
 
-  /// Frees dropped blocks, not too many at once. Only while no loop holds a block.
+  /// Frees dropped blocks, few of them where there are few, so that it never takes long, and a share of many, so that
+  /// they never become more and more. Only while no loop holds a block.
   func bury() {
     guard !graveyard.isEmpty else { return }
-    for _ in 0..<min(graveyard.count, 512) { free(graveyard.removeLast()) }
+    for _ in 0..<min(graveyard.count, max(512, graveyard.count / 8)) { free(graveyard.removeLast()) }
   }
 
   private func free(_ block: BlockPointer) {

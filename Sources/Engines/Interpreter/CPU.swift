@@ -189,6 +189,10 @@ struct CPU {
   var timerLeft: UInt64?
   /// This instruction was allowed by `VMEntry.emulate`: it does not exit by the controls again.
   var emulating = false
+  /// This instruction was called out by the policy and handed back: it does not call out again.
+  var calledOut = false
+  /// A policy is in force: sensitive instructions exit as callouts.
+  var rewrites = false
   /// An answer given by `VMEntry.complete` waits to be taken by the instruction that asked.
   var hasAnswer = false
   var answer: UInt64 = 0
@@ -246,6 +250,8 @@ struct PendingExit {
   var cause: VMXCause?
   /// The access goes straight to the device.
   var isDirect = false
+  /// Made by the policy's own micro-op, before the instruction looked at anything.
+  var isCallout = false
 }
 
 extension UnsafeMutablePointer<CPU> {

@@ -191,9 +191,15 @@ package final class InterpreterVCPU: VCPU {
 
   package func translate(_ address: GVA) -> GPA? { c.translateQuietly(address.value).map { GPA($0) } }
 
+  package func forgetTranslations(of page: GVA?) {
+    if let page { c.flushPage(page.value) } else { c.flushTLB(keepGlobal: false) }
+    c.bumpGeneration()
+  }
+
   package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
     EmbeddedCPUID.result(
-      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount)
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount,
+      model: engine.configuration.cpu)
   }
 }
 

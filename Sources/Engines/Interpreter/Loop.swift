@@ -524,6 +524,7 @@ extension UnsafeMutablePointer<CPU> {
           continue
         case .nop: break
         case .breakpoint: try c.stopBeforeInstruction(block)
+        case .sensitive: try c.sensitive(o)
         case .segmentAddress: try c.segmentAddress(o)
         case .integer: try c.integer(o)
         case .integerEnd:

@@ -108,6 +108,8 @@ enum Op: UInt16 {
   case nop
   /// The debugger wants a stop before this instruction.
   case breakpoint
+  /// A sensitive instruction follows: `aux` is its operation and a `SensitiveForm`, `imm` its counter's address.
+  case sensitive
   /// Checked linear address of a memory operand into `Slot.temporary` (see `Translator.address`).
   case segmentAddress
   /// The rarer integer instructions; `aux` is an `IntegerOp`, sizes in `flags`.

@@ -10,6 +10,7 @@ extension MicroOp {
     switch op {
     case .sse: isRewrittenSSE
     case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .sensitive: isCounter
     case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
@@ -41,6 +42,7 @@ extension BlockWriter {
     if emitTransfer(o, onward) { return true }
     switch o.pointee.op {
     case .nop: return true
+    case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
     case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
@@ -143,8 +145,13 @@ extension BlockWriter {
     if let home = home(offset) {
       if home != from || size == 4 { asm.move(home, .register(from), size: size) }
     } else {
-      // 32-bit values have been zero-extended in the host register.
-      asm.move(.memory(.rsp, displacement: Int32(offset)), from, size: size == 4 ? 8 : size)
+      var whole = from
+      if size == 4, HostLayout.mapped.contains(where: { HostLayout.home($0) == from }) {
+        // A guest register has an upper half of its own; scratch registers hold 32-bit values zero-extended.
+        asm.move(Self.a, .register(from), size: 4)
+        whole = Self.a
+      }
+      asm.move(.memory(.rsp, displacement: Int32(offset)), whole, size: size == 4 ? 8 : size)
     }
   }
 

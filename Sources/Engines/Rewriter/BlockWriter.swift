@@ -16,6 +16,9 @@ struct BlockWriter {
   private(set) var foreseen: UInt64?
   /// Micro-ops that the interpreter carries out.
   private(set) var callouts = 0
+  /// Where the code of each instruction begins, and that of the pieces off the straight path: for showing it.
+  private(set) var marks: [RewrittenCode.Mark] = []
+  private(set) var straightEnd = 0
   /// Pieces off the straight path, written behind it.
   private var stubs: [Stub] = []
   private var edgeCount = 0
@@ -102,6 +105,7 @@ struct BlockWriter {
         loop(to: state == first ? again : start)
       }
     }
+    straightEnd = asm.count
     var index = 0
     while index < stubs.count {
       write(stubs[index])
@@ -119,10 +123,21 @@ struct BlockWriter {
       let live = Self.liveFlags(body)
       for i in body.indices {
         guard let o = body.baseAddress.map({ $0 + i }) else { continue }
+        mark(o)
         let forgets = protectFlags(o, live: live[i])
         if !emit(o, flagsLive: live[i], part.onward) { callout(o) }
         if forgets { state.flags = .saved(.unknown) }
       }
+    }
+  }
+
+  private mutating func mark(_ o: MicroOpPointer) {
+    let mark = RewrittenCode.Mark(o.pointee, in: block, head: trace.head, at: asm.count)
+    if let last = marks.last, last.distance == mark.distance {
+      marks[marks.count - 1].kind = last.kind.joined(mark.kind)
+      marks[marks.count - 1].length = max(last.length, mark.length)
+    } else {
+      marks.append(mark)
     }
   }
 

@@ -16,14 +16,19 @@ extension InterpreterVCPU {
 
   private func translate(_ block: BlockPointer) -> LoopEnd {
     guard let rewriter = engine.rewriter else { return .find }
-    guard rewriter.takes(block) else { return c.execute(block, at: block.pointee.ops) }
+    guard rewriter.takes(block) else {
+      engine.tally.refused += 1
+      return c.execute(block, at: block.pointee.ops)
+    }
     if rewriter.isFull {
       engine.forgetCode()
       c.pointee.budget &+= block.pointee.count
       c.pointee.rip = block.pointee.rip
       return .find
     }
-    rewriter.translate(Trace(from: block, c, warmth: Int64(engine.configuration.warmth)))
+    let trace = Trace(from: block, c, warmth: Int64(engine.configuration.warmth))
+    rewriter.translate(trace)
+    engine.tally.add(trace)
     engine.cache.spread(block)
     return .host(block)
   }

@@ -14,6 +14,8 @@ final class Rewriter {
   /// No block's code is longer.
   static let roomForBlock = 128 << 10
   private(set) var statistics = RewritingStatistics()
+  /// How each trace's code lies, by its entry: for showing it.
+  private(set) var written: [Int: RewrittenCode] = [:]
   /// Micro-ops of the writer's own, which work on saved flags: the carry alone, all, and CF and OF of the rotates.
   let flagOps: MicroOpPointer
 
@@ -49,6 +51,7 @@ final class Rewriter {
   func empty() {
     buffer.used = firstBlockAt
     statistics.flushes += 1
+    written.removeAll(keepingCapacity: true)
   }
 
   /// May `block` get code at all? If not, it is the interpreter's for good.
@@ -68,6 +71,7 @@ final class Rewriter {
       writer.trespass = UInt(bitPattern: flagOps)
     }
     let entry = writer.write()
+    written[entry] = RewrittenCode(straightEnd: writer.straightEnd, end: writer.asm.count, marks: writer.marks)
     buffer.used = (writer.asm.count + 15) & ~15
     head.pointee.host = buffer.address(entry)
     head.pointee.hostStampAt = trace.isFar ? start : 0

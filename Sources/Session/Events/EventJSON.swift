@@ -66,6 +66,7 @@ package enum EventJSON {
       return [.init("bytes", .hex(bytes)), .init("size", .number(UInt64(length)))]
     case .entryFailure(let field): return [.init("field", .hex(UInt64(field)))]
     case .unknown(let raw): return [.init("raw", .hex(raw))]
+    case .callout(let operation): return [.init("operation", .string(operation.name))]
     case .hlt, .interruptWindow, .debug, .tripleFault, .budget, .kicked, .none: return []
     }
   }
