@@ -179,6 +179,15 @@ package struct EngineConfiguration: Sendable {
   package var vcpuCount: Int
   /// Executions of a block before a rewriting engine makes host code of it.
   package var warmth: Int
+  /// Whether generated code is kept from all memory it has no business with, to find mistakes in it.
+  package enum Guarding: Sendable {
+    case none
+    /// By protection keys: an access elsewhere ends the program.
+    case keys
+    /// The same, with such an access put into the first code, to see that it does.
+    case trespassed
+  }
+  package var guarding = Guarding.none
   package var cpu: CPUModel
   package init(vcpuCount: Int = 1, warmth: Int = 40, cpu: CPUModel = .baseline) {
     self.vcpuCount = vcpuCount

@@ -72,6 +72,13 @@ extension BlockPointer {
     pointee.partCount = blocks.count
   }
 
+  /// Do all blocks that this is the code of end below CS's limit?
+  func partsLie(within limit: UInt64) -> Bool {
+    guard let parts = pointee.parts else { return true }
+    for i in 0..<pointee.partCount where parts[i].rip &+ parts[i].length &- 1 > limit { return false }
+    return true
+  }
+
   /// Pages of its parts that are not its own.
   fileprivate var otherPages: [UInt64] {
     guard let parts = pointee.parts else { return [] }

@@ -329,6 +329,10 @@ extension InterpreterVCPU {
       _ = engine.cache.drop(block.pointee.gpa, 1)
       return false
     }
+    if !c.isLong64, !block.partsLie(within: UInt64(c.pointee.segments[1].limit)) {
+      _ = engine.cache.drop(block.pointee.gpa, 1)
+      return false
+    }
     guard block.pointee.secondPage != Block.noPage else { return true }
     let page = try c.translateFetch(((linear & ~4095) &+ 4096) & c.pointee.addressMask)
     if page == block.pointee.secondPage { return true }

@@ -68,6 +68,7 @@ package final class InterpreterVCPU: VCPU {
     memory = engine.memory
     events = engine.events
     region = HostLayout.allocate()
+    engine.rewriter?.hostGuard?.admit(UInt(bitPattern: region), size: HostLayout.size)
     tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
       to: TLBEntry.self, capacity: 2 * TLB.entries)
     for i in 0..<2 * TLB.entries { (tlbs + i).initialize(to: TLBEntry(none: i)) }
