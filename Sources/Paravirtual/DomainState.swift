@@ -59,6 +59,7 @@ struct DomainState: Equatable {
   /// What each port is bound to, and the virtual interrupt's number.
   var ports = [UInt8](repeating: 0, count: 64)
   var interrupts = [UInt8](repeating: 0, count: 64)
+  var fifo = FIFOState()
   /// Virtual time of the one-shot timer; `max` while it stands.
   var singleshot = UInt64.max
   /// Interval and next time of the periodic timer; 0 while it stands.
@@ -110,6 +111,7 @@ struct DomainState: Equatable {
     coder.code(&isTaskSwitched)
     coder.code(fixed: &ports)
     coder.code(fixed: &interrupts)
+    fifo.code(&coder)
     for path in [\DomainState.nextPeriod, \.consoleFrame, \.storeFrame, \.now, \.hypercallCount, \.upcallCount] {
       coder.code(&self[keyPath: path])
     }

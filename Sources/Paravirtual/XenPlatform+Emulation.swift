@@ -43,6 +43,9 @@ extension XenPlatform {
   private func cpuid(leaf: UInt32, subleaf: UInt32, on vcpu: any VCPU) -> CPUIDResult {
     var result = vcpu.cpuid(leaf: leaf, subleaf: subleaf)
     switch leaf {
+    // What tells a frequency is left out: the guest has its time from the monitor.
+    case 0: result.eax = min(result.eax, Self.highestLeaf)
+    case Self.highestLeaf + 1..<0x4000_0000: result = CPUIDResult()
     case 1:
       result.ebx &= 0x0000_FFFF
       // PCID, x2APIC, VMX and OSXSAVE go; the hypervisor bit comes.
@@ -66,6 +69,8 @@ extension XenPlatform {
     }
     return result
   }
+
+  private static let highestLeaf: UInt32 = 0xB
 
   // MARK: Privileged instructions
 
@@ -179,7 +184,8 @@ extension XenPlatform {
     case MSR.kernelGSBase: vcpu.state.kernelGSBase
     case MSR.efer: EFER.sce | EFER.lme | EFER.lma | EFER.nxe
     case MSR.tsc: vcpu.virtualTime
-    case MSR.pat: 0x0007_0406_0007_0406
+    // Write-combining and write-protected memory, where Xen has them.
+    case MSR.pat: 0x0000_0501_0007_0406
     case MSR.miscEnable: 1
     case MSR.biosSignature, 0x17, 0xCE: 0
     default: nil

@@ -1,6 +1,6 @@
 import VMCore
 
-/// Event channels by the two-level ABI, and the scheduler's hypercalls.
+/// Event channels, by the two-level ABI until the guest asks for queues, and the scheduler's hypercalls.
 extension XenPlatform {
   static let portCount = 64
 
@@ -13,6 +13,7 @@ extension XenPlatform {
 
   /// Sets a port's pending bit and, where it is news and not masked, asks for an upcall.
   func raise(_ port: Int) {
+    if usesFIFO { return raiseFIFO(port) }
     let word = UInt64(port / 64 * 8)
     let bit = UInt64(1) << UInt64(port & 63)
     let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
@@ -20,6 +21,11 @@ extension XenPlatform {
     memory.store(sharedInfo + (SharedInfo.pending + word), pending | bit)
     let mask = memory.load(sharedInfo + (SharedInfo.mask + word), as: UInt64.self) ?? 0
     if mask & bit == 0 { select(port) }
+  }
+
+  func isPendingInBitmap(_ port: Int) -> Bool {
+    let pending = memory.load(sharedInfo + (SharedInfo.pending + UInt64(port / 64 * 8)), as: UInt64.self) ?? 0
+    return pending >> UInt64(port & 63) & 1 != 0
   }
 
   private func select(_ port: Int) {
@@ -76,6 +82,9 @@ extension XenPlatform {
     case 9:
       let port = try port(at)
       unmask(port)
+    case 11: try initializeControl(at)
+    case 12: try expandArray(at)
+    case 13: try setPriority(at, port: try port(at))
     case 10: for port in 0..<Self.portCount where binding(port) != .closed { try close(port) }
     default: throw .noSuchCall
     }
@@ -91,6 +100,7 @@ extension XenPlatform {
   private func close(_ port: Int) throws(XenError) {
     domain.ports[port] = PortBinding.closed.rawValue
     domain.interrupts[port] = 0
+    if usesFIFO { return clearFIFO(port) }
     let word = UInt64(port / 64 * 8)
     let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
     memory.store(sharedInfo + (SharedInfo.pending + word), pending & ~(1 << UInt64(port & 63)))
@@ -117,6 +127,7 @@ extension XenPlatform {
   }
 
   private func unmask(_ port: Int) {
+    if usesFIFO { return unmaskFIFO(port) }
     let word = UInt64(port / 64 * 8)
     let bit = UInt64(1) << UInt64(port & 63)
     let mask = memory.load(sharedInfo + (SharedInfo.mask + word), as: UInt64.self) ?? 0

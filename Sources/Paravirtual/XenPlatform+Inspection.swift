@@ -31,7 +31,8 @@ extension XenPlatform {
     let mask = memory.load(page + SharedInfo.mask, as: UInt64.self) ?? 0
     let bound = (0..<Self.portCount).filter { binding($0) != .closed }
     return DeviceInspection(
-      device: "event channels", rows: bound.map { ("port \($0)", portWords($0)) }, role: .interruptController,
+      device: "event channels", rows: [("ABI", usesFIFO ? "FIFO" : "two-level")] + bound.map { ("port \($0)", portWords($0)) },
+      role: .interruptController,
       bitmaps: [
         InspectionBitmap("pending", word: pending, count: 24, lines: bound.last.map { (0...max($0, 23)).map(portWords) } ?? []),
         InspectionBitmap("mask", word: mask, count: 24),
@@ -137,6 +138,7 @@ extension XenPlatform {
     var frames = [domain.kernelRoot, domain.consoleFrame, domain.storeFrame, tables.layout.sharedInfo]
     if domain.userRoot != 0 { frames.append(domain.userRoot) }
     if domain.vcpuInfo >> 12 != tables.layout.sharedInfo { frames.append(domain.vcpuInfo >> 12) }
-    return frames + domain.gdtFrames
+    if usesFIFO { frames.append(domain.fifo.control >> 12) }
+    return frames + domain.gdtFrames + domain.fifo.pages
   }
 }

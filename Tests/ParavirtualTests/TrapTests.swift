@@ -170,6 +170,38 @@ import X86
     #expect(!bench.xen.interruptPending(vcpu: 0))
   }
 
+  @Test func `queued events are linked in the order they came, and raised again when unmasked`() throws {
+    let bench = try XenBench()
+    let (control, array) = (bench.address(0x60), bench.address(0x61))
+    let at = bench.address(0x24)
+    // Raised before there are queues.
+    bench.put(at, 2)
+    bench.xen.consoleInput([0x41])
+    bench.put(at, bench.machine(0x60), 64, 0)
+    #expect(bench.call(.eventChannelOp, 11, at) == 0)
+    #expect(bench.get(at + 16) & 0xFF == 17)
+    #expect(bench.call(.eventChannelOp, 11, at) == -22)
+    for word in 0..<64 as Range<UInt64> { bench.memory.store(bench.place(array + word * 4), UInt32(1) << 30) }
+    bench.memory.store(bench.place(array + 8), UInt32(0))
+    bench.put(at, bench.machine(0x61))
+    #expect(bench.call(.eventChannelOp, 12, at) == 0)
+    func word(_ port: UInt64) -> UInt32 { bench.memory.load(bench.place(array + port * 4), as: UInt32.self) ?? 0 }
+    #expect(word(2) == 0xA000_0000)
+    #expect(bench.get(control + 64) & 0xFFFF_FFFF == 1 << 7)
+    #expect(bench.memory.load(bench.place(control + 72 + 28), as: UInt32.self) == 2)
+    // An IPI of the guest's own, masked at first.
+    bench.put(at, 0)
+    #expect(bench.call(.eventChannelOp, 7, at) == 0)
+    bench.put(at, 3)
+    #expect(bench.call(.eventChannelOp, 4, at) == 0)
+    #expect(word(3) == 0xC000_0000)
+    #expect(bench.call(.eventChannelOp, 9, at) == 0)
+    #expect(word(3) == 0xA000_0000 && word(2) == 0xA000_0003)
+    bench.put(at, 3 | 20 << 32)
+    #expect(bench.call(.eventChannelOp, 13, at) == -22)
+    #expect(ShadowModel(bench).problem() == nil)
+  }
+
   @Test func `block sleeps until an event, and clears the mask`() throws {
     let bench = try XenBench()
     #expect(bench.call(.schedOp, 1) == 0)
