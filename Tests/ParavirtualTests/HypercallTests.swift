@@ -29,7 +29,7 @@ import X86
     bench.events.consume { _ in }
     bench.call(.vcpuOp, 3, 7)
     var seen: [Event] = []
-    bench.events.consume { seen.append(copy $0) }
+    bench.events.consume { seen.append(contentsOf: $0) }
     let event = try #require(seen.first { $0.kind == .hypercall })
     #expect(event.a == XenPlatform.code(24, 3) && event.b == UInt64(bitPattern: -2))
     #expect(event.c == 3 && event.d == 7)
