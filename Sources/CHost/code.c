@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int chost_code_map(size_t size, void **writable, void **executable) {
@@ -26,7 +28,16 @@ int chost_code_map(size_t size, void **writable, void **executable) {
   return 0;
 }
 
+// The kernel writes the thread's restartable-sequence area whenever it was preempted; where a key forbids that to the
+// code that runs just then, it ends the program. Nothing of ours uses the area.
+static void forget_rseq(void) {
+  void *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+  if (syscall(SYS_rseq, area, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) != 0)
+    syscall(SYS_rseq, area, __rseq_size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
 int chost_guard_key(void) {
+  forget_rseq();
   int key = pkey_alloc(0, 0);
   return key < 0 ? -errno : key;
 }

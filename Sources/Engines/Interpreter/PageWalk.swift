@@ -39,6 +39,8 @@ struct PageWalk {
   var noExecute = false
   var global = false
   var large = false
+  /// Of 1 GiB.
+  var huge = false
   var dirty = false
   /// Every entry used has A set.
   var accessed = true
@@ -115,6 +117,7 @@ extension UnsafeMutablePointer<CPU> {
       note(&walk, entry, at: at)
       if leaf {
         finish(&walk, entry, large: level > 1)
+        walk.huge = level > 2
         walk.gpa = (entry & PageEntry.addressMask & ~offsetMask) | (linear & offsetMask)
         return
       }

@@ -11,8 +11,19 @@ struct PagingState {
   var filled = InlineArray<512, UInt64>(repeating: 0)
   /// Supervisor TLB entries that hold user pages, allowed while RFLAGS.AC overrides SMAP.
   var overridden = InlineArray<256, UInt64>(repeating: 0)
-  /// An entry of a large page may be in several places of a TLB.
-  var largePagesCached = false
+  /// An entry of a large page may be in several places of a TLB: the regions of 4 MiB where there are such, by number
+  /// modulo 4096, and whether one is larger.
+  var largeRegions = InlineArray<64, UInt64>(repeating: 0)
+  var hugePagesCached = false
+
+  func mayBeLarge(_ linear: UInt64) -> Bool {
+    let region = Int(truncatingIfNeeded: linear >> 22 & 4095)
+    return hugePagesCached || largeRegions[region >> 6] >> UInt64(region & 63) & 1 != 0
+  }
+  mutating func noteLarge(_ linear: UInt64) {
+    let region = Int(truncatingIfNeeded: linear >> 22 & 4095)
+    largeRegions[region >> 6] |= 1 << UInt64(region & 63)
+  }
   /// Code was fetched from a page that is not global since CR3 was written last.
   var hasLocalCode = true
 }
@@ -39,6 +50,8 @@ struct Translation {
   var user: Bool
   var global: Bool
   var large: Bool
+  /// Larger than 4 MiB.
+  var huge = false
 }
 
 extension UnsafeMutablePointer<CPU> {
@@ -92,8 +105,27 @@ extension UnsafeMutablePointer<CPU> {
     throw stop
   }
 
+  /// Host address of `size` bytes if the TLB allows the access without further ado.
+  @inline(__always)
+  private func reached(_ address: UInt64, _ size: Int, _ access: Access) -> UnsafeMutableRawPointer? {
+    let slot = access.write ? TLB.writeIndex(address) : TLB.index(address)
+    if access.privilege == .implicit && pointee.paging.overridden[slot >> 6] >> UInt64(slot & 63) & 1 != 0 { return nil }
+    let entry = pointee.tlbs + (access.privilege == .user ? slot + TLB.entries : slot)
+    guard entry.pointee.tag == (address &+ UInt64(size &- 1)) & ~0xFFF else { return nil }
+    return entry.host(address)
+  }
+
   func readLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) -> UInt64 {
     let access = Access(privilege: privilege)
+    if let host = reached(address, size, access) {
+      switch size {
+      case 8: return host.loadUnaligned(as: UInt64.self)
+      case 4: return UInt64(host.loadUnaligned(as: UInt32.self))
+      case 2: return UInt64(host.loadUnaligned(as: UInt16.self))
+      case 1: return UInt64(host.load(as: UInt8.self))
+      default: break
+      }
+    }
     let first = 4096 - Int(address & 0xFFF)
     if size <= first {
       let gpa = try translate(address, access)
@@ -112,6 +144,15 @@ extension UnsafeMutablePointer<CPU> {
 
   func writeLinear(_ address: UInt64, _ size: Int, _ value: UInt64, _ privilege: Privilege) throws(Stop) {
     let access = Access(privilege: privilege, write: true)
+    if let host = reached(address, size, access) {
+      switch size {
+      case 8: return host.storeBytes(of: value, as: UInt64.self)
+      case 4: return host.storeBytes(of: UInt32(truncatingIfNeeded: value), as: UInt32.self)
+      case 2: return host.storeBytes(of: UInt16(truncatingIfNeeded: value), as: UInt16.self)
+      case 1: return host.storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
+      default: break
+      }
+    }
     let first = 4096 - Int(address & 0xFFF)
     if size <= first {
       let gpa = try translate(address, access)
@@ -200,7 +241,8 @@ extension UnsafeMutablePointer<CPU> {
     }
     try markUsed(&walk, linear: linear, write: access.write)
     let result = Translation(
-      gpa: walk.gpa, writable: mayWrite && walk.dirty, user: walk.user, global: walk.global, large: walk.large)
+      gpa: walk.gpa, writable: mayWrite && walk.dirty, user: walk.user, global: walk.global, large: walk.large,
+      huge: walk.huge)
     return try extend(result, linear, access)
   }
 
@@ -261,7 +303,8 @@ extension UnsafeMutablePointer<CPU> {
     setBit(&pointee.paging.filled, index, true)
     setBit(&pointee.paging.global, index, result.global)
     if !user { setBit(&pointee.paging.overridden, slot, guardedUser) }
-    if result.large { pointee.paging.largePagesCached = true }
+    if result.large { pointee.paging.noteLarge(linear) }
+    if result.huge { pointee.paging.hugePagesCached = true }
   }
 
   private func setBit<let n: Int>(_ words: inout InlineArray<n, UInt64>, _ index: Int, _ on: Bool) {
@@ -284,13 +327,14 @@ extension UnsafeMutablePointer<CPU> {
     }
     if !keepGlobal {
       pointee.paging.global = InlineArray(repeating: 0)
-      pointee.paging.largePagesCached = false
+      pointee.paging.largeRegions = InlineArray(repeating: 0)
+      pointee.paging.hugePagesCached = false
     }
   }
 
   /// Forgets what is cached for one linear page, global or not.
   func flushPage(_ linear: UInt64) {
-    if pointee.paging.largePagesCached {
+    if pointee.paging.mayBeLarge(linear) {
       flushTLB(keepGlobal: false)
       return
     }
