@@ -43,11 +43,12 @@ let package = Package(
     + room("VMCore", ["X86"], settings: hot)
     + room("Engines", ["VMCore", "X86", "CZydis", "CHost"], tests: ["COracle"], settings: hot)
     + room("Machine", ["VMCore", "X86", "CElf", "CZlib", "CLz4", "CLzma", "CZstd"], settings: hot)
+    + room("Paravirtual", ["VMCore", "X86"], settings: hot)
     + room("Debugger", ["VMCore", "X86", "CElf"])
     + room(
       "Session",
       [
-        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
+        "Debugger", "Machine", "Paravirtual", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])

@@ -93,7 +93,7 @@ package enum KeyTable {
 
   /// Keys with a meaning in some panes only.
   package static let paneKeys: [(String, String)] = [
-    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events, VMCS; 5 tables, interrupts, devices, capabilities; 8 console, VGA"),
+    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events, VMCS; 5 tables, interrupts, devices, capabilities; 8 console, VGA; 9 statistics, rewriter; 0 log, compare"),
     ("10e", "a number before a key repeats it"),
     ("arrows PgUp PgDn", "move; Home and End go to the ends, End follows again"),
     ("Enter", "open: an exit's anatomy, follow a branch, pointer or table entry, type to the guest"),
@@ -106,6 +106,8 @@ package enum KeyTable {
     ("g l d t m w x", "system tables: GDT, LDT, IDT, TSS, map, walk, MSRs"),
     ("Space Enter", "VMCS: the bit under the cursor on and off; p a preset, U takes the last change back"),
     (". o", "VMCS: to the bit that made the last exit; the guest monitor's own VMCS and back"),
+    ("b", "rewriter: to the next block of guest code; m goes on to totals, sites, missed, policy"),
+    ("r i", "compare: this guest under the rewriter, the interpreter, from its start to here"),
     ("o", "statistics: sort by count, cost or name"),
     ("=", "events: only those with the text searched for"),
     ("Del", "breakpoints: delete; Enter switches one on and off"),

@@ -20,6 +20,8 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case devices = 14
   case capabilities = 15
   case screen = 16
+  case rewriter = 17
+  case comparison = 18
   case vmcs = 19
   case code = 20
   case registers = 21
@@ -36,10 +38,11 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   /// The panes of a digit, in the order the neighbour key goes through them.
   package static func group(_ digit: Int) -> [PaneID] {
     switch digit {
-    case 0: [.messages]
+    case 0: [.messages, .comparison]
     case 1: [.exits, .anatomy, .events, .vmcs]
     case 5: [.tables, .interrupts, .devices, .capabilities]
     case 8: [.console, .screen]
+    case 9: [.reasons, .rewriter]
     default: PaneID(rawValue: digit).map { [$0] } ?? []
     }
   }
@@ -64,6 +67,8 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .capabilities: "Cap"
     case .screen: "Vga"
     case .vmcs: "Vmcs"
+    case .rewriter: "Bt"
+    case .comparison: "Cmp"
     case .code: "Code"
     case .registers: "Registers"
     case .secondRegisters: "vCPU+"

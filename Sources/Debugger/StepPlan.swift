@@ -86,7 +86,7 @@ package struct StepPlan: Equatable, Sendable {
     case .instructions, .over, .out, .until: ReasonSet()
     case .exit: ReasonSet(ExitReason.allCases.filter { !$0.isBookkeeping })
     case .reason(let reason): ReasonSet([reason])
-    case .hypercall: ReasonSet([.vmcall, .io])
+    case .hypercall: ReasonSet([.vmcall, .io, .syscall, .softwareInterrupt])
     case .delivery: ReasonSet([.exception, .softwareInterrupt])
     }
   }
@@ -153,9 +153,9 @@ package struct StepPlan: Equatable, Sendable {
   package mutating func observe(_ exit: VMExit, isHypercall: Bool) -> Bool {
     switch goal {
     case .exit: return count(!exit.reason.isBookkeeping)
-    case .reason(let reason): return count(exit.reason == reason)
+    case .reason(let reason): return count(exit.reason == reason || exit.architecturalReason == reason)
     case .hypercall: return count(isHypercall)
-    case .delivery: return count(exit.reason == .exception || exit.reason == .softwareInterrupt)
+    case .delivery: return count(exit.reason == .exception || exit.architecturalReason == .softwareInterrupt)
     case .instructions, .over, .out, .until: return false
     }
   }

@@ -28,10 +28,10 @@ package enum EngineRegistry {
 
   /// The engine `--engine auto` means here, and why, in one line.
   package static var automatic: (name: String, why: String) {
-    if let why = kvmRefusal { return ("interpreter", "embedded: \(why.message)") }
+    if let why = kvmRefusal { return ("rewriter", "embedded, rewriting: \(why.message)") }
     let host = KVMFindings.shared.traits
     if host.showHardware { return ("kvm", "KVM: the host's processor runs the guest") }
-    return ("interpreter", "embedded: /dev/kvm here is a software KVM")
+    return ("rewriter", "embedded, rewriting: /dev/kvm here is a software KVM")
   }
 
   /// Makes the named engine over this memory.
@@ -44,7 +44,7 @@ package enum EngineRegistry {
     }
     if let why = row.refusal { throw why }
     if name == "kvm" { return try KVMEngine(memory: memory, configuration: configuration) }
-    let rewriter = name == "rewriter" ? try Rewriter(isEager: configuration.warmth <= 1) : nil
+    let rewriter = name == "rewriter" ? try Rewriter(configuration) : nil
     return InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
   }
 }

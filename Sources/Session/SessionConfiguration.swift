@@ -20,8 +20,8 @@ package struct SessionConfiguration: Sendable {
   /// A file, or the name of a sample; nil with `firmware`.
   package var guest: String?
   package var technique = Technique.hvm
-  /// `auto`, `kvm`, `interpreter`, `rewriter`.
-  package var engine = "interpreter"
+  /// `auto`, `kvm`, `interpreter`, `rewriter`; nil takes the technique's own.
+  package var engine: String?
   package var mode: StartMode?
   package var loadAddress: UInt64?
   package var entry: UInt64?
@@ -55,6 +55,9 @@ package struct SessionConfiguration: Sendable {
   /// Where the command history is kept between sessions; nil keeps none.
   package var historyPath: String?
   package init() {}
+
+  /// The engine asked for, or the one that belongs to the technique.
+  package var engineName: String { engine ?? (technique == .rewrite ? "rewriter" : "interpreter") }
 
   package static let checkpointInterval: UInt64 = 20_000_000
   package static let defaultMemory: UInt64 = 256 << 20

@@ -163,6 +163,7 @@ extension SessionCore {
     control.startOver(machine.initialStates)
     stream.startOver()
     console = GuestConsole()
+    machine.inspection?.siteCounts = []
   }
 
   /// Runs the guest from a checkpoint, or its start, to `target` retired instructions; false if something ended that before.

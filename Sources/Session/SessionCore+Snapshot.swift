@@ -57,6 +57,8 @@ extension SessionCore {
     snapshot.engines = EngineRegistry.rows.map { EngineChoice(name: $0.name, unavailable: $0.unavailable) }
     snapshot.vmcs = vmcsView()
     snapshot.ports = namedPorts
+    snapshot.rewriting = rewritingView(isRunning: isRunning)
+    snapshot.comparison = comparison
     return snapshot
   }
 

@@ -38,6 +38,8 @@ final class SessionCore {
   var isServing = false
   var quits = false
   var generation: UInt64 = 0
+  /// What the last `compare` found.
+  var comparison: ComparisonReport?
   /// What came from outside so far, for going back.
   var script = RunScript()
   /// The guest is being run again: what it is given is not new.
@@ -78,6 +80,7 @@ final class SessionCore {
     previousStates = states
     exchange = Exchange(Self.emptySnapshot(machine, states))
     connect()
+    if machine.technique == .rewrite { applyControls() }
     stream.markBeginning()
     noteStop()
     publish()
@@ -86,6 +89,7 @@ final class SessionCore {
   private func connect() {
     let words = machine.words
     control.limit = configuration.limit ?? .max
+    control.isDeprivileged = machine.technique == .pv
     control.measuresCost = configuration.measuresCost
     control.recordsStates = configuration.recordsStates
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
@@ -189,7 +193,7 @@ final class SessionCore {
 
   /// The VMCS and what `sx` asks for, to every vCPU.
   func applyControls() {
-    var controls = vmcs.controls
+    var controls = baseControls
     var stops = ReasonSet()
     var logged = ReasonSet()
     for reason in ExitReason.allCases {

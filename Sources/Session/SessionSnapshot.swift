@@ -199,6 +199,10 @@ package struct SessionSnapshot: Sendable {
   package var engineRemarks: [String] = []
   /// What makes the guest exit.
   package var vmcs = VMCSView()
+  /// Rewritten code, and sensitive instructions.
+  package var rewriting = RewritingView()
+  /// The last `compare` of this session.
+  package var comparison: ComparisonReport?
   /// Ports somebody answers at, ascending.
   package var ports: [NamedPort] = []
   /// The recording being made; nil where none is.

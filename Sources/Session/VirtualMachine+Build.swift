@@ -6,7 +6,7 @@ import X86
 
 extension VirtualMachine {
   /// Events the ring holds before the vCPU thread has to take them out itself.
-  private static let ringCapacity = 1 << 14
+  static let ringCapacity = 1 << 14
 
   /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
   /// can be had instead.
@@ -15,14 +15,16 @@ extension VirtualMachine {
     let sample = try SampleLibrary.resolve(&configuration)
     try checkChoices(configuration)
     let files = try GuestFiles(configuration)
+    if configuration.technique == .pv { return try buildXen(configuration, files) }
     let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
     try checkPlatform(loaded.platform, configuration)
-    let (engine, why) = chosenEngine(configuration.engine)
+    let (engine, why) = chosenEngine(configuration)
     var (machine, pc) = try assemble(
       name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine,
       model: loaded.platform, cpu: configuration.cpu ?? (loaded.platform == .p0 ? .p0 : .baseline))
     machine.engineNote = why
+    machine.technique = configuration.technique
     if configuration.limit != nil, !machine.engine.capabilities.contains(.instructionBudget) {
       throw VMError(
         .usage, "--limit counts instructions, and --engine \(engine) does not",
@@ -61,25 +63,31 @@ extension VirtualMachine {
   }
 
   /// The engine `--engine` means, and for `auto` why.
-  private static func chosenEngine(_ name: String) -> (name: String, why: String?) {
+  private static func chosenEngine(_ configuration: SessionConfiguration) -> (name: String, why: String?) {
+    let name = configuration.engineName
     guard name == "auto" else { return (name, nil) }
+    if configuration.technique == .rewrite { return ("rewriter", "the rewriter: technique rewrite") }
     let choice = EngineRegistry.automatic
     return (choice.name, choice.why)
   }
 
-  /// Choices that are not there yet say so.
+  /// Choices that do not go together say so.
   private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
     switch configuration.technique {
     case .hvm: break
-    case .rewrite: throw notYet("--technique rewrite", "the binary rewriter")
-    case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
+    case .rewrite where configuration.engineName == "kvm":
+      throw VMError(
+        .usage, "--technique rewrite: KVM runs the guest's code as it is and cannot call out",
+        remedy: "use --engine rewriter or --engine interpreter")
+    case .rewrite: break
+    case .pv: try checkXen(configuration)
     }
-    switch configuration.engine {
+    switch configuration.engineName {
     case "auto", "interpreter", "kvm", "rewriter": break
     default:
-      let nearest = NearestName.find(configuration.engine, in: ["auto", "kvm", "interpreter", "rewriter"])
+      let nearest = NearestName.find(configuration.engineName, in: ["auto", "kvm", "interpreter", "rewriter"])
       throw VMError(
-        .usage, "--engine \(configuration.engine): expected auto, kvm, interpreter or rewriter",
+        .usage, "--engine \(configuration.engineName): expected auto, kvm, interpreter or rewriter",
         remedy: nearest.map { "did you mean \($0)?" })
     }
     guard (1...64).contains(configuration.cpus) else {
@@ -95,19 +103,15 @@ extension VirtualMachine {
         remedy: "leave --cpus out")
     }
   }
-
-  private static func notYet(_ option: String, _ what: String) -> VMError {
-    VMError(.unavailable, "\(option): \(what) is not there yet", remedy: "use --technique hvm --engine interpreter")
-  }
 }
 
 /// The files a guest is made of, read once.
-private struct GuestFiles {
+struct GuestFiles {
   var name: String
-  private var image: NamedImage?
+  private(set) var image: NamedImage?
   private var firmware: NamedImage?
   private var disk: NamedImage?
-  private var modules: [NamedImage] = []
+  private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 
   init(_ configuration: SessionConfiguration) throws(VMError) {

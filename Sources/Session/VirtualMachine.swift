@@ -53,6 +53,8 @@ package struct VirtualMachine {
   package var name: String
   package var technique = Technique.hvm
   package var engine: any Engine
+  /// What the engine lets a debugger see of rewritten code; nil where there is nothing to see.
+  var inspection: (any RewritingInspection)? { engine as? any RewritingInspection }
   /// Why it is this one, where the program chose.
   package var engineNote: String?
   package var platform: any Platform

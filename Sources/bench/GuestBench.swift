@@ -1,35 +1,36 @@
 import Glibc
 import VMCore
 
-/// The guest's tests on Ringside and its peers by turns.
+/// The guest's tests on Ringside's engines and their peers by turns.
 struct GuestBench {
   let guest: String
   /// The guest's words for what to measure.
   let tests: String
   let rounds: Int
+  /// Who takes part, if it can.
+  let field: [Emulator]
   private var emulators: [Emulator] = []
   private var plans: [Emulator: Plan] = [:]
   /// ns an operation, by test, one a round.
   private var costs: [Emulator: [String: [Double]]] = [:]
   private var order: [String] = []
   private(set) var failures: [String] = []
-  /// The target of the compute kernels' geometric mean.
-  private static let target = 4.0
 
-  init(guest: String, tests: String, rounds: Int) {
+  init(guest: String, tests: String, rounds: Int, field: [Emulator] = Emulator.allCases) {
     self.guest = guest
     self.tests = tests
     self.rounds = rounds
+    self.field = field
   }
 
   /// Measures and prints.
   mutating func run() throws(VMError) {
     let folder = try Host.makeTemporaryFolder()
     defer { Host.remove(folder: folder) }
-    for emulator in Emulator.allCases {
+    for emulator in field {
       if let why = emulator.missing() {
         show("\(emulator.title) is left out: \(why)")
-        if emulator == .ringside { failures.append(why) }
+        if emulator.isOurs { failures.append(why) }
       } else {
         emulators.append(emulator)
       }
@@ -72,45 +73,17 @@ struct GuestBench {
     }
   }
 
-  private func median(_ emulator: Emulator, _ name: String) -> Double? {
-    costs[emulator]?[name].flatMap { Statistics.median($0) }
-  }
-
-  // MARK: the report
-
   private func report() {
-    let peers = emulators.filter { $0 != .ringside }
-    show("\nProcessor time an operation or repetition, medians of \(rounds) interleaved rounds; guest \(guest)")
-    var table = Table(["test", "ringside"] + peers.map(\.title) + peers.map { "\($0.title)/ringside" })
-    for name in order.filter({ !Checksums.compute.contains($0) }) { table.add(row(name, peers)) }
-    for name in order.filter({ Checksums.compute.contains($0) }) { table.add(row(name, peers)) }
-    let blanks = Array(repeating: "", count: peers.count + 1)
-    table.add(["geometric mean, compute"] + blanks + peers.map { mean($0).map(Figure.ratio) ?? "-" })
-    for line in table.lines { show(line) }
-    guard peers.contains(.bochs) else { return }
-    guard let reached = mean(.bochs) else {
-      show("target: at least \(Figure.ratio(Self.target)) Debian's bochs on the compute kernels: not measured")
-      return
+    var medians = GuestTable(emulators: emulators)
+    for name in order {
+      for emulator in emulators {
+        guard let all = costs[emulator]?[name], let median = Statistics.median(all) else { continue }
+        medians.add(name, emulator, median)
+      }
     }
-    let verdict = reached >= Self.target ? "reached" : "MISSED"
-    show("target: at least \(Figure.ratio(Self.target)) Debian's bochs on the compute kernels: \(verdict)")
-  }
-
-  private func row(_ name: String, _ peers: [Emulator]) -> [String] {
-    let times = ([.ringside] + peers).map { median($0, name).map(Figure.time) ?? "-" }
-    return [name] + times + peers.map { ratio($0, name).map(Figure.ratio) ?? "-" }
-  }
-
-  private func ratio(_ peer: Emulator, _ name: String) -> Double? {
-    guard let own = median(.ringside, name), let other = median(peer, name), own > 0 else { return nil }
-    return other / own
-  }
-
-  /// Over the compute kernels both have run; nil unless that is all the guest has.
-  private func mean(_ peer: Emulator) -> Double? {
-    let kernels = order.filter { Checksums.compute.contains($0) }
-    let ratios = kernels.compactMap { ratio(peer, $0) }
-    return ratios.count == kernels.count ? Statistics.geometricMean(ratios) : nil
+    show("\nUser and system time an operation or repetition, medians of \(rounds) interleaved rounds; guest \(guest)")
+    for line in medians.lines { show(line) }
+    for line in medians.verdicts { show(line) }
   }
 }
 

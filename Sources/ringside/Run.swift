@@ -47,7 +47,8 @@ struct Run: ParsableCommand {
 
   @Argument(help: "A file, or the name of a sample.") var guest: String?
   @Option(help: "hvm, rewrite or pv.") var technique = Technique.hvm
-  @Option(help: "interpreter, kvm, auto (KVM where the processor has it) or rewriter.") var engine = "interpreter"
+  @Option(help: "interpreter, rewriter, kvm or auto (KVM where the processor has it, else the rewriter).")
+  var engine: String?
   @Option(help: "Mode a flat image starts in: real, protected or long.") var mode: StartMode?
   @Option(help: "Address a flat image is loaded at.") var load: Address?
   @Option(help: "Address of the first instruction.") var entry: Address?

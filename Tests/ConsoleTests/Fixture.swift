@@ -108,7 +108,80 @@ enum Fixture {
       ConsoleMessage(.error, "'brek': no such command; did you mean 'break'?", number: 3),
     ]
     snapshot.eventCount = 40_000
+    snapshot.rewriting = rewriting()
+    snapshot.comparison = comparison(now)
     return snapshot
+  }
+
+  /// The loop at 7C0Eh as a trace, and where sensitive instructions were met.
+  private static func rewriting() -> RewritingView {
+    var view = RewritingView()
+    view.technique = "rewrite"
+    view.engine = "rewriter"
+    view.policy = .standard
+    var totals = RewritingTotals()
+    totals.blocks = 214
+    totals.guestBytes = 4_820
+    totals.hostBytes = 61_440
+    totals.kinds = [.identity: 812, .rewritten: 604, .inCache: 21, .callout: 12, .interpreted: 40]
+    totals.refused = 9
+    totals.invalidations = 3
+    totals.interpreted = 166_545
+    totals.cached = 16_488_043
+    totals.used = 98_304
+    totals.size = 64 << 20
+    view.totals = totals
+    var block = RewrittenBlock(rip: 0x7C14, gpa: GPA(0x7C14), length: 3, status: .rewritten(address: 0x7F00_1000_0200))
+    block.instructions = [
+      .init(rip: 0x7C14, length: 2, kind: .identity), .init(rip: 0x7C16, length: 1, kind: .callout),
+    ]
+    // mov al, 4bh; mov r13, 1234h; call; mov rax, [rsp+20h]; ret
+    block.host = [0xB0, 0x4B, 0x49, 0xC7, 0xC5, 0x34, 0x12, 0, 0, 0xE8, 0x10, 0, 0, 0, 0x48, 0x8B, 0x44, 0x24, 0x20, 0xC3]
+    block.starts = [0, 2]
+    block.straightEnd = 14
+    block.exits = [.init(isTaken: false, target: 0x7C17, isChained: true)]
+    block.chainsIn = 2
+    view.block = block
+    func site(_ rip: UInt64, _ operation: SensitiveOperation, _ count: UInt64) -> SensitiveSite {
+      SensitiveSite(
+        rip: rip, gpa: GPA(rip), cpl: 0, operation: operation, treatment: view.policy.treatment(of: operation), count: count)
+    }
+    view.sites = [
+      site(0x7C00, .interruptFlag, 1), site(0x7C03, .loadSegment, 1), site(0x7C16, .portOutput, 13_202),
+      site(0x7C17, .cpuid, 2_604), site(0x7C19, .hlt, 1_690), site(0x7C21, .softwareInterrupt, 10),
+    ]
+    return view
+  }
+
+  private static func comparison(_ state: VCPUState) -> ComparisonReport {
+    var report = ComparisonReport(names: ["interpreter", "rewriter"], technique: "rewrite")
+    report.comparisons = 167
+    report.memoryComparisons = 1
+    report.exits = 18_553
+    report.retired = [16_654_588, 16_654_588]
+    report.mips = [121.4, 902.7]
+    report.exitCounts = [18_553, 18_553]
+    for (name, treatment, count, costs) in [
+      ("OUT, OUTS", "callout", UInt64(13_202), [UInt64(1_800), 1_750]), ("CPUID", "callout", 2_604, [700, 690]),
+      ("CLI, STI", "in cache", 1, [0, 0]),
+    ] {
+      for side in 0...1 {
+        var tally = ComparisonTally()
+        (tally.count, tally.cost, tally.treatment) = (count, count * costs[side], treatment)
+        report.tallies[side][name] = tally
+      }
+    }
+    var other = state
+    other[.rax] = 0x4C
+    other.rflags |= 1
+    var divergence = Divergence(count: 16_654_588, isRepeatable: true, states: [[state], [other]])
+    divergence.retired = report.retired
+    divergence.code = [
+      DivergentLine(rip: 0x7C11, place: "boot+11", bytes: [0xBA, 0xF8, 0x03], text: "mov dx, 3f8h", endsBlock: false, number: 16_654_586),
+      DivergentLine(rip: 0x7C14, place: "boot+14", bytes: [0xB0, 0x4B], text: "mov al, 4bh", endsBlock: false, number: 16_654_587),
+    ]
+    report.divergence = divergence
+    return report
   }
 
   private static func exits() -> [ExitRecord] {

@@ -27,8 +27,8 @@ import X86
 
   @Test func `auto takes KVM only where a processor's virtualization is behind it`() throws {
     let choice = EngineRegistry.automatic
-    #expect(choice.name == (KVMHere.traits.showHardware ? "kvm" : "interpreter"))
-    if choice.name == "interpreter" { #expect(choice.why == "embedded: /dev/kvm here is a software KVM") }
+    #expect(choice.name == (KVMHere.traits.showHardware ? "kvm" : "rewriter"))
+    if choice.name == "rewriter" { #expect(choice.why == "embedded, rewriting: /dev/kvm here is a software KVM") }
   }
 
   // MARK: what KVM cannot execute

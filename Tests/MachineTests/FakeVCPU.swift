@@ -116,7 +116,7 @@ struct Bench {
 
   func drainEvents() -> [Event] {
     var result: [Event] = []
-    events.consume { result.append(copy $0) }
+    events.consume { result.append(contentsOf: $0) }
     return result
   }
 }

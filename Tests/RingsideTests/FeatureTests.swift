@@ -176,6 +176,23 @@ import Testing
         (":theme light", "theme light"), (":theme high-contrast", "theme high-contrast"),
       ]),
     Row(
+      feature: "rewritten code beside the guest's, by kind, with its chains", arguments: "--technique rewrite long-kernel",
+      steps: [
+        ("", "rewrite/rewriter"), ("60e", "STOPPED #59"), ("9 ` z", "Rewriter [block]"), ("m", "expansion"), ("m", "callout"),
+        ("m", "trap and emulate"), ("m", "treated"), ("m b", "Stepped to"),
+      ]),
+    Row(
+      feature: "stop on a callout, by what it is", arguments: "--technique rewrite long-kernel",
+      steps: [
+        (":exit cpuid", "CALLOUT"), ("", "cpuid leaf"), (":be callout", "breakpoint 1"), ("c", "Breakpoint 1"),
+      ]),
+    Row(
+      feature: "technique comparator: two engines in lockstep", arguments: "long-kernel",
+      steps: [
+        ("20e", "STOPPED #19"), (":compare with rewriter every 500", "no difference in"), ("0 ` z", "Technique compare"),
+        ("", "million a second"), ("", "OUT, OUTS"),
+      ]),
+    Row(
       feature: "help from the same table as the keys", arguments: "long-kernel",
       steps: [
         ("F1", "step one instruction"), ("", "next VM exit"),

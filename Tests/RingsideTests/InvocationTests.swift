@@ -53,8 +53,8 @@ struct InvocationTests {
   static let mistakes: [(String, String)] = [
     ("--bogus", "Unknown option"), ("--headless hello-reel", "did you mean hello-real?"),
     ("--headless /nonexistent/kernel", "no such file"), ("--headless --engine nosuch --limit 5 hello-real", "expected auto"),
-    ("--headless --technique pv hello-real", "not there yet"),
-    ("--headless --technique rewrite hello-real", "not there yet"), ("--headless --engine nosuch hello-real", "expected auto"),
+    ("--headless --technique pv --cpus 2 hello-real", "expected 1"), ("--headless --technique pv --engine kvm hello-real", "expected interpreter"),
+    ("--headless --engine nosuch hello-real", "expected auto"),
     ("--headless --cpus 0 hello-real", "expected 1 to 64"), ("--headless --memory 0 hello-real", "--memory"),
     ("--headless --mode weird hello-real", "--mode"), ("--headless --limit x hello-real", "--limit"),
     ("--headless --commands /nonexistent hello-real", "no such text file"), ("hello-real", "needs a terminal"),

@@ -45,6 +45,15 @@ struct CommandTests {
     #expect(session.perform("exit cpuid").json["rip"] == .hex(0x1004))
   }
 
+  @Test("the length of a watch stands apart from its address", arguments: [
+    ("watch w $rsp-4 4", "watch w 7ffc/4"), ("watch w $rsp-4", "watch w 7ffc/1"), ("watch rw $rsp 8", "watch rw 8000/8"),
+    ("watch r 2000 16", "watch r 2000/16"), ("watch w start + 2 2 if $rax==1", "watch w 1002/2"),
+  ])
+  func watchLength(line: String, what: String) throws {
+    let result = try Self.session().perform(line)
+    #expect(!result.failed && result.lines[0].contains(what), "\(result.lines)")
+  }
+
   @Test func `an empty line repeats`() throws {
     let session = try Self.session()
     _ = session.perform("step")

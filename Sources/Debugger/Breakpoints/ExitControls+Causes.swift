@@ -18,6 +18,14 @@ extension ExitControls {
     }
   }
 
+  /// With a rewriting policy in force (`base`) every sensitive instruction exits: of what a debugger asks for in
+  /// addition only exceptions are left.
+  package func obeying(_ base: ExitControls) -> ExitControls {
+    var controls = base
+    controls.wishes.vectors = wishes.vectors
+    return controls
+  }
+
   private mutating func require(port: UInt16?) {
     guard vmcs.has(.useIOBitmaps) else {
       vmcs[.unconditionalIOExiting] = true

@@ -6,7 +6,8 @@ package enum ExplainCatalogue {
   package static let all: [ExplainEntry] =
     ExplainFlags.entries + ExplainControl.entries + ExplainDebug.entries + ExplainFloat.entries + ExplainSegments.entries
     + ExplainExits.entries + ExplainExceptions.entries + ExplainPaging.entries + ExplainMSRs.entries
-    + ExplainDevices.entries + ExplainEvents.entries + ExplainVMCS.entries + instructions
+    + ExplainDevices.entries + ExplainEvents.entries + ExplainVMCS.entries + ExplainRewriting.entries
+    + instructions
 
   /// All names, sorted: for completion and nearest matches.
   package static let names: [String] = all.map(\.name).sorted()

@@ -167,7 +167,7 @@ extension UnsafeMutablePointer<CPU> {
   ) throws(Stop) {
     let entry = tlbWriteEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.writeTag == last & ~0xFFF {
+    if entry.pointee.tag == last & ~0xFFF {
       let host = entry.host(address)
       host.storeBytes(of: change(host.loadUnaligned(as: T.self), operand), as: T.self)
       return

@@ -25,14 +25,25 @@ struct Block {
   var fall: BlockPointer?
   var taken: BlockPointer?
   var nextInBucket: BlockPointer?
-  /// Address of its host code; 0 if there is none.
+  /// Address of its host code, 0 if there is none; and the instructions of all that this is the code of.
   var host: UInt = 0
+  var hostCount: Int64 = 0
+  /// Where in the code buffer the stamp is that code of several pages is trusted under; 0 for code of one.
+  var hostStampAt = 0
   /// The ways out of that code, if it has any.
   var edges: UnsafeMutablePointer<HostEdge>?
+  /// Bytes of the other blocks that this is the code of.
+  var parts: UnsafeMutablePointer<BlockPart>?
+  var partCount = 0
+  /// Accesses in that code that may be turned into callouts.
+  var sites: UnsafeMutablePointer<HostSite>?
 
   static let noPage = UInt64.max
 
   func overlaps(_ from: UInt64, _ size: UInt64) -> Bool {
+    if let parts {
+      for i in 0..<partCount where from < parts[i].gpa + parts[i].length && from + size > parts[i].gpa { return true }
+    }
     let firstPart = secondPage == Block.noPage ? length : 4096 - (gpa & 4095)
     if from < gpa + firstPart && from + size > gpa { return true }
     guard secondPage != Block.noPage else { return false }
@@ -40,7 +51,45 @@ struct Block {
   }
 }
 
+/// Guest code of another block, on one page.
+struct BlockPart {
+  var rip: UInt64
+  var gpa: UInt64
+  var length: UInt64
+}
+
 typealias BlockPointer = UnsafeMutablePointer<Block>
+
+extension BlockPointer {
+  /// Its host code is that of these blocks too: it goes when one of them does.
+  func setParts(_ blocks: [BlockPointer]) {
+    guard !blocks.isEmpty else { return }
+    let parts = UnsafeMutablePointer<BlockPart>.allocate(capacity: blocks.count)
+    for (index, block) in blocks.enumerated() {
+      (parts + index).initialize(to: BlockPart(rip: block.pointee.rip, gpa: block.pointee.gpa, length: block.pointee.length))
+    }
+    pointee.parts = parts
+    pointee.partCount = blocks.count
+  }
+
+  /// Do all blocks that this is the code of end below CS's limit?
+  func partsLie(within limit: UInt64) -> Bool {
+    guard let parts = pointee.parts else { return true }
+    for i in 0..<pointee.partCount where parts[i].rip &+ parts[i].length &- 1 > limit { return false }
+    return true
+  }
+
+  /// Pages of its parts that are not its own.
+  fileprivate var otherPages: [UInt64] {
+    guard let parts = pointee.parts else { return [] }
+    var pages: [UInt64] = []
+    for i in 0..<pointee.partCount {
+      let page = parts[i].gpa & ~4095
+      if page != pointee.gpa & ~4095, !pages.contains(page) { pages.append(page) }
+    }
+    return pages
+  }
+}
 
 /// All decoded code of a VM, found by physical address, RIP and context; dropped page-wise when its bytes
 /// change.
@@ -68,7 +117,7 @@ final class BlockCache {
 
   deinit {
     dropAll()
-    bury()
+    for block in graveyard { free(block) }
     buckets.deallocate()
     pageFlags.deallocate()
   }
@@ -104,6 +153,31 @@ final class BlockCache {
     return fresh
   }
 
+  /// The block in whose bytes on its first page an address lies, of those of a context the one that begins nearest.
+  func containing(_ gpa: UInt64, context: UInt16) -> BlockPointer? {
+    (byPage[gpa & ~4095] ?? []).filter {
+      $0.pointee.context == context && $0.pointee.gpa <= gpa && gpa < $0.pointee.gpa + $0.pointee.length
+    }.max { $0.pointee.gpa < $1.pointee.gpa }
+  }
+
+  /// The sum of what `weight` gives for every block.
+  func count(_ weight: (BlockPointer) -> Int) -> Int {
+    var sum = 0
+    for index in 0..<Self.bucketCount {
+      var at = buckets[index]
+      while let block = at {
+        sum += weight(block)
+        at = block.pointee.nextInBucket
+      }
+    }
+    return sum
+  }
+
+  /// Has `block`, whose code is that of its parts now, dropped with any of them.
+  func spread(_ block: BlockPointer) {
+    for page in block.otherPages { _ = mark(page, block) }
+  }
+
   private func mark(_ page: UInt64, _ block: BlockPointer) -> Bool {
     byPage[page, default: []].append(block)
     let number = page >> 12
@@ -137,6 +211,7 @@ final class BlockCache {
     }
     unmark(block.pointee.gpa & ~4095, block)
     if block.pointee.secondPage != Block.noPage { unmark(block.pointee.secondPage, block) }
+    for page in block.otherPages { unmark(page, block) }
     bequeath(block)
     blockCount -= 1
   }
@@ -168,13 +243,21 @@ final class BlockCache {
     graveyard.append(block)
   }
 
-  /// Frees dropped blocks. Only while no loop holds a block.
+  /// Frees dropped blocks, few of them where there are few, so that it never takes long, and a share of many, so that
+  /// they never become more and more. Only while no loop holds a block.
   func bury() {
-    for block in graveyard {
-      block.pointee.ops.deallocate()
-      block.pointee.edges?.deallocate()
-      block.deallocate()
+    guard !graveyard.isEmpty else { return }
+    for _ in 0..<min(graveyard.count, max(512, graveyard.count / 8)) { free(graveyard.removeLast()) }
+  }
+
+  private func free(_ block: BlockPointer) {
+    block.pointee.ops.deallocate()
+    block.pointee.edges?.deallocate()
+    block.pointee.parts?.deallocate()
+    while let site = block.pointee.sites {
+      block.pointee.sites = site.pointee.next
+      site.deallocate()
     }
-    graveyard.removeAll(keepingCapacity: true)
+    block.deallocate()
   }
 }

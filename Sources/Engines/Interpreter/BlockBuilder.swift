@@ -8,9 +8,13 @@ struct BlockBuilder {
   private var decoders: [ZydisDecoder]
   /// Blocks count their executions, so many before they are rewritten; 0 if they never are.
   private let warmth: Int64
+  private let sites: SensitiveSites?
+  /// What becomes of sensitive instructions; nil leaves them to the VMCS.
+  var policy: RewritingPolicy?
 
-  init(warmth: Int64 = 0) {
+  init(warmth: Int64 = 0, sites: SensitiveSites? = nil) {
     self.warmth = warmth
+    self.sites = sites
     let modes: [(ZydisMachineMode, ZydisStackWidth)] = [
       (ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16), (ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32),
       (ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64), (ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16),
@@ -41,7 +45,7 @@ struct BlockBuilder {
     context: Context, rip: UInt64, gpa: UInt64, room: UInt64, memory: GuestMemory, breakpoints: (UInt64) -> Bool,
     secondPage: () throws(Stop) -> UInt64, raise: (Exception, UInt32?) -> Stop
   ) throws(Stop) -> BlockPointer {
-    var translator = Translator(context: context, rip: rip)
+    var translator = Translator(context: context, rip: rip, gpa: gpa, policy: policy, sites: sites)
     let limit = context.alone ? 1 : Self.maximumInstructions
     let inPage = 4096 - (gpa & 4095)
     var second = Block.noPage
@@ -92,15 +96,13 @@ struct BlockBuilder {
     var bytes = (window[0], window[1], window[2], window[3], window[4], window[5], window[6], window[7], window[8],
       window[9], window[10], window[11], window[12], window[13], window[14], window[15])
     var instruction = ZydisDecodedInstruction()
-    var operands = Array(repeating: ZydisDecodedOperand(), count: Int(ZYDIS_MAX_OPERAND_COUNT))
     var decoder = decoders[self.decoder(context)]
     let status = withUnsafeBytes(of: &bytes) { buffer in
-      ZydisDecoderDecodeFull(&decoder, buffer.baseAddress, ZyanUSize(count), &instruction, &operands)
+      ZydisDecoderDecodeFull(&decoder, buffer.baseAddress, ZyanUSize(count), &instruction, &translator.operands)
     }
     // Bit 31 of a status says failure; the low 20 bits are the code.
     if status & 0x8000_0000 == 0 {
       translator.instruction = instruction
-      translator.operands = operands
       return .decoded
     }
     switch status & 0xFFFFF {

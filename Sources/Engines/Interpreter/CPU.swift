@@ -43,29 +43,32 @@ enum Slot {
 /// that begins on one page is looked up by the entry of its first byte and the tag of its last, and must miss:
 /// neighbouring pages never share an entry.
 enum TLB {
-  static var entries: Int { 2048 }
+  static var entries: Int { 16384 }
   static var half: Int { entries / 2 }
   @inline(__always) static func index(_ linear: UInt64) -> Int {
     Int(truncatingIfNeeded: linear &>> 12) & (half - 1)
   }
-  /// Upper address bits take part: buffers that lie a power of two apart are often written in step. The lowest
-  /// bit is the page number's own, so that neighbours differ.
-  @inline(__always) static func writeIndex(_ linear: UInt64) -> Int {
-    Int(truncatingIfNeeded: (linear &>> 12) ^ (linear &>> 22 & ~1)) & (half - 1) | half
+  @inline(__always) static func writeIndex(_ linear: UInt64) -> Int { index(linear) | half }
+  /// A tag that no address looked up at `index` has, not even the last byte of an access that reaches into the
+  /// next page: the tag of a page that belongs to an entry half a table away.
+  @inline(__always) static func never(_ index: Int) -> UInt64 {
+    UInt64(truncatingIfNeeded: (index & (half - 1)) ^ (half / 2)) << 12
   }
 }
 
 /// One entry of the software TLB: 32 bytes.
-/// A tag is the linear page address where the access is allowed without further ado, else
-/// `TLBEntry.never`, which no page address equals.
 struct TLBEntry {
-  static let never: UInt64 = 1
-  var readTag = TLBEntry.never
-  var writeTag = TLBEntry.never
+  /// The linear page address where the access is allowed without further ado, else `TLB.never`.
+  var tag: UInt64
+  /// Host address of the page, for generated code.
+  var host: UInt = 0
   /// Host address minus linear address.
   var addend: UInt = 0
   /// Guest-physical page address, for invalidation.
   var page: UInt64 = 0
+
+  /// Entry `index` of a table, where nothing is allowed.
+  @inline(__always) init(none index: Int) { tag = TLB.never(index) }
 }
 
 /// The processor's inner state, behind one raw pointer in the hot loop.
@@ -186,6 +189,10 @@ struct CPU {
   var timerLeft: UInt64?
   /// This instruction was allowed by `VMEntry.emulate`: it does not exit by the controls again.
   var emulating = false
+  /// This instruction was called out by the policy and handed back: it does not call out again.
+  var calledOut = false
+  /// A policy is in force: sensitive instructions exit as callouts.
+  var rewrites = false
   /// An answer given by `VMEntry.complete` waits to be taken by the instruction that asked.
   var hasAnswer = false
   var answer: UInt64 = 0
@@ -204,7 +211,11 @@ struct CPU {
   var alone = false
   /// The debugger watches some range.
   var watching = false
-  // Of generated code: the host's stack pointer before it, and what it left off at (`HostEnd`).
+  // Of generated code: the operand that flags not yet worked out depend on (`FlagRecipe`), the host's stack pointer
+  // before it, and what it left off at (`HostEnd`).
+  var flagOperand: UInt64 = 0
+  /// The access whose slow way is taken (`HostSite`), 0 if it is none of those.
+  var hostSite: UInt = 0
   var hostStack: UInt64 = 0
   var hostOp: UInt = 0
   var hostBlock: UInt = 0
@@ -239,6 +250,8 @@ struct PendingExit {
   var cause: VMXCause?
   /// The access goes straight to the device.
   var isDirect = false
+  /// Made by the policy's own micro-op, before the instruction looked at anything.
+  var isCallout = false
 }
 
 extension UnsafeMutablePointer<CPU> {

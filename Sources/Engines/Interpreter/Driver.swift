@@ -22,10 +22,10 @@ extension InterpreterVCPU {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
     stopsAfterDelivery = entry.stopsAfterDelivery
-    engine.cache.bury()
     if let exit = carryOut(entry) { return exit }
     var barren = 0
     while true {
+      engine.cache.bury()
       if takeKick() { return exit(.kicked, .kicked) }
       let now = c.retired
       let used = now &- start
@@ -46,7 +46,7 @@ extension InterpreterVCPU {
         left = min(left, c.untilPreemption)
         c.pointee.leaveSoon = c.waitsForWindow
       }
-      guard c.pointee.activity == .active else { return exit(.budget, .budget) }
+      guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -80,7 +80,7 @@ extension InterpreterVCPU {
       if let event = entry.inject { return inject(event) }
       return c.pointee.activity == .active ? runAlone(checkBreakpoint: false) : nil
     case (.instruction, .emulate):
-      c.pointee.emulating = true
+      if c.pointee.exit.isCallout { c.pointee.calledOut = true } else { c.pointee.emulating = true }
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .complete(let value)):
       if finishPort(value, length) { break }
@@ -88,6 +88,11 @@ extension InterpreterVCPU {
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .skip):
       c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
+      c.pointee.horizon &+= 1
+      settle()
+      if let exit = monitorTrap() { return exit }
+    case (_, .retire(let rip)):
+      c.pointee.rip = rip
       c.pointee.horizon &+= 1
       settle()
       if let exit = monitorTrap() { return exit }
@@ -138,6 +143,7 @@ extension InterpreterVCPU {
   /// The present instruction is over: nothing allowed or answered for it counts for the next.
   func settle() {
     c.pointee.emulating = false
+    c.pointee.calledOut = false
     c.pointee.hasAnswer = false
     if !completed.isEmpty { completed.removeAll(keepingCapacity: true) }
     completedUsed = 0
@@ -173,6 +179,7 @@ extension InterpreterVCPU {
 
   private func runBlocks() -> VMExit? {
     let end: LoopEnd
+    let start = c.pointee.budget
     do throws(Stop) {
       let block = try lookup()
       c.pointee.budget &-= block.pointee.count
@@ -186,7 +193,11 @@ extension InterpreterVCPU {
       c.pointee.stopOnStack = false
       return stopped(error)
     }
-    switch engine.rewriter == nil ? end : rewritten(end) {
+    let between = c.pointee.budget
+    let last = engine.rewriter == nil ? end : rewritten(end)
+    engine.interpreted &+= UInt64(bitPattern: start &- between)
+    engine.cached &+= UInt64(bitPattern: between &- c.pointee.budget)
+    switch last {
     case .stop(let stop): return stopped(stop)
     default: return nil
     }
@@ -287,7 +298,7 @@ extension InterpreterVCPU {
     let gpa = try c.translateFetch(linear)
     let context = c.context
     if let block = engine.cache.find(gpa: gpa, rip: rip, context: context.bits), try stillWhole(block, linear) {
-      slot.pointee = JumpEntry(rip: rip, stamp: c.pointee.stamp, block: block)
+      slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
       return block
     }
     let room = long ? UInt64.max : UInt64(cs.limit) &- rip &+ 1
@@ -301,7 +312,7 @@ extension InterpreterVCPU {
       },
       raise: { self.c.raise($0, $1) })
     engine.adopt(block)
-    slot.pointee = JumpEntry(rip: rip, stamp: c.pointee.stamp, block: block)
+    slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
     return block
   }
 
@@ -315,6 +326,10 @@ extension InterpreterVCPU {
   /// Does a block that reaches into a second page still find the same one there, and lie in CS's limit?
   private func stillWhole(_ block: BlockPointer, _ linear: UInt64) throws(Stop) -> Bool {
     if !c.isLong64, block.pointee.rip &+ block.pointee.length &- 1 > UInt64(c.pointee.segments[1].limit) {
+      _ = engine.cache.drop(block.pointee.gpa, 1)
+      return false
+    }
+    if !c.isLong64, !block.partsLie(within: UInt64(c.pointee.segments[1].limit)) {
       _ = engine.cache.drop(block.pointee.gpa, 1)
       return false
     }
@@ -384,7 +399,7 @@ extension InterpreterVCPU {
       c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
-    if pending.reason == .tripleFault {
+    if case .tripleFault = pending.reason {
       if c.isNonRoot {
         _ = c.vmExit(VMXExit(reason: .tripleFault))
         return leaveNested()

@@ -100,6 +100,15 @@ extension UnsafeMutablePointer<CPU> {
     pointee.flagA = cf ? 1 : 0
     pointee.flagClass = .inc8
   }
+  /// CF and OF as `rol` and `ror` leave them, from what is in `flagOperand`.
+  func noteRotation(_ kind: UInt16) {
+    let value = pointee.flagOperand
+    let width: UInt64 = kind & 1 != 0 ? 64 : 32
+    let top = value &>> (width &- 1) & 1
+    let carry = kind & 2 != 0 ? top : value & 1
+    let over = kind & 2 != 0 ? top ^ value &>> (width &- 2) & 1 : top ^ carry
+    putRotateFlags(carry | over << 11)
+  }
   private var widthMask: UInt64 { ~0 &>> (63 &- pointee.flagClass.signBit) }
 
   /// RFLAGS with the arithmetic flags up to date; they stay in `rflags` until the next lazy result.

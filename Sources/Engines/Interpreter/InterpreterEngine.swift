@@ -4,14 +4,20 @@ import X86
 /// The embedded software processor: decodes guest code once into micro-ops and interprets them.
 package final class InterpreterEngine: Engine {
   package let name: String
-  let memory: GuestMemory
+  package let memory: GuestMemory
   let events: EventSink
   let configuration: EngineConfiguration
   let cache: BlockCache
-  let builder: BlockBuilder
+  private(set) var builder: BlockBuilder
+  let sites = SensitiveSites()
   /// Makes host code of warm blocks; nil where everything is interpreted.
   let rewriter: Rewriter?
   private(set) var processors: [InterpreterVCPU] = []
+  /// Instructions executed by the interpreter's loop and in host code, for `RewritingTotals`.
+  var interpreted: UInt64 = 0
+  var cached: UInt64 = 0
+  private(set) var invalidations: UInt64 = 0
+  var tally = RewritingTally()
 
   package convenience init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration) {
     self.init(memory: memory, events: events, configuration: configuration, rewriter: nil)
@@ -20,18 +26,26 @@ package final class InterpreterEngine: Engine {
   init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration, rewriter: Rewriter?) {
     name = rewriter == nil ? "interpreter" : "rewriter"
     self.rewriter = rewriter
-    builder = BlockBuilder(warmth: rewriter == nil ? 0 : Int64(configuration.warmth))
+    builder = BlockBuilder(warmth: rewriter == nil ? 0 : Int64(configuration.warmth), sites: sites)
     self.memory = memory
     self.events = events
     self.configuration = configuration
     cache = BlockCache(memory: memory)
     processors = (0..<max(configuration.vcpuCount, 1)).map { InterpreterVCPU(index: $0, engine: self) }
+    admitMemory()
     memory.onExternalWrite = { [weak self] address, size in self?.externalWrite(address.value, size) }
     memory.onLayoutChange = { [weak self] in
       guard let self else { return }
+      admitMemory()
       for processor in processors { processor.refreshMaps() }
       flushEverything()
     }
+  }
+
+  /// Lets guarded code reach the guest's memory.
+  private func admitMemory() {
+    guard let hostGuard = rewriter?.hostGuard else { return }
+    for slot in memory.slots { hostGuard.admit(slot.host, size: Int(slot.size)) }
   }
 
   package var capabilities: EngineCapabilities {
@@ -52,6 +66,7 @@ package final class InterpreterEngine: Engine {
   func invalidateCode(_ gpa: UInt64, _ size: Int) {
     guard cache.hasCode(page: gpa & ~4095), cache.drop(gpa, UInt64(size)) else { return }
     events.emit(Event(.codeInvalidated, b: gpa & ~4095))
+    invalidations += 1
     for processor in processors { processor.c.bumpGeneration() }
   }
 
@@ -61,10 +76,19 @@ package final class InterpreterEngine: Engine {
       let from = max(page, gpa)
       let to = min(page &+ 4096, gpa &+ size)
       if cache.hasCode(page: page), cache.drop(from, to - from) {
+        invalidations += 1
         for processor in processors { processor.c.bumpGeneration() }
       }
       page &+= 4096
     }
+  }
+
+  /// Decodes by `policy` from now on.
+  func obey(_ policy: RewritingPolicy) {
+    let new = policy.isEmpty ? nil : policy
+    guard builder.policy != new else { return }
+    builder.policy = new
+    flushEverything()
   }
 
   /// Drops all decoded code and every cached translation.

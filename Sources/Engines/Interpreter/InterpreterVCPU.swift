@@ -21,8 +21,8 @@ package final class InterpreterVCPU: VCPU {
   /// Two TLBs: supervisor's, then user's.
   let tlbs: UnsafeMutablePointer<TLBEntry>
   private let jumpCache: UnsafeMutablePointer<JumpEntry>
-  /// Holds the stack of generated code, `CPU` and the TLBs, in this order (`HostLayout`).
-  private let region: UnsafeMutableRawPointer
+  /// Holds the stack of generated code, `CPU`, the TLBs and the jump cache, in this order (`HostLayout`).
+  let region: UnsafeMutableRawPointer
   /// How a micro-op ended that generated code had carried out.
   var hostStop = LoopEnd.done
   /// What makes the guest exit.
@@ -67,11 +67,13 @@ package final class InterpreterVCPU: VCPU {
     self.engine = engine
     memory = engine.memory
     events = engine.events
-    region = .allocate(byteCount: HostLayout.size, alignment: 4096)
+    region = HostLayout.allocate()
+    engine.rewriter?.hostGuard?.admit(UInt(bitPattern: region), size: HostLayout.size)
     tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
       to: TLBEntry.self, capacity: 2 * TLB.entries)
-    tlbs.initialize(repeating: TLBEntry(), count: 2 * TLB.entries)
-    jumpCache = .allocate(capacity: JumpEntry.count)
+    for i in 0..<2 * TLB.entries { (tlbs + i).initialize(to: TLBEntry(none: i)) }
+    jumpCache = (region + HostLayout.stackSize + HostLayout.jumpOffset).bindMemory(
+      to: JumpEntry.self, capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
     c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
     bitmaps = .allocate(capacity: VMCSBitmaps.size)
@@ -90,9 +92,8 @@ package final class InterpreterVCPU: VCPU {
     c.deinitialize(count: 1)
     bitmaps.deallocate()
     tlbs.deinitialize(count: 2 * TLB.entries)
-    region.deallocate()
     jumpCache.deinitialize(count: JumpEntry.count)
-    jumpCache.deallocate()
+    HostLayout.deallocate(region)
   }
 
   /// Takes over guest memory's layout after it changed.
@@ -103,7 +104,7 @@ package final class InterpreterVCPU: VCPU {
 
   /// Empties both TLBs.
   func flushTLB() {
-    for i in 0..<2 * TLB.entries { tlbs[i] = TLBEntry() }
+    for i in 0..<2 * TLB.entries { tlbs[i] = TLBEntry(none: i) }
   }
 
   func clearJumpCache() {
@@ -112,7 +113,14 @@ package final class InterpreterVCPU: VCPU {
 
   /// No store to this guest-physical page goes unseen from now on.
   func forbidWrites(page: UInt64) {
-    for i in 0..<2 * TLB.entries where tlbs[i].page == page { tlbs[i].writeTag = TLBEntry.never }
+    for word in 0..<2 * TLB.entries / 64 where word * 64 & TLB.half != 0 {
+      var bits = c.pointee.paging.filled[word]
+      while bits != 0 {
+        let index = word * 64 + bits.trailingZeroBitCount
+        if tlbs[index].page == page { tlbs[index].tag = TLB.never(index) }
+        bits &= bits &- 1
+      }
+    }
   }
 
   // MARK: Kicks
@@ -182,6 +190,11 @@ package final class InterpreterVCPU: VCPU {
   }
 
   package func translate(_ address: GVA) -> GPA? { c.translateQuietly(address.value).map { GPA($0) } }
+
+  package func forgetTranslations(of page: GVA?) {
+    if let page { c.flushPage(page.value) } else { c.flushTLB(keepGlobal: false) }
+    c.bumpGeneration()
+  }
 
   package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
     EmbeddedCPUID.result(

@@ -15,7 +15,7 @@ extension UnsafeMutablePointer<CPU> {
   func load<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, as type: T.Type = T.self) throws(Stop) -> T {
     let entry = tlbEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.readTag == last & ~0xFFF {
+    if entry.pointee.tag == last & ~0xFFF {
       let host = entry.host(address)
       return host.loadUnaligned(as: T.self)
     }
@@ -26,7 +26,7 @@ extension UnsafeMutablePointer<CPU> {
   func store<T: FixedWidthInteger & UnsignedInteger>(_ address: UInt64, _ value: T) throws(Stop) {
     let entry = tlbWriteEntry(address)
     let last = address &+ UInt64(MemoryLayout<T>.size - 1)
-    if entry.pointee.writeTag == last & ~0xFFF {
+    if entry.pointee.tag == last & ~0xFFF {
       let host = entry.host(address)
       host.storeBytes(of: value, as: T.self)
       return
@@ -39,7 +39,7 @@ extension UnsafeMutablePointer<CPU> {
   func probeWrite(_ address: UInt64, _ size: Int) throws(Stop) {
     let entry = tlbWriteEntry(address)
     let last = address &+ UInt64(size - 1)
-    if entry.pointee.writeTag == last & ~0xFFF { return }
+    if entry.pointee.tag == last & ~0xFFF { return }
     try slowProbeWrite(address, size)
   }
 }

@@ -108,6 +108,8 @@ enum Op: UInt16 {
   case nop
   /// The debugger wants a stop before this instruction.
   case breakpoint
+  /// A sensitive instruction follows: `aux` is its operation and a `SensitiveForm`, `imm` its counter's address.
+  case sensitive
   /// Checked linear address of a memory operand into `Slot.temporary` (see `Translator.address`).
   case segmentAddress
   /// The rarer integer instructions; `aux` is an `IntegerOp`, sizes in `flags`.
@@ -131,6 +133,8 @@ enum Op: UInt16 {
   case warm, host
   /// Behind a micro-op that is carried out by itself.
   case done
-  /// The carry into `flagA`, in the form of `FlagClass.inc8`.
-  case keepCarry
+  /// The carry into `flagA`, in the form of `FlagClass.inc8`; all flags into `rflags`.
+  case keepCarry, materialize
+  /// CF and OF of a rotate that left `CPU.flagOperand`; `aux` bit 0 is 64 bits, bit 1 to the right.
+  case rotateFlags
 }

@@ -6,11 +6,11 @@ struct PagingState {
   /// The PDPTE registers of PAE paging.
   var pdpte = InlineArray<4, UInt64>(repeating: 0)
   /// TLB entries (supervisor's, then user's) that hold global pages.
-  var global = InlineArray<64, UInt64>(repeating: 0)
+  var global = InlineArray<512, UInt64>(repeating: 0)
   /// TLB entries that hold anything: what a flush has to look at.
-  var filled = InlineArray<64, UInt64>(repeating: 0)
+  var filled = InlineArray<512, UInt64>(repeating: 0)
   /// Supervisor TLB entries that hold user pages, allowed while RFLAGS.AC overrides SMAP.
-  var overridden = InlineArray<32, UInt64>(repeating: 0)
+  var overridden = InlineArray<256, UInt64>(repeating: 0)
   /// An entry of a large page may be in several places of a TLB.
   var largePagesCached = false
   /// Code was fetched from a page that is not global since CR3 was written last.
@@ -177,8 +177,7 @@ extension UnsafeMutablePointer<CPU> {
       return nil
     }
     let entry = pointee.tlbs[access.privilege == .user ? slot + TLB.entries : slot]
-    let tag = access.write ? entry.writeTag : entry.readTag
-    return tag == linear & ~0xFFF ? entry.page | linear & 0xFFF : nil
+    return entry.tag == linear & ~0xFFF ? entry.page | linear & 0xFFF : nil
   }
 
   /// Walks the page tables for one access: permissions, A and D bits, or #PF (SDM 3A 4.6, 4.7).
@@ -219,7 +218,7 @@ extension UnsafeMutablePointer<CPU> {
     return real
   }
 
-  private func allows(_ walk: PageWalk, _ access: Access) -> Bool {
+  func allows(_ walk: PageWalk, _ access: Access) -> Bool {
     if access.privilege == .user { return walk.user && !(access.fetch && walk.noExecute) }
     if access.fetch { return !walk.noExecute && !(walk.user && pointee.cr4 & CR4.smep != 0) }
     guard walk.user && pointee.cr4 & CR4.smap != 0 else { return true }
@@ -247,16 +246,17 @@ extension UnsafeMutablePointer<CPU> {
     let page = linear & ~0xFFF
     let slot = access.write ? TLB.writeIndex(linear) : TLB.index(linear)
     let watched = watchedDirections(page)
-    var entry = TLBEntry()
-    if !watched.read && !access.write { entry.readTag = page }
-    let physical = result.gpa & ~0xFFF
-    if access.write && result.writable && !watched.write && host.writable && !hasCode(physical) {
-      entry.writeTag = page
-    }
-    entry.addend = UInt(bitPattern: host.host) &- UInt(page)
-    entry.page = physical
     let user = access.privilege == .user
     let index = user ? slot + TLB.entries : slot
+    var entry = TLBEntry(none: index)
+    if !watched.read && !access.write { entry.tag = page }
+    let physical = result.gpa & ~0xFFF
+    if access.write && result.writable && !watched.write && host.writable && !hasCode(physical) {
+      entry.tag = page
+    }
+    entry.host = UInt(bitPattern: host.host)
+    entry.addend = UInt(bitPattern: host.host) &- UInt(page)
+    entry.page = physical
     pointee.tlbs[index] = entry
     setBit(&pointee.paging.filled, index, true)
     setBit(&pointee.paging.global, index, result.global)
@@ -278,8 +278,7 @@ extension UnsafeMutablePointer<CPU> {
       pointee.paging.filled[word] ^= bits
       while bits != 0 {
         let index = word * 64 + bits.trailingZeroBitCount
-        entries[index].readTag = TLBEntry.never
-        entries[index].writeTag = TLBEntry.never
+        entries[index].tag = TLB.never(index)
         bits &= bits &- 1
       }
     }
@@ -298,8 +297,8 @@ extension UnsafeMutablePointer<CPU> {
     let read = TLB.index(linear)
     let write = TLB.writeIndex(linear)
     for half in 0...1 {
-      pointee.tlbs[read + half * TLB.entries].readTag = TLBEntry.never
-      pointee.tlbs[write + half * TLB.entries].writeTag = TLBEntry.never
+      pointee.tlbs[read + half * TLB.entries].tag = TLB.never(read)
+      pointee.tlbs[write + half * TLB.entries].tag = TLB.never(write)
     }
   }
 
@@ -308,8 +307,7 @@ extension UnsafeMutablePointer<CPU> {
   func endSMAPOverride() {
     for word in 0..<TLB.entries / 64 where pointee.paging.overridden[word] != 0 {
       for bit in 0..<64 where pointee.paging.overridden[word] >> UInt64(bit) & 1 != 0 {
-        pointee.tlbs[word * 64 + bit].readTag = TLBEntry.never
-        pointee.tlbs[word * 64 + bit].writeTag = TLBEntry.never
+        pointee.tlbs[word * 64 + bit].tag = TLB.never(word * 64 + bit)
       }
       pointee.paging.overridden[word] = 0
     }

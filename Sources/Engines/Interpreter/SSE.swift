@@ -105,7 +105,7 @@ extension UnsafeMutablePointer<CPU> {
   /// Sixteen bytes from memory, of any alignment.
   @inline(__always) func load128(_ address: UInt64) throws(Stop) -> XMM {
     let entry = tlbEntry(address)
-    if entry.pointee.readTag == (address &+ 15) & ~0xFFF {
+    if entry.pointee.tag == (address &+ 15) & ~0xFFF {
       return XMM(entry.host(address).loadUnaligned(as: SIMD2<UInt64>.self))
     }
     let low: UInt64 = try load(address)
@@ -115,7 +115,7 @@ extension UnsafeMutablePointer<CPU> {
   /// Sixteen bytes to memory, of any alignment: both halves or none.
   @inline(__always) func store128(_ address: UInt64, _ value: XMM) throws(Stop) {
     let entry = tlbWriteEntry(address)
-    if entry.pointee.writeTag == (address &+ 15) & ~0xFFF {
+    if entry.pointee.tag == (address &+ 15) & ~0xFFF {
       entry.host(address).storeBytes(of: value.vector, as: SIMD2<UInt64>.self)
       return
     }

@@ -162,20 +162,20 @@ extension UnsafeMutablePointer<CPU> {
   /// fills the TLB by a one-byte access; the pointer stays good when the other operand takes the entry.
   private func readable(_ address: UInt64) throws(Stop) -> UnsafeMutableRawPointer? {
     let entry = tlbEntry(address)
-    if entry.pointee.readTag != address & ~0xFFF {
+    if entry.pointee.tag != address & ~0xFFF {
       guard hasMemory(address) else { return nil }
       _ = try slowLoad(address, 1)
     }
-    guard entry.pointee.readTag == address & ~0xFFF else { return nil }
+    guard entry.pointee.tag == address & ~0xFFF else { return nil }
     return entry.host(address)
   }
   private func writable(_ address: UInt64) throws(Stop) -> UnsafeMutableRawPointer? {
     let entry = tlbWriteEntry(address)
-    if entry.pointee.writeTag != address & ~0xFFF {
+    if entry.pointee.tag != address & ~0xFFF {
       guard hasMemory(address) else { return nil }
       try slowProbeWrite(address, 1)
     }
-    guard entry.pointee.writeTag == address & ~0xFFF else { return nil }
+    guard entry.pointee.tag == address & ~0xFFF else { return nil }
     return entry.host(address)
   }
 

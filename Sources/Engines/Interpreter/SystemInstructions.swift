@@ -165,7 +165,8 @@ extension UnsafeMutablePointer<CPU> {
   private func softwareInterrupt(_ vector: UInt8, _ kind: InterruptKind) throws(Stop) {
     if takeAnswer() != nil { return }
     if exits(on: .softwareInterrupts) {
-      throw leave(.softwareInterrupt, .softwareInterrupt(vector: vector), .debugger)
+      let cause: VMXCause = pointee.wishes.softwareInterrupts ? .debugger : .always
+      throw leave(.softwareInterrupt, .softwareInterrupt(vector: vector), cause)
     }
     if kind != .softwareInterrupt { try offerException(vector, nil, linear: 0) }
     if kind != .softwareInterrupt { try interceptException(vector, nil, kind) }

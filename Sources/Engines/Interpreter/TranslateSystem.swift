@@ -85,6 +85,7 @@ extension Translator {
   }
 
   private mutating func add(_ op: MicroOp, ends: Bool = false) {
+    emitPolicy(for: op)
     guard ends else {
       emit(op)
       return

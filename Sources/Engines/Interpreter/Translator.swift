@@ -7,10 +7,15 @@ struct Translator {
   let context: Context
   /// RIP of the block's first instruction.
   let rip: UInt64
+  let gpa: UInt64
+  /// What becomes of sensitive instructions; nil without a policy.
+  let policy: RewritingPolicy?
+  /// Where they are counted: the engine's, which outlives every translation.
+  private let unmanagedSites: Unmanaged<SensitiveSites>?
   var ops: [MicroOp] = []
   /// The instruction being translated, and its operands (explicit first, then hidden).
   var instruction = ZydisDecodedInstruction()
-  var operands: [ZydisDecodedOperand] = []
+  var operands = Array(repeating: ZydisDecodedOperand(), count: Int(ZYDIS_MAX_OPERAND_COUNT))
   /// Its offset in the block, and how many instructions came before it.
   var offset: UInt16 = 0
   var ordinal: UInt16 = 0
@@ -21,10 +26,15 @@ struct Translator {
   /// Set by `finish`: the block ends with this instruction.
   var ended = false
 
-  init(context: Context, rip: UInt64) {
+  init(context: Context, rip: UInt64, gpa: UInt64, policy: RewritingPolicy?, sites: SensitiveSites?) {
     self.context = context
     self.rip = rip
+    self.gpa = gpa
+    self.policy = policy
+    unmanagedSites = sites.map { Unmanaged.passUnretained($0) }
   }
+
+  var sites: SensitiveSites? { unmanagedSites?.takeUnretainedValue() }
 
   /// RIP of the instruction after the present one.
   var nextRIP: UInt64 { rip &+ UInt64(offset) &+ UInt64(instruction.length) }

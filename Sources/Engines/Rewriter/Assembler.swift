@@ -174,6 +174,8 @@ struct Assembler {
     modRM(size == 1 ? 0xC0 : 0xC1, code, rm, size: size, immediate: 1)
     byte(count)
   }
+  /// The same by CL.
+  mutating func shiftByCL(_ code: UInt8, _ rm: HostOperand, size: Int) { modRM(size == 1 ? 0xD2 : 0xD3, code, rm, size: size) }
   /// The group of opcode F7h: 2 NOT, 3 NEG.
   mutating func unary(_ code: UInt8, _ rm: HostOperand, size: Int) {
     modRM(size == 1 ? 0xF6 : 0xF7, code, rm, size: size)

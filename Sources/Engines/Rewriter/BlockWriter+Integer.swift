@@ -9,7 +9,9 @@ extension MicroOp {
   var isRewritten: Bool {
     switch op {
     case .sse: isRewrittenSSE
-    case .integer, .string, .system, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .sensitive: isCounter
+    case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
   }
@@ -35,12 +37,14 @@ private struct Binary {
 
 extension BlockWriter {
   /// False for what is left to a callout.
-  mutating func emit(_ o: MicroOpPointer, flagsLive live: Bool) -> Bool {
+  mutating func emit(_ o: MicroOpPointer, flagsLive live: Bool, _ onward: Trace.Onward?) -> Bool {
     if let binary = Binary(o.pointee.op) { return emit(binary, o, live) }
-    if emitTransfer(o) { return true }
+    if emitTransfer(o, onward) { return true }
     switch o.pointee.op {
     case .nop: return true
+    case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
+    case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)
     case .lea64: return lea(o, size: 8)
@@ -69,6 +73,11 @@ extension BlockWriter {
     case .shr64ri: return shiftFlags(o, 5, size: 8, live)
     case .sar32ri: return shiftFlags(o, 7, size: 4, live)
     case .sar64ri: return shiftFlags(o, 7, size: 8, live)
+    case .shl32rc, .shl64rc: return shiftByCL(o, 4, live)
+    case .shr32rc, .shr64rc: return shiftByCL(o, 5, live)
+    case .sar32rc, .sar64rc: return shiftByCL(o, 7, live)
+    case .rol32ri, .ror32ri: return rotate(o, size: 4, live)
+    case .rol64ri, .ror64ri: return rotate(o, size: 8, live)
     case .rotate32: return shift(o, 0, size: 4)
     case .rotate64: return shift(o, 0, size: 8)
     case .inc32r: return step(o, 0, size: 4, live)
@@ -101,7 +110,7 @@ extension BlockWriter {
     case .cwde:
       asm.extendSigned(.rax, .register(.rax), from: 2, size: 4)
       return true
-    case .setccR: return setByCondition(o)
+    case .setccR: return setByCondition(o, live: live)
     case .cmov32rr: return moveByCondition(o, size: 4)
     case .cmov64rr: return moveByCondition(o, size: 8)
     default: return false
@@ -149,58 +158,77 @@ extension BlockWriter {
   // MARK: ADD to CMP, TEST, MOV
 
   private mutating func emit(_ binary: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
-    // ADC and SBB read the carry.
-    if binary.operation == 2 || binary.operation == 3 { return false }
+    if binary.operation == 9, binary.form < 2 { return move(binary, o, binary.form == 1) }
+    if binary.operation == 2 || binary.operation == 3 { return withCarry(binary, o) }
     switch binary.form {
-    case 0, 1: return registers(binary, o, live)
+    case 0, 1:
+      if binary.operation < 7 { return registers(binary, o, live) }
+      // A comparison whose flags nobody sees does nothing.
+      guard live else { return operand(o.pointee.dst) != nil }
+      return compare(o, size: binary.size, isTest: binary.operation == 8, immediate: binary.form == 1)
     case 2: return fromMemory(binary, o, live)
     default: return toMemory(binary, o, live)
     }
   }
 
+  /// CMP or TEST of a register with another or a constant.
+  mutating func compare(_ o: MicroOpPointer, size: Int, isTest: Bool, immediate: Bool) -> Bool {
+    guard let to = operand(o.pointee.dst) else { return false }
+    let x = FlagRecipe.Place.register(o.pointee.dst)
+    let number = Int32(truncatingIfNeeded: o.pointee.imm)
+    if immediate {
+      if isTest { asm.test(to, number, size: size) } else { asm.alu(7, to, number, size: size) }
+      promise(isTest ? .test : .compare, size, x, .number(number))
+      return true
+    }
+    guard operand(o.pointee.src) != nil else { return false }
+    let from = value(o.pointee.src, Self.a, size: size)
+    if isTest { asm.test(to, from, size: size) } else { asm.alu(7, to, from, size: size) }
+    promise(isTest ? .test : .compare, size, x, .place(.register(o.pointee.src)))
+    return true
+  }
+
+  /// ADD to XOR of a register with another or a constant.
   private mutating func registers(_ k: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
     guard let to = operand(o.pointee.dst) else { return false }
     let immediate = k.form == 1
     if !immediate, operand(o.pointee.src) == nil { return false }
-    if k.operation == 9 { return move(k, o, immediate) }
-    let number = Int32(truncatingIfNeeded: o.pointee.imm)
-    let arithmetic = Self.base(k.operation) != .logic8
-    if !live {
-      host = .none
-      // A comparison whose flags nobody sees does nothing.
-      guard k.writes else { return true }
-      if immediate {
-        writeBack(o, to, k.size) { $0.alu(k.operation, $1, number, size: k.size) }
-      } else {
-        let from = value(o.pointee.src, Self.b, size: k.size)
-        writeBack(o, to, k.size) { $0.alu(k.operation, $1, from, size: k.size) }
-      }
+    let doubles = !immediate && o.pointee.src == o.pointee.dst
+    let isAddition = k.operation == 0
+    if live, isAddition, doubles { saveFirst(to, size: k.size) }
+    change(k.operation, o, to, k.size, immediate)
+    host = .none
+    guard live else {
+      state.flags = .saved(.unknown)
       return true
     }
-    if arithmetic { saveFirst(to, size: k.size) }
-    let from = immediate ? Self.b : value(o.pointee.src, Self.b, size: k.size)
-    let test = k.operation == 8
-    let code: UInt8 = k.operation == 7 ? 5 : test ? 4 : k.operation
-    if k.writes, case .register(let home) = to {
-      if immediate {
-        asm.alu(code, to, number, size: k.size)
-      } else {
-        asm.alu(code, to, from, size: k.size)
-      }
-      saveResult(.register(home), size: k.size)
-    } else {
-      asm.extend(Self.a, to, size: k.size)
-      if immediate {
-        asm.alu(code, .register(Self.a), number, size: k.size)
-      } else {
-        asm.alu(code, .register(Self.a), from, size: k.size)
-      }
-      if k.writes { put(o.pointee.dst, Self.a, size: k.size) }
-      asm.move(offsets.field(offsets.flagResult), Self.a, size: 8)
+    let x = FlagRecipe.Place.register(o.pointee.dst)
+    let y = source(o, immediate)
+    switch k.operation {
+    case 0 where doubles:
+      saveResult(to, size: k.size)
+      noteFlags(.add8, size: k.size)
+      host = .all
+    case 0: promise(.sum, k.size, x, y)
+    case 5 where !doubles: promise(.difference, k.size, x, y)
+    default: promise(.result, k.size, x)
     }
-    noteFlags(Self.base(k.operation), size: k.size)
-    host = .all
     return true
+  }
+
+  private func source(_ o: MicroOpPointer, _ immediate: Bool) -> FlagRecipe.Value {
+    immediate ? .number(Int32(truncatingIfNeeded: o.pointee.imm)) : .place(.register(o.pointee.src))
+  }
+
+  /// An operation on a register operand; the host's flags are its.
+  private mutating func change(_ code: UInt8, _ o: MicroOpPointer, _ to: HostOperand, _ size: Int, _ immediate: Bool) {
+    if immediate {
+      let number = Int32(truncatingIfNeeded: o.pointee.imm)
+      writeBack(o, to, size) { $0.alu(code, $1, number, size: size) }
+    } else {
+      let from = value(o.pointee.src, Self.b, size: size)
+      writeBack(o, to, size) { $0.alu(code, $1, from, size: size) }
+    }
   }
 
   /// Changes a register operand in place, or by way of `a` where it stays in memory and must be extended.
@@ -217,6 +245,7 @@ extension BlockWriter {
   }
 
   private mutating func move(_ k: Binary, _ o: MicroOpPointer, _ immediate: Bool) -> Bool {
+    guard operand(o.pointee.dst) != nil, immediate || operand(o.pointee.src) != nil else { return false }
     if immediate {
       let number = o.pointee.imm
       if let home = home(o.pointee.dst), k.size >= 4 {
@@ -236,29 +265,42 @@ extension BlockWriter {
   private mutating func fromMemory(_ k: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
     guard let to = operand(o.pointee.dst) else { return false }
     let miss = reach(o, size: k.size, write: false)
-    let memory = HostOperand.memory(Self.b)
-    if k.operation == 9 {
+    let (a, memory) = (Self.a, HostOperand.memory(Self.b))
+    let flagOperand = offsets.field(offsets.flagOperand)
+    let x = FlagRecipe.Place.register(o.pointee.dst)
+    var repair = OperandRepair.none
+    switch k.operation {
+    case 9:
       if let home = home(o.pointee.dst) {
         asm.move(home, memory, size: k.size)
       } else {
-        asm.move(Self.a, memory, size: k.size)
-        put(o.pointee.dst, Self.a, size: k.size)
+        asm.move(a, memory, size: k.size)
+        put(o.pointee.dst, a, size: k.size)
       }
-      slowWay(from: miss, o)
-      return true
+    case 8:
+      asm.extend(a, memory, size: k.size)
+      asm.alu(4, a, to, size: k.size)
+      asm.move(flagOperand, a, size: 8)
+      promise(.result, k.size, .operand)
+      repair = .result
+    case 7:
+      asm.extend(a, memory, size: k.size)
+      asm.move(flagOperand, a, size: 8)
+      asm.alu(7, to, a, size: k.size)
+      promise(.compare, k.size, x, .place(.operand))
+      repair = .difference
+    case 0 where live, 5 where live:
+      asm.extend(Self.b, memory, size: k.size)
+      asm.move(flagOperand, Self.b, size: 8)
+      writeBack(o, to, k.size) { $0.alu(k.operation, $1, Self.b, size: k.size) }
+      promise(k.operation == 0 ? .sum : .difference, k.size, x, .place(.operand))
+      repair = k.operation == 0 ? .sum : .difference
+    default:
+      asm.move(Self.b, memory, size: k.size)
+      writeBack(o, to, k.size) { $0.alu(k.operation, $1, Self.b, size: k.size) }
+      if live { promise(.result, k.size, x) } else { state.flags = .saved(.unknown) }
     }
-    let test = k.operation == 8
-    let code: UInt8 = k.operation == 7 ? 5 : test ? 4 : k.operation
-    if live, Self.base(k.operation) != .logic8 { saveFirst(to, size: k.size) }
-    asm.extend(Self.a, to, size: k.size)
-    asm.alu(code, Self.a, memory, size: k.size)
-    if k.writes { put(o.pointee.dst, Self.a, size: k.size) }
-    if live {
-      asm.move(offsets.field(offsets.flagResult), Self.a, size: 8)
-      noteFlags(Self.base(k.operation), size: k.size)
-    }
-    slowWay(from: miss, o)
-    host = .none
+    slowWay(from: miss, o, repair: repair)
     return true
   }
 
@@ -267,37 +309,88 @@ extension BlockWriter {
     if !immediate, operand(o.pointee.src) == nil { return false }
     let number = Int32(truncatingIfNeeded: o.pointee.imm)
     let miss = reach(o, size: k.size, write: k.writes)
-    let memory = HostOperand.memory(Self.b)
-    defer { slowWay(from: miss, o) }
+    let (a, memory) = (Self.a, HostOperand.memory(Self.b))
     if k.operation == 9 {
       if immediate {
         asm.store(memory, number, size: k.size)
       } else {
-        asm.move(memory, value(o.pointee.src, Self.a, size: k.size), size: k.size)
+        asm.move(memory, value(o.pointee.src, a, size: k.size), size: k.size)
       }
+      slowWay(from: miss, o)
       return true
     }
-    host = .none
     let code: UInt8 = k.operation == 7 ? 5 : k.operation == 8 ? 4 : k.operation
-    if !live {
-      guard k.writes else { return true }
+    if !live, k.writes {
       if immediate {
         asm.alu(code, memory, number, size: k.size)
       } else {
-        asm.alu(code, memory, value(o.pointee.src, Self.a, size: k.size), size: k.size)
+        asm.alu(code, memory, value(o.pointee.src, a, size: k.size), size: k.size)
       }
+      state.flags = .saved(.unknown)
+      slowWay(from: miss, o)
       return true
     }
-    asm.extend(Self.a, memory, size: k.size)
-    if Self.base(k.operation) != .logic8 { asm.move(offsets.field(offsets.flagA), Self.a, size: 8) }
+    let flagOperand = offsets.field(offsets.flagOperand)
+    asm.extend(a, memory, size: k.size)
+    if k.operation == 7 { asm.move(flagOperand, a, size: 8) }
     if immediate {
-      asm.alu(code, .register(Self.a), number, size: k.size)
-    } else {
-      asm.alu(code, .register(Self.a), value(o.pointee.src, Self.c, size: k.size), size: k.size)
+      asm.alu(code, .register(a), number, size: k.size)
+    } else if let from = operand(o.pointee.src) {
+      asm.alu(code, a, from, size: k.size)
     }
-    if k.writes { asm.move(memory, Self.a, size: k.size) }
-    asm.move(offsets.field(offsets.flagResult), Self.a, size: 8)
-    noteFlags(Self.base(k.operation), size: k.size)
+    if k.writes { asm.move(memory, a, size: k.size) }
+    if k.operation == 7 {
+      promise(.compare, k.size, .operand, source(o, immediate))
+    } else {
+      asm.move(flagOperand, a, size: 8)
+      let kind: FlagRecipe.Kind = code == 0 ? .sum : code == 5 ? .difference : .result
+      promise(kind, k.size, .operand, kind == .result ? .number(0) : source(o, immediate))
+    }
+    slowWay(from: miss, o, repair: k.operation == 7 ? .first : .result)
+    return true
+  }
+
+  // MARK: ADC and SBB
+
+  private mutating func withCarry(_ k: Binary, _ o: MicroOpPointer) -> Bool {
+    let (a, b) = (Self.a, Self.b)
+    let immediate = k.form == 1 || k.form == 4
+    let inMemory = k.form > 2
+    guard inMemory || operand(o.pointee.dst) != nil, k.form == 1 || k.form == 2 || k.form == 4 || operand(o.pointee.src) != nil
+    else { return false }
+    if state.flags == .saved(.unknown) || state.rotation != nil { knowFlags() }
+    var miss: Miss?
+    if k.form > 1 { miss = reach(o, size: k.size, write: inMemory) }
+    if k.form == 2 { asm.move(b, .memory(b), size: k.size) }
+    // Values are fetched before the carry comes in: that uses `a`.
+    if !inMemory, k.form == 0, home(o.pointee.src) == nil { asm.move(b, HostLayout.register(Int(o.pointee.src >> 3)), size: 8) }
+    bringFlags(for: 2)
+    if inMemory {
+      if immediate {
+        asm.alu(k.operation, .memory(b), Int32(truncatingIfNeeded: o.pointee.imm), size: k.size)
+      } else {
+        asm.alu(k.operation, .memory(b), value(o.pointee.src, a, size: k.size), size: k.size)
+      }
+    } else if let to = operand(o.pointee.dst) {
+      let from = k.form == 0 ? home(o.pointee.src) ?? b : b
+      let number = Int32(truncatingIfNeeded: o.pointee.imm)
+      writeBack(o, to, k.size) { asm, operand in
+        if immediate {
+          asm.alu(k.operation, operand, number, size: k.size)
+        } else {
+          asm.alu(k.operation, operand, from, size: k.size)
+        }
+      }
+    }
+    // CF, AF and OF as they are; the others follow from the result.
+    asm.byte(0x9C)  // PUSHFQ
+    asm.pop(a)
+    asm.alu(4, .register(a), 0x811, size: 4)
+    asm.move(offsets.field(offsets.flagA), a, size: 8)
+    saveResult(inMemory ? .memory(b) : operand(o.pointee.dst) ?? .memory(b), size: k.size)
+    noteFlags(.mixed8, size: k.size)
+    host = .none
+    if let miss { slowWay(from: miss, o) }
     return true
   }
 

@@ -1,3 +1,13 @@
+extension MicroOp {
+  /// MOV between a register or constant and memory, also with an extension.
+  var isPlainAccess: Bool {
+    let raw = op.rawValue
+    if raw >= Op.mov8rm.rawValue && raw <= Op.mov64mi.rawValue { return true }
+    return raw >= Op.movzx8to32m.rawValue && raw <= Op.movsx32to64m.rawValue
+  }
+  var isPlainStore: Bool { op.rawValue >= Op.mov8mr.rawValue && op.rawValue <= Op.mov64mi.rawValue }
+}
+
 /// Guest memory through the software TLB, inline; what it does not hold goes the interpreter's way.
 extension BlockWriter {
   /// The operand's offset as one host operand, if its parts are in registers and nothing must be added.
@@ -15,28 +25,34 @@ extension BlockWriter {
     return .memory(base, index: index, scale: o.pointee.scale, displacement: displacement)
   }
 
-  /// The operand's offset, without segment and mask, into `to` (not `a`). Uses `a`.
+  /// The operand's offset, without segment and mask, into `to` (not `a`). Uses `a`, leaves the flags.
   mutating func compute(_ o: MicroOpPointer, into to: HostRegister) {
     if let direct = directAddress(o) {
       asm.lea(to, direct, size: 8)
       return
     }
     let zero = UInt8(Slot.zero * 8)
-    asm.load(to, UInt64(bitPattern: o.pointee.disp))
-    if o.pointee.base != zero {
-      let base = value(o.pointee.base, HostLayout.a, size: 8)
-      asm.lea(to, .memory(to, index: base), size: 8)
+    let short = Int32(exactly: o.pointee.disp)
+    if o.pointee.base != zero, let short {
+      asm.lea(to, .memory(value(o.pointee.base, Self.a, size: 8), displacement: short), size: 8)
+    } else {
+      asm.load(to, UInt64(bitPattern: o.pointee.disp))
+      if o.pointee.base != zero {
+        let base = value(o.pointee.base, Self.a, size: 8)
+        asm.lea(to, .memory(to, index: base), size: 8)
+      }
     }
     if o.pointee.index != zero {
-      let index = value(o.pointee.index, HostLayout.a, size: 8)
+      let index = value(o.pointee.index, Self.a, size: 8)
       asm.lea(to, .memory(to, index: index, scale: o.pointee.scale), size: 8)
     }
   }
 
   /// The host address of the micro-op's operand into `b`; gives the jump that is taken where the TLB does not
-  /// know it. Uses all three free registers, changes the host's flags.
-  mutating func reach(_ o: MicroOpPointer, size: Int, write: Bool) -> Int {
-    let b = HostLayout.b
+  /// know it. Uses `a`, changes the host's flags.
+  mutating func reach(_ o: MicroOpPointer, size: Int, write: Bool) -> Miss {
+    let b = Self.b
+    let start = asm.count
     if o.pointee.segment == UInt8(Slot.zero * 8), !isLong, let direct = directAddress(o) {
       asm.lea(b, direct, size: 4)
     } else {
@@ -46,33 +62,23 @@ extension BlockWriter {
       }
       if !isLong { asm.move(b, .register(b), size: 4) }
     }
-    return probe(size: size, write: write)
+    return probe(size: size, write: write, from: start)
   }
 
-  /// The same for the linear address in `b`.
-  mutating func probe(size: Int, write: Bool) -> Int {
-    let (a, b, c) = (HostLayout.a, HostLayout.b, HostLayout.c)
+  /// The same for the linear address in `b`. An entry's tag and an address of its page differ in the offset alone; it
+  /// must leave room for all bytes.
+  mutating func probe(size: Int, write: Bool, from start: Int? = nil) -> Miss {
+    let start = start ?? asm.count
+    let (a, b) = (Self.a, Self.b)
     let table = write ? tlb + Int32(TLB.half * MemoryLayout<TLBEntry>.stride) : tlb
     host = .none
     asm.move(a, .register(b), size: 4)
     asm.shift(5, .register(a), by: 7, size: 4)
-    if write {
-      // `TLB.writeIndex`, times the size of an entry.
-      asm.move(c, .register(b), size: 8)
-      asm.shift(5, .register(c), by: 17, size: 8)
-      asm.alu(4, .register(c), -64, size: 4)
-      asm.alu(6, .register(a), c, size: 4)
-    }
     asm.alu(4, .register(a), Int32((TLB.half - 1) << 5), size: 4)
-    if size > 1 {
-      asm.lea(c, .memory(b, displacement: Int32(size - 1)), size: 8)
-    } else {
-      asm.move(c, .register(b), size: 8)
-    }
-    asm.alu(4, .register(c), -4096, size: 8)
-    asm.alu(7, c, .memory(.rsp, index: a, displacement: table + (write ? 8 : 0)), size: 8)
-    let miss = asm.jumpAhead(5)
-    asm.alu(0, b, .memory(.rsp, index: a, displacement: table + 16), size: 8)
+    asm.alu(6, b, .memory(.rsp, index: a, displacement: table), size: 8)
+    asm.alu(7, .register(b), Int32(4096 - size), size: 8)
+    let miss = Miss(start: start, jump: asm.jumpAhead(7), state: state)
+    asm.alu(0, b, .memory(.rsp, index: a, displacement: table + 8), size: 8)
     return miss
   }
 }

@@ -1,140 +1,278 @@
-/// Writes the host code of one block.
+/// Writes the host code of one trace.
 struct BlockWriter {
   let rewriter: Rewriter
-  let block: BlockPointer
+  let trace: Trace
   var asm: Assembler
   let offsets: HostOffsets
-  /// The micro-ops without the one that counts executions.
-  let first: MicroOpPointer
-  let opCount: Int
   let isLong: Bool
   let tlb: Int32
-  /// Whether somebody may see the flags that hold after a micro-op.
-  private(set) var flagsLive: [Bool] = []
-  /// What is known of the flags saved in `CPU`.
-  var saved = SavedFlags.unknown
+  var state = HostState()
   /// What of the guest's flags is in the host's.
   var host = HostFlags.none
-  /// SSE was found switched on, or the guest's MXCSR loaded, earlier in the block, and nothing has come between.
-  var isSSEReady = false
-  var isMXCSRReady = false
+  /// The block being written, and the instructions charged ahead there.
+  var block: BlockPointer
+  var excess: Int32 = 0
+  /// Where the trace goes on behind that block.
+  private(set) var foreseen: UInt64?
   /// Micro-ops that the interpreter carries out.
   private(set) var callouts = 0
+  /// Where the code of each instruction begins, and that of the pieces off the straight path: for showing it.
+  private(set) var marks: [RewrittenCode.Mark] = []
+  private(set) var straightEnd = 0
   /// Pieces off the straight path, written behind it.
   private var stubs: [Stub] = []
+  private var edgeCount = 0
+  /// Where the code is to read though it must not.
+  var trespass: UInt?
 
-  /// A way of saving the flags, with the size of operands in bytes.
-  enum SavedFlags: Equatable { case unknown, add(Int), sub(Int), logic(Int), step }
-  /// Which flags the host's are the guest's.
-  enum HostFlags { case none, all, allButCarry, allButOverflow }
+  /// What is done about the operand that flags wait for, once the interpreter has carried an instruction out: it has
+  /// left a first operand and a result.
+  enum OperandRepair { case none, first, difference, sum, result }
 
-  private enum Stub {
-    /// Carries out a micro-op and comes back.
-    case callout(from: Int, MicroOpPointer, back: Int)
-    /// Goes on in the interpreter.
-    case interpret(from: Int, MicroOpPointer)
-    case edge(from: [Int], over: Int?, UnsafeMutablePointer<HostEdge>)
-    /// RIP is in `HostLayout.c`; with `over` the budget, charged by `a`, is put back first.
-    case find(from: [Int], over: Int)
+  private struct Stub {
+    enum Kind {
+      /// Carries out a micro-op and comes back, with these vectors and flags in the host's registers.
+      case callout(
+        MicroOpPointer, back: Int, vectors: UInt16, repair: OperandRepair, bring: FlagRecipe?,
+        site: UnsafeMutablePointer<HostSite>?)
+      /// Goes on in the interpreter.
+      case interpret(MicroOpPointer)
+      /// Leaves by an edge.
+      case exit(taken: Bool)
+      case edge(UnsafeMutablePointer<HostEdge>, over: Int)
+      /// The budget does not reach to another round.
+      case spent
+      /// The mapping of its pages is to be looked at.
+      case stale
+      /// RIP is known, in `CPU.rip`.
+      case find
+      /// A return to `HostLayout.b` that was not foreseen.
+      case surprise(MicroOpPointer, distance: Int32)
+    }
+    let kind: Kind
+    let from: [Int]
+    let state: HostState
+    let block: BlockPointer
+    let excess: Int32
   }
 
   static var a: HostRegister { HostLayout.a }
   static var b: HostRegister { HostLayout.b }
-  static var c: HostRegister { HostLayout.c }
+  static var budget: HostRegister { HostLayout.budget }
 
-  init(_ rewriter: Rewriter, _ block: BlockPointer) {
+  init(_ rewriter: Rewriter, _ trace: Trace) {
     self.rewriter = rewriter
-    self.block = block
+    self.trace = trace
+    block = trace.head
     asm = Assembler(rewriter.buffer.writable, at: rewriter.buffer.used)
     offsets = rewriter.offsets
-    first = block.pointee.ops + 1
-    opCount = block.pointee.capacity - 1
     let context = Context(bits: block.pointee.context)
     isLong = context.isLong64
     let user = context.cpl == 3 ? TLB.entries * MemoryLayout<TLBEntry>.stride : 0
     tlb = Int32(HostLayout.tlbOffset + user)
+    // Two rounds of a loop, two ways out of each block.
+    let edges = UnsafeMutablePointer<HostEdge>.allocate(capacity: trace.parts.count * 4)
+    edges.initialize(repeating: HostEdge(block: block, isTaken: false), count: trace.parts.count * 4)
+    block.pointee.edges = edges
   }
 
-  /// Not where most of the work would be callouts.
-  var isWorthwhile: Bool {
-    var callouts = 0
-    for i in 0..<opCount where !(first + i).pointee.isRewritten { callouts += 1 }
-    return callouts * 4 <= opCount
-  }
-
-  mutating func write() {
-    findLiveFlags()
-    for i in 0..<opCount {
-      let o = first + i
-      if !emit(o, flagsLive: flagsLive[i]) { callout(o) }
+  /// Gives where the code is entered.
+  mutating func write() -> Int {
+    if trace.isFar { asm.word64(trace.stamp) }
+    let entry = asm.count
+    if trace.isFar {
+      excess = trace.parts[0].excess
+      asm.move(Self.a, offsets.field(offsets.stamp), size: 8)
+      asm.alu(7, Self.a, .code(entry - 8), size: 8)
+      later(.stale, from: [asm.jumpAhead(5)])
     }
-    for stub in stubs { write(stub) }
+    let start = asm.count
+    if let trespass {
+      asm.load(Self.a, UInt64(trespass))
+      asm.move(Self.a, .memory(Self.a), size: 8)
+    }
+    writeRound()
+    if trace.loops {
+      let first = state
+      if first == HostState() {
+        loop(to: start)
+      } else {
+        // What the first round left in registers the others find there.
+        charge()
+        let again = asm.count
+        writeRound()
+        if state != first { settle() }
+        loop(to: state == first ? again : start)
+      }
+    }
+    straightEnd = asm.count
+    var index = 0
+    while index < stubs.count {
+      write(stubs[index])
+      index += 1
+    }
+    return entry
   }
 
-  /// From the end backwards: flags are dead where a later micro-op sets them all before anything reads them or
-  /// can stop.
-  private mutating func findLiveFlags() {
-    flagsLive = Array(repeating: true, count: opCount)
-    var live = true
-    for i in (0..<opCount).reversed() {
-      flagsLive[i] = live
-      switch (first + i).pointee.effectOnFlags {
-      case .setsAll: live = false
-      case .none: break
-      case .other: live = !(first + i).pointee.comparesAndJumps
+  private mutating func writeRound() {
+    for (index, part) in trace.parts.enumerated() {
+      block = part.block
+      foreseen = part.onward == nil ? nil : (index + 1 < trace.parts.count ? trace.parts[index + 1].block : trace.head).pointee.rip
+      excess = part.excess
+      let body = block.body
+      let live = Self.liveFlags(body)
+      for i in body.indices {
+        guard let o = body.baseAddress.map({ $0 + i }) else { continue }
+        mark(o)
+        let forgets = protectFlags(o, live: live[i])
+        if !emit(o, flagsLive: live[i], part.onward) { callout(o) }
+        if forgets { state.flags = .saved(.unknown) }
       }
     }
   }
 
-  // MARK: Callouts and edges
-
-  /// The interpreter carries out this micro-op; all others of the block stay here.
-  mutating func callout(_ o: MicroOpPointer) {
-    callouts += 1
-    asm.load(HostLayout.a, UInt64(UInt(bitPattern: o)))
-    asm.load(HostLayout.b, UInt64(UInt(bitPattern: block)))
-    asm.call(to: rewriter.calloutAt)
-    forgetFlags()
-    isSSEReady = false
-    isMXCSRReady = false
+  private mutating func mark(_ o: MicroOpPointer) {
+    let mark = RewrittenCode.Mark(o.pointee, in: block, head: trace.head, at: asm.count)
+    if let last = marks.last, last.distance == mark.distance {
+      marks[marks.count - 1].kind = last.kind.joined(mark.kind)
+      marks[marks.count - 1].length = max(last.length, mark.length)
+    } else {
+      marks.append(mark)
+    }
   }
 
-  mutating func forgetFlags() {
-    saved = .unknown
+  /// Whether somebody may see the flags that hold after each micro-op: from the end backwards, they are dead where a
+  /// later one sets them all before anything reads them or can stop.
+  private static func liveFlags(_ body: UnsafeMutableBufferPointer<MicroOp>) -> [Bool] {
+    var flagsLive = Array(repeating: true, count: body.count)
+    var live = true
+    for i in body.indices.reversed() {
+      flagsLive[i] = live
+      switch body[i].effectOnFlags {
+      case .setsAll: live = false
+      case .none: break
+      case .other: live = !body[i].comparesAndJumps
+      }
+    }
+    return flagsLive
+  }
+
+  // MARK: Rounds of a loop
+
+  /// Charges another round; where the budget does not reach, that is the end.
+  private mutating func charge() {
+    asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
+    host = .none
+    later(.spent, from: [asm.jumpAhead(12)])
+  }
+  private mutating func loop(to target: Int) {
+    asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
+    asm.jump(13, to: target)
+    host = .none
+    later(.spent, from: [asm.jumpAhead()])
+  }
+
+  // MARK: Callouts
+
+  private mutating func later(_ kind: Stub.Kind, from: [Int], state: HostState? = nil) {
+    stubs.append(Stub(kind: kind, from: from, state: state ?? self.state, block: block, excess: excess))
+  }
+
+  /// The interpreter carries out this micro-op; all others stay here.
+  mutating func callout(_ o: MicroOpPointer) {
+    callouts += 1
+    settle()
+    call(o)
+    state = HostState()
     host = .none
   }
 
-  /// A micro-op's slow way, taken by the jump at `from`, back to here.
-  mutating func slowWay(from: Int, _ o: MicroOpPointer) {
-    stubs.append(.callout(from: from, o, back: asm.count))
+  private mutating func call(_ o: MicroOpPointer) {
+    giveBack()
+    asm.load(Self.a, UInt64(UInt(bitPattern: o)))
+    asm.load(Self.b, UInt64(UInt(bitPattern: block)))
+    asm.call(to: rewriter.calloutAt)
+    if excess != 0 { asm.alu(5, .register(Self.budget), excess, size: 8) }
   }
-  /// The carry is brought into `CPU.flagA` by the interpreter, then on to here.
-  mutating func carryWay(from: Int) {
-    stubs.append(.callout(from: from, rewriter.carryOp, back: asm.count))
+  /// The budget as if only this block had been charged.
+  private mutating func giveBack() {
+    if excess != 0 { asm.alu(0, .register(Self.budget), excess, size: 8) }
   }
-  mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { stubs.append(.interpret(from: from, o)) }
 
-  /// Leaves the block in a direction known now.
+  /// A micro-op's slow way, taken by `miss`, back to here.
+  mutating func slowWay(from miss: Miss, _ o: MicroOpPointer, repair: OperandRepair = .none) {
+    var bring: FlagRecipe?
+    if host != .none, case .deferred(let recipe) = state.flags { bring = recipe }
+    later(
+      .callout(o, back: asm.count, vectors: state.vectors, repair: repair, bring: bring, site: site(o, miss)),
+      from: [miss.jump], state: miss.state)
+  }
+  /// A micro-op of the writer's own that works on saved flags alone, by the jump at `from`, back to here.
+  mutating func flagWay(from: Int, _ o: MicroOpPointer) {
+    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: nil, site: nil), from: [from])
+  }
+
+  /// Has plain moves counted where the TLB does not help them.
+  private func site(_ o: MicroOpPointer, _ miss: Miss) -> UnsafeMutablePointer<HostSite>? {
+    guard o.pointee.isPlainAccess else { return nil }
+    let site = UnsafeMutablePointer<HostSite>.allocate(capacity: 1)
+    site.initialize(to: HostSite(start: miss.start, next: trace.head.pointee.sites))
+    trace.head.pointee.sites = site
+    return site
+  }
+  /// The same on the straight path.
+  mutating func callForFlags(_ o: MicroOpPointer) {
+    spillVectors()
+    call(o)
+    state.vectors = 0
+    host = .none
+  }
+  mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { later(.interpret(o), from: [from]) }
+  mutating func interpretInstead(from miss: Miss, _ o: MicroOpPointer) {
+    later(.interpret(o), from: [miss.jump], state: miss.state)
+  }
+  /// Taken where a return goes elsewhere than foreseen.
+  mutating func surprise(from: Int, _ o: MicroOpPointer, distance: Int32) {
+    later(.surprise(o, distance: distance), from: [from])
+  }
+
+  // MARK: State
+
+  /// Brings everything into `CPU`. Uses `a`.
+  mutating func settle() {
+    settleFlags()
+    spillVectors()
+  }
+  private mutating func spillVectors() {
+    for index in 0..<16 where state.changedVectors >> UInt16(index) & 1 != 0 { storeVector(index) }
+    state.changedVectors = 0
+  }
+  private mutating func storeVector(_ index: Int) {
+    asm.modRM(0x0F11, UInt8(index), Self.vector(index), size: 4)
+  }
+  static func vector(_ index: Int) -> HostOperand {
+    .memory(.rsp, displacement: Int32(Slot.xmmOffset) + Int32(index) * 16)
+  }
+
+  // MARK: Ways out
+
+  /// Leaves the trace in a direction known now, unless that is where it goes on.
+  mutating func leave(taken: Bool, when condition: Condition) { later(.exit(taken: taken), from: [asm.jumpAhead(condition)]) }
+
+  /// Leaves the trace at its end in a direction known now.
   mutating func edge(taken: Bool) {
-    let target = taken ? block.pointee.takenRIP : block.pointee.endRIP
-    if target == block.pointee.rip {
-      // A loop of one block: while it runs nothing else can have changed what it is.
-      asm.alu(5, offsets.field(offsets.budget), Int32(truncatingIfNeeded: block.pointee.count), size: 8)
-      let over = asm.jumpAhead(8)
-      asm.jump(to: rewriter.buffer.used)
-      asm.land(over)
-      asm.alu(0, offsets.field(offsets.budget), Int32(truncatingIfNeeded: block.pointee.count), size: 8)
-      storeRIP(target)
-      leave(.find)
-      return
-    }
-    let edge = block.pointee.newEdge(block, taken: taken)
-    asm.move(HostLayout.a, offsets.field(offsets.stamp), size: 8)
+    settle()
+    host = .none
+    guard let edges = trace.head.pointee.edges else { return }
+    let edge = edges + edgeCount
+    edgeCount += 1
+    edge.initialize(to: HostEdge(block: block, isTaken: taken, excess: excess))
+    asm.move(Self.a, offsets.field(offsets.stamp), size: 8)
     // The stamp lies behind the code of this edge.
-    asm.alu(7, HostLayout.a, .code(0), size: 8)
+    asm.alu(7, Self.a, .code(0), size: 8)
     let stampUse = asm.count
     let unlinked = asm.jumpAhead(5)
-    asm.modRM(0x81, 5, offsets.field(offsets.budget), size: 8, immediate: 4)
+    asm.modRM(0x81, 5, .register(Self.budget), size: 8, immediate: 4)
     edge.pointee.countAt = asm.count
     asm.word32(0)
     let over = asm.jumpAhead(8)
@@ -144,94 +282,140 @@ struct BlockWriter {
     edge.pointee.stampAt = asm.count
     asm.word64(.max)
     rewriter.buffer.store(Int32(edge.pointee.stampAt - stampUse), at: stampUse - 4)
-    stubs.append(.edge(from: [unlinked], over: over, edge))
+    later(.edge(edge, over: over), from: [unlinked])
   }
 
-  /// Goes on at the RIP in `HostLayout.c`, wherever that is.
+  /// Goes on at the RIP in `b`, wherever that is.
   mutating func indirect() {
-    let (a, b, c) = (HostLayout.a, HostLayout.b, HostLayout.c)
-    asm.move(a, .register(c), size: 8)
+    asm.move(offsets.field(offsets.rip), Self.b, size: 8)
+    settle()
+    goOn()
+  }
+
+  /// Goes on at `CPU.rip` with everything else settled.
+  mutating func goOn() {
+    let (a, b) = (Self.a, Self.b)
+    let entry = Int32(HostLayout.jumpOffset)
+    giveBack()
+    host = .none
+    asm.move(b, offsets.field(offsets.rip), size: 8)
+    asm.move(a, .register(b), size: 8)
     asm.shift(5, .register(a), by: 12, size: 8)
-    asm.alu(6, .register(a), c, size: 4)
+    asm.alu(6, .register(a), b, size: 4)
     asm.alu(4, .register(a), Int32(JumpEntry.count - 1), size: 4)
-    asm.lea(a, .memory(a, index: a, scale: 1), size: 8)
-    asm.shift(4, .register(a), by: 3, size: 8)
-    asm.alu(0, a, offsets.field(offsets.jumpCache), size: 8)
-    asm.alu(7, c, .memory(a), size: 8)
+    // Times the size of an entry.
+    asm.lea(a, .memory(a, index: a, scale: 2), size: 8)
+    asm.shift(4, .register(a), by: 3, size: 4)
+    asm.alu(7, b, .memory(.rsp, index: a, displacement: entry), size: 8)
     let other = asm.jumpAhead(5)
     asm.move(b, offsets.field(offsets.stamp), size: 8)
-    asm.alu(7, b, .memory(a, displacement: 8), size: 8)
+    asm.alu(7, b, .memory(.rsp, index: a, displacement: entry + 8), size: 8)
     let stale = asm.jumpAhead(5)
-    asm.move(a, .memory(a, displacement: 16), size: 8)
-    asm.move(b, .memory(a, displacement: offsets.blockHost), size: 8)
+    asm.move(b, .memory(.rsp, index: a, displacement: offsets.jumpHost), size: 8)
     asm.test(.register(b), b, size: 8)
     let cold = asm.jumpAhead(4)
-    asm.move(a, .memory(a, displacement: offsets.blockCount), size: 8)
-    asm.alu(5, offsets.field(offsets.budget), a, size: 8)
+    asm.alu(5, Self.budget, .memory(.rsp, index: a, displacement: offsets.jumpCount), size: 8)
     let over = asm.jumpAhead(8)
     asm.jump(.register(b))
-    stubs.append(.find(from: [other, stale, cold], over: over))
+    asm.land(over)
+    asm.alu(0, Self.budget, .memory(.rsp, index: a, displacement: offsets.jumpCount), size: 8)
+    later(.find, from: [asm.jumpAhead(), other, stale, cold])
+  }
+
+  /// The interpreter carries out the micro-op that ends the block.
+  mutating func calloutAtEnd(_ o: MicroOpPointer) {
+    callout(o)
+    goOn()
   }
 
   private mutating func storeRIP(_ rip: UInt64) {
-    asm.load(HostLayout.a, rip)
-    asm.move(offsets.field(offsets.rip), HostLayout.a, size: 8)
+    asm.load(Self.a, rip)
+    asm.move(offsets.field(offsets.rip), Self.a, size: 8)
   }
   private mutating func leave(_ end: HostEnd) {
-    asm.load(HostLayout.c, end.rawValue)
+    asm.load(Self.a, end.rawValue)
     asm.jump(to: rewriter.leaveAt)
   }
 
+  // MARK: Stubs
+
   private mutating func write(_ stub: Stub) {
-    switch stub {
-    case .callout(let from, let o, let back):
-      asm.land(from)
-      asm.load(HostLayout.a, UInt64(UInt(bitPattern: o)))
-      asm.load(HostLayout.b, UInt64(UInt(bitPattern: block)))
-      asm.call(to: rewriter.calloutAt)
+    let slowWay = asm.count
+    for jump in stub.from { asm.land(jump) }
+    state = stub.state
+    block = stub.block
+    excess = stub.excess
+    host = .none
+    switch stub.kind {
+    case .callout(let o, let back, let vectors, let repair, let bring, let site):
+      settle()
+      if let site {
+        site.pointee.slowWay = slowWay
+        asm.load(Self.a, UInt64(UInt(bitPattern: site)))
+        asm.move(offsets.field(offsets.hostSite), Self.a, size: 8)
+      }
+      call(o)
+      self.repair(repair)
+      for index in 0..<16 where vectors >> UInt16(index) & 1 != 0 {
+        asm.modRM(0x0F10, UInt8(index), Self.vector(index), size: 4)
+      }
+      if let bring { self.bring(bring) }
       asm.jump(to: back)
-    case .interpret(let from, let o):
-      asm.land(from)
-      asm.load(HostLayout.a, UInt64(UInt(bitPattern: o)))
-      asm.move(offsets.field(offsets.hostOp), HostLayout.a, size: 8)
-      asm.load(HostLayout.a, UInt64(UInt(bitPattern: block)))
-      asm.move(offsets.field(offsets.hostBlock), HostLayout.a, size: 8)
+    case .interpret(let o):
+      settle()
+      giveBack()
+      asm.load(Self.a, UInt64(UInt(bitPattern: o)))
+      asm.move(offsets.field(offsets.hostOp), Self.a, size: 8)
+      asm.load(Self.a, UInt64(UInt(bitPattern: block)))
+      asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
       leave(.interpret)
-    case .edge(let from, let over, let edge):
-      for jump in from { asm.land(jump) }
-      asm.load(HostLayout.a, UInt64(UInt(bitPattern: edge)))
-      asm.move(offsets.field(offsets.hostOp), HostLayout.a, size: 8)
-      leave(.link)
-      guard let over else { return }
-      asm.land(over)
-      // The count is known when the edge is linked: it is read from the instruction that charged it.
-      asm.modRM(0x63, HostLayout.a.number, .code(edge.pointee.countAt), size: 8)
-      asm.alu(0, offsets.field(offsets.budget), HostLayout.a, size: 8)
-      storeRIP(edge.pointee.isTaken ? block.pointee.takenRIP : block.pointee.endRIP)
+    case .exit(let taken): edge(taken: taken)
+    case .edge(let edge, let over): writeUnlinked(edge, over)
+    case .spent:
+      asm.alu(0, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
+      settle()
+      storeRIP(trace.head.pointee.rip)
       leave(.find)
-    case .find(let from, let over):
-      asm.land(over)
-      asm.alu(0, offsets.field(offsets.budget), HostLayout.a, size: 8)
-      for jump in from { asm.land(jump) }
-      asm.move(offsets.field(offsets.rip), HostLayout.c, size: 8)
-      leave(.find)
+    case .stale:
+      giveBack()
+      asm.load(Self.a, UInt64(UInt(bitPattern: block)))
+      asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
+      leave(.stale)
+    case .find: leave(.find)
+    case .surprise(let o, let distance):
+      checkCanonical(o)
+      moveStack(distance)
+      indirect()
     }
   }
-}
 
-extension Block {
-  /// One of the two ways out, to be filled in.
-  mutating func newEdge(_ block: BlockPointer, taken: Bool) -> UnsafeMutablePointer<HostEdge> {
-    let all: UnsafeMutablePointer<HostEdge>
-    if let edges {
-      all = edges
-    } else {
-      all = .allocate(capacity: 2)
-      all.initialize(repeating: HostEdge(block: block, isTaken: false), count: 2)
-      edges = all
+  private mutating func writeUnlinked(_ edge: UnsafeMutablePointer<HostEdge>, _ over: Int) {
+    giveBack()
+    asm.load(Self.a, UInt64(UInt(bitPattern: edge)))
+    asm.move(offsets.field(offsets.hostOp), Self.a, size: 8)
+    leave(.link)
+    asm.land(over)
+    // The count is known when the edge is linked: it is read from the instruction that charged it.
+    asm.modRM(0x63, Self.a.number, .code(edge.pointee.countAt), size: 8)
+    asm.alu(0, .register(Self.budget), Self.a, size: 8)
+    giveBack()
+    storeRIP(edge.pointee.isTaken ? block.pointee.takenRIP : block.pointee.endRIP)
+    leave(.find)
+  }
+
+  private mutating func repair(_ repair: OperandRepair) {
+    let a = Self.a
+    switch repair {
+    case .none: return
+    case .first: asm.move(a, offsets.field(offsets.flagA), size: 8)
+    case .result: asm.move(a, offsets.field(offsets.flagResult), size: 8)
+    case .difference:
+      asm.move(a, offsets.field(offsets.flagA), size: 8)
+      asm.alu(5, a, offsets.field(offsets.flagResult), size: 8)
+    case .sum:
+      asm.move(a, offsets.field(offsets.flagResult), size: 8)
+      asm.alu(5, a, offsets.field(offsets.flagA), size: 8)
     }
-    let edge = all + (taken ? 1 : 0)
-    edge.pointee.isTaken = taken
-    return edge
+    asm.move(offsets.field(offsets.flagOperand), a, size: 8)
   }
 }

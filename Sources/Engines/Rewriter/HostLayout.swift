@@ -1,3 +1,6 @@
+import Glibc
+import VMCore
+
 /// Where the guest's state is while generated code runs: most general registers in host registers, the rest in
 /// `CPU`, which RSP points to. The stack lies right below, so that calls and signals find room.
 enum HostLayout {
@@ -12,14 +15,29 @@ enum HostLayout {
   static let mapped = Array(0...11)
 
   /// Free for the code of one instruction.
-  static let a = HostRegister.r13, b = HostRegister.r14, c = HostRegister.r15
+  static let a = HostRegister.r13, b = HostRegister.r14
+  /// Instructions still allowed, less those charged ahead (`Trace`).
+  static let budget = HostRegister.r15
 
   /// Bytes of stack below `CPU`, for what generated code calls.
   static let stackSize = 256 << 10
   /// Of the two TLBs from `CPU` on.
   static let tlbOffset = (MemoryLayout<CPU>.size + 63) & ~63
-  /// Of everything: stack, `CPU`, TLBs.
-  static let size = (stackSize + tlbOffset + 2 * TLB.entries * MemoryLayout<TLBEntry>.stride + 4095) & ~4095
+  /// Of the jump cache from `CPU` on.
+  static let jumpOffset = tlbOffset + 2 * TLB.entries * MemoryLayout<TLBEntry>.stride
+  /// Of everything: stack, `CPU`, TLBs, jump cache.
+  static let size = (stackSize + jumpOffset + JumpEntry.count * MemoryLayout<JumpEntry>.stride + 4095) & ~4095
+
+  /// Memory for all of it, with a page below that nobody may touch.
+  static func allocate() -> UnsafeMutableRawPointer {
+    let all = mmap(nil, guardSize + size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let all, all != MAP_FAILED, mprotect(all + guardSize, size, PROT_READ | PROT_WRITE) == 0 else {
+      preconditionFailure("the host has memory for a processor's state")
+    }
+    return all + guardSize
+  }
+  static func deallocate(_ region: UnsafeMutableRawPointer) { munmap(region - guardSize, guardSize + size) }
+  private static let guardSize = 4096
 
   static func register(_ slot: Int, pushed: Int32 = 0) -> HostOperand {
     .memory(.rsp, displacement: Int32(slot * 8) + pushed)
@@ -28,28 +46,41 @@ enum HostLayout {
 
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
-  let budget, rip, stamp, jumpCache, flagClass, flagA, flagResult, hostStack, hostOp, hostBlock: Int32
-  let cr0, cr4, mxcsrLoaded: Int32
-  let blockHost, blockCount: Int32
+  let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
+  let cr0, cr4, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
+  let kernelGSBase, gsSegmentBase: Int32
+  let jumpHost, jumpCount: Int32
 
   init() {
     func cpu(_ path: PartialKeyPath<CPU>) -> Int32 { Int32(MemoryLayout<CPU>.offset(of: path) ?? 0) }
-    func block(_ path: PartialKeyPath<Block>) -> Int32 { Int32(MemoryLayout<Block>.offset(of: path) ?? 0) }
+    func jump(_ path: PartialKeyPath<JumpEntry>) -> Int32 {
+      Int32(HostLayout.jumpOffset + (MemoryLayout<JumpEntry>.offset(of: path) ?? 0))
+    }
     budget = cpu(\.budget)
     rip = cpu(\.rip)
+    rflags = cpu(\.rflags)
     stamp = cpu(\.stamp)
-    jumpCache = cpu(\.jumpCache)
     flagClass = cpu(\.flagClass)
     flagA = cpu(\.flagA)
     flagResult = cpu(\.flagResult)
+    flagOperand = cpu(\.flagOperand)
     hostStack = cpu(\.hostStack)
     hostOp = cpu(\.hostOp)
     hostBlock = cpu(\.hostBlock)
     cr0 = cpu(\.cr0)
     cr4 = cpu(\.cr4)
     mxcsrLoaded = cpu(\.mxcsrLoaded)
-    blockHost = block(\.host)
-    blockCount = block(\.count)
+    hostSite = cpu(\.hostSite)
+    horizon = cpu(\.horizon)
+    shadowAt = cpu(\.shadowAt)
+    shadowIsMOVSS = cpu(\.shadowIsMOVSS)
+    windowRequested = cpu(\.windowRequested)
+    leaveSoon = cpu(\.leaveSoon)
+    kernelGSBase = cpu(\.kernelGSBase)
+    let base = Int32(MemoryLayout<SegmentState>.offset(of: \.base) ?? 0)
+    gsSegmentBase = cpu(\.segments) + 5 * Int32(MemoryLayout<SegmentState>.stride) + base
+    jumpHost = jump(\.host)
+    jumpCount = jump(\.hostCount)
   }
 
   func field(_ offset: Int32) -> HostOperand { .memory(.rsp, displacement: offset) }
@@ -65,12 +96,29 @@ enum HostEnd: UInt64 {
   case interpret = 2
   /// The edge in `CPU.hostOp` leads to a block that may have code by now.
   case link = 3
+  /// The trace of `CPU.hostBlock` lies on pages whose mapping may have changed since it was looked at.
+  case stale = 4
 }
 
-/// A way out of a block of generated code, by a direct transfer.
+/// A plain load or store in generated code. While it goes by the TLB its slow way counts here how often that did not
+/// help: at MMIO and on pages whose stores are watched it never does. Then it is made a callout for good.
+struct HostSite {
+  /// Offsets in the code buffer of its first byte and of its slow way.
+  var start: Int
+  var slowWay = 0
+  var misses: UInt32 = 0
+  var next: UnsafeMutablePointer<HostSite>?
+
+  /// So often the slow way must have been taken in vain.
+  static let patience = 16
+}
+
+/// A way out of generated code, by a direct transfer at the end of `block`.
 struct HostEdge {
   var block: BlockPointer
   var isTaken: Bool
+  /// Instructions charged ahead that this way out does not reach: they go off the charge of what comes next.
+  var excess: Int32 = 0
   /// Offsets in the code buffer: of the stamp that the CPU's must equal, of the count of instructions that is
   /// charged, of the end of the jump.
   var stampAt = 0

@@ -8,7 +8,7 @@ extension InterpreterVCPU {
     while true {
       switch end {
       case .warm(let block): end = translate(block)
-      case .host(let block): end = enter(block.pointee.host)
+      case .host(let block): end = enter(block)
       default: return end
       }
     }
@@ -16,14 +16,33 @@ extension InterpreterVCPU {
 
   private func translate(_ block: BlockPointer) -> LoopEnd {
     guard let rewriter = engine.rewriter else { return .find }
+    guard rewriter.takes(block) else {
+      engine.tally.refused += 1
+      return c.execute(block, at: block.pointee.ops)
+    }
     if rewriter.isFull {
       engine.forgetCode()
       c.pointee.budget &+= block.pointee.count
       c.pointee.rip = block.pointee.rip
       return .find
     }
-    rewriter.translate(block)
-    return block.pointee.host == 0 ? c.execute(block, at: block.pointee.ops) : .host(block)
+    let trace = Trace(from: block, c, warmth: Int64(engine.configuration.warmth))
+    rewriter.translate(trace)
+    engine.tally.add(trace)
+    engine.cache.spread(block)
+    return .host(block)
+  }
+
+  /// Runs the code of a block that was charged, if the budget reaches to the end of its trace.
+  private func enter(_ block: BlockPointer) -> LoopEnd {
+    let slot = c.pointee.jumpCache + JumpEntry.index(block.pointee.rip)
+    if slot.pointee.block == block, slot.pointee.host != block.pointee.host {
+      slot.pointee = JumpEntry(stamp: slot.pointee.stamp, block)
+    }
+    let rest = block.pointee.hostCount &- block.pointee.count
+    guard c.pointee.budget >= rest else { return c.execute(block, at: block.pointee.ops + 1) }
+    c.pointee.budget &-= rest
+    return enter(block.pointee.host)
   }
 
   private func enter(_ code: UInt) -> LoopEnd {
@@ -39,6 +58,11 @@ extension InterpreterVCPU {
       case .link:
         guard let next = follow(rewriter) else { return .find }
         code = next
+      case .stale:
+        guard let block = BlockPointer(bitPattern: c.pointee.hostBlock) else { return .find }
+        guard block.pointee.hostStampAt != 0, c.stillMaps(block) else { return c.execute(block, at: block.pointee.ops + 1) }
+        rewriter.approve(block, stamp: c.pointee.stamp)
+        return enter(block)
       case .find, nil: return .find
       }
     }
@@ -52,8 +76,8 @@ extension InterpreterVCPU {
     c.pointee.rip = target
     guard let next = c.cached(target), next.pointee.host != 0 else { return nil }
     rewriter.link(edge.pointee, to: next, stamp: c.pointee.stamp)
-    guard c.pointee.budget >= next.pointee.count else { return nil }
-    c.pointee.budget &-= next.pointee.count
+    guard c.pointee.budget >= next.pointee.hostCount else { return nil }
+    c.pointee.budget &-= next.pointee.hostCount
     return next.pointee.host
   }
 }
@@ -63,7 +87,7 @@ extension InterpreterEngine {
   package var rewriting: RewritingStatistics? { rewriter?.statistics }
 
   /// Drops all decoded and generated code. Only while no vCPU is inside generated code.
-  func forgetCode() {
+  package func forgetCode() {
     cache.dropAll()
     rewriter?.empty()
     for processor in processors { processor.c.bumpGeneration() }

@@ -14,50 +14,90 @@ final class Rewriter {
   /// No block's code is longer.
   static let roomForBlock = 128 << 10
   private(set) var statistics = RewritingStatistics()
-  /// What a callout carries out that needs the carry by itself.
-  let carryOp: MicroOpPointer
+  /// How each trace's code lies, by its entry: for showing it.
+  private(set) var written: [Int: RewrittenCode] = [:]
+  /// Micro-ops of the writer's own, which work on saved flags: the carry alone, all, and CF and OF of the rotates.
+  let flagOps: MicroOpPointer
 
   /// Blocks are rewritten even where nearly all of their instructions are callouts.
   private let isEager: Bool
 
-  init(isEager: Bool) throws(VMError) {
-    self.isEager = isEager
+  /// Keeps the code from what is not the guest's, if so configured.
+  let hostGuard: HostGuard?
+  /// One trace is to try to reach what is kept from it.
+  private var trespasses: Bool
+
+  init(_ configuration: EngineConfiguration) throws(VMError) {
+    isEager = configuration.warmth <= 1
     buffer = try CodeBuffer()
-    carryOp = .allocate(capacity: 1)
-    carryOp.initialize(to: MicroOp(.keepCarry))
+    hostGuard = configuration.guarding == .none ? nil : try HostGuard.shared.get()
+    trespasses = configuration.guarding == .trespassed
+    hostGuard?.admit(buffer.executable, size: CodeBuffer.size, executable: true)
+    flagOps = .allocate(capacity: 6)
+    flagOps.initialize(to: MicroOp(.keepCarry))
+    (flagOps + 1).initialize(to: MicroOp(.materialize))
+    for kind in 0..<4 {
+      var op = MicroOp(.rotateFlags)
+      op.aux = UInt16(kind)
+      (flagOps + 2 + kind).initialize(to: op)
+    }
     emitShared()
   }
 
-  deinit { carryOp.deallocate() }
+  deinit { flagOps.deallocate() }
 
   var isFull: Bool { buffer.used + Self.roomForBlock > CodeBuffer.size }
   /// Forgets all code. Only while none runs and none is reachable.
   func empty() {
     buffer.used = firstBlockAt
     statistics.flushes += 1
+    written.removeAll(keepingCapacity: true)
   }
 
-  /// Makes the block's code, or leaves it to the interpreter for good.
-  func translate(_ block: BlockPointer) {
-    var writer = BlockWriter(self, block)
-    guard isEager || writer.isWorthwhile else {
-      block.pointee.ops.pointee.op = .nop
-      return
-    }
+  /// May `block` get code at all? If not, it is the interpreter's for good.
+  func takes(_ block: BlockPointer) -> Bool {
+    if isEager || block.isWorthRewriting { return true }
+    block.pointee.ops.pointee.op = .nop
+    return false
+  }
+
+  /// Makes the code of a trace, reached by its first block.
+  func translate(_ trace: Trace) {
+    let head = trace.head
+    var writer = BlockWriter(self, trace)
     let start = buffer.used
-    writer.write()
+    if trespasses {
+      trespasses = false
+      writer.trespass = UInt(bitPattern: flagOps)
+    }
+    let entry = writer.write()
+    written[entry] = RewrittenCode(straightEnd: writer.straightEnd, end: writer.asm.count, marks: writer.marks)
     buffer.used = (writer.asm.count + 15) & ~15
-    block.pointee.host = buffer.address(start)
-    block.pointee.ops.pointee.op = .host
+    head.pointee.host = buffer.address(entry)
+    head.pointee.hostStampAt = trace.isFar ? start : 0
+    head.pointee.hostCount = trace.total
+    head.pointee.ops.pointee.op = .host
+    head.setParts(trace.parts.dropFirst().map { $0.block })
     statistics.blocks += 1
-    statistics.instructions += UInt64(block.pointee.count)
+    statistics.instructions += UInt64(trace.total)
     statistics.callouts += UInt64(writer.callouts)
     statistics.hostBytes += UInt64(buffer.used - start)
   }
 
+  /// Trusts the code of `block` under this stamp.
+  func approve(_ block: BlockPointer, stamp: UInt64) { buffer.store(stamp, at: block.pointee.hostStampAt) }
+
+  /// The access goes its slow way at once from now on.
+  func makeCallout(_ site: HostSite) {
+    // Neighbouring code is entered at its own first byte only: five bytes of the way to the TLB are free.
+    var asm = Assembler(buffer.writable, at: site.start)
+    asm.jump(to: site.slowWay)
+    statistics.adaptive += 1
+  }
+
   /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is.
   func link(_ edge: HostEdge, to next: BlockPointer, stamp: UInt64) {
-    buffer.store(Int32(truncatingIfNeeded: next.pointee.count), at: edge.countAt)
+    buffer.store(Int32(truncatingIfNeeded: next.pointee.hostCount) &- edge.excess, at: edge.countAt)
     let distance = Int(bitPattern: next.pointee.host &- buffer.address(edge.jumpEnd))
     buffer.store(Int32(truncatingIfNeeded: distance), at: edge.jumpEnd - 4)
     buffer.store(stamp, at: edge.stampAt)
@@ -73,21 +113,24 @@ final class Rewriter {
     asm.move(.memory(.rdi, displacement: offsets.hostStack), .rsp, size: 8)
     asm.move(.rsp, .register(.rdi), size: 8)
     asm.move(HostLayout.a, .register(.rsi), size: 8)
+    if let hostGuard { hostGuard.write(hostGuard.inside, &asm) }
     reload(&asm)
     asm.jump(.register(HostLayout.a))
 
-    // With the reason in `HostLayout.c`.
+    // With the reason in `a`.
     leaveAt = asm.count
     spill(&asm)
     let leaveSpilled = asm.count
-    asm.move(.rax, .register(HostLayout.c), size: 8)
+    if let hostGuard { hostGuard.write(hostGuard.outside, &asm) }
+    asm.move(.rax, .register(HostLayout.a), size: 8)
     asm.move(.rsp, offsets.field(offsets.hostStack), size: 8)
     for register in saved.reversed() { asm.pop(register) }
     asm.ret()
 
-    // Called with the micro-op in `a` and the block in `b`.
+    // Called with the micro-op in `a` and the block in `b`; leaves for the reason the call gives, if any.
     calloutAt = asm.count
     spill(&asm, pushed: 8)
+    if let hostGuard { hostGuard.write(hostGuard.outside, &asm) }
     asm.lea(.rdi, .memory(.rsp, displacement: 8), size: 8)
     asm.move(.rsi, .register(HostLayout.b), size: 8)
     asm.move(.rdx, .register(HostLayout.a), size: 8)
@@ -96,12 +139,13 @@ final class Rewriter {
     asm.call(.register(.rax))
     asm.alu(0, .register(.rsp), 8, size: 8)
     asm.test(.register(.rax), .rax, size: 4)
-    let stopped = asm.jumpAhead(5)
+    let leaves = asm.jumpAhead(5)
+    if let hostGuard { hostGuard.write(hostGuard.inside, &asm) }
     reload(&asm, pushed: 8)
     asm.ret()
-    asm.land(stopped)
+    asm.land(leaves)
     asm.alu(0, .register(.rsp), 8, size: 8)
-    asm.load(HostLayout.c, HostEnd.stop.rawValue)
+    asm.move(HostLayout.a, .register(.rax), size: 8)
     asm.jump(to: leaveSpilled)
     firstBlockAt = (asm.count + 63) & ~63
     buffer.used = firstBlockAt
@@ -112,33 +156,69 @@ final class Rewriter {
       guard let home = HostLayout.home(slot) else { continue }
       asm.move(HostLayout.register(slot, pushed: pushed), home, size: 8)
     }
+    asm.move(.memory(.rsp, displacement: offsets.budget + pushed), HostLayout.budget, size: 8)
   }
   private func reload(_ asm: inout Assembler, pushed: Int32 = 0) {
     for slot in HostLayout.mapped {
       guard let home = HostLayout.home(slot) else { continue }
       asm.move(home, HostLayout.register(slot, pushed: pushed), size: 8)
     }
+    asm.move(HostLayout.budget, .memory(.rsp, displacement: offsets.budget + pushed), size: 8)
   }
 }
 
-/// What generated code calls for a micro-op that it does not carry out itself. Not 0 if that stopped.
+/// What generated code calls for a micro-op that it does not carry out itself: 0 to go on, else a `HostEnd`.
 private let hostCallout:
   @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UInt64 = {
     cpu, block, op in
     let c = cpu.assumingMemoryBound(to: CPU.self)
-    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self)) ? 0 : 1
+    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self))
   }
 
 extension UnsafeMutablePointer<CPU> {
-  /// Executes one micro-op that does not end its block; false if it stopped.
-  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> Bool {
+  /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
+  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
     let single = pointee.singleOp
     single.pointee = op.pointee
+    let stamp = pointee.stamp
+    let isSystemEnd = op.pointee.op == .systemEnd
+    let isEnd = isSystemEnd || op.pointee.op == .integerEnd
+    if isSystemEnd { single.pointee.op = .system }
+    if op.pointee.op == .integerEnd {
+      single.pointee.op = .integer
+      pointee.rip = block.pointee.endRIP
+    }
+    if let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite) {
+      pointee.hostSite = 0
+      notice(op, site)
+    }
     switch execute(block, at: single) {
-    case .done: return true
+    case .done:
+      if isSystemEnd, wantsAttention {
+        vcpu.hostStop = .attention
+        return HostEnd.stop.rawValue
+      }
+      guard pointee.stamp != stamp, !isEnd else { return 0 }
+      // What follows the block may have to be looked up anew: the interpreter does that.
+      pointee.hostOp = UInt(bitPattern: op + 1)
+      pointee.hostBlock = UInt(bitPattern: block)
+      return HostEnd.interpret.rawValue
     case let end:
       vcpu.hostStop = end
-      return false
+      return HostEnd.stop.rawValue
+    }
+  }
+
+  /// A plain access took its slow way. Where that does not bring its page into the TLB it was in vain, and after so
+  /// many times the access becomes a callout.
+  private func notice(_ op: MicroOpPointer, _ site: UnsafeMutablePointer<HostSite>) {
+    let linear = address(op)
+    let isStore = op.pointee.isPlainStore
+    guard let gpa = translateQuietly(linear) else { return }
+    guard let page = hostPage(gpa), !isStore || page.writable && !hasCode(gpa) else {
+      site.pointee.misses += 1
+      if site.pointee.misses == HostSite.patience { vcpu.engine.rewriter?.makeCallout(site.pointee) }
+      return
     }
   }
 }

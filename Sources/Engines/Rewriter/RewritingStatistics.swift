@@ -8,6 +8,8 @@ package struct RewritingStatistics: Equatable, Sendable, CustomStringConvertible
   package var hostBytes: UInt64 = 0
   /// Times all code was dropped because the buffer was full.
   package var flushes: UInt64 = 0
+  /// Loads and stores made direct callouts because they kept ending in the slow path.
+  package var adaptive: UInt64 = 0
   package init() {}
 
   package var description: String {
@@ -19,5 +21,6 @@ package struct RewritingStatistics: Equatable, Sendable, CustomStringConvertible
     a.callouts += b.callouts
     a.hostBytes += b.hostBytes
     a.flushes += b.flushes
+    a.adaptive += b.adaptive
   }
 }

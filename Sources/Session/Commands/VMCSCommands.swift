@@ -153,7 +153,7 @@ enum VMCSCommands {
   private static func apply(
     _ core: SessionCore, _ change: VMCSChange, _ scanner: ArgumentScanner
   ) throws(CommandError) -> CommandResult {
-    if let why = core.machine.engine.whyControlsAreFixed { throw scanner.fail("", why) }
+    if let why = core.whyControlsAreFixed { throw scanner.fail("", why) }
     let before = core.vmcs.controls
     var wanted = before
     change.apply(to: &wanted)

@@ -66,6 +66,7 @@ package enum EventJSON {
       return [.init("bytes", .hex(bytes)), .init("size", .number(UInt64(length)))]
     case .entryFailure(let field): return [.init("field", .hex(UInt64(field)))]
     case .unknown(let raw): return [.init("raw", .hex(raw))]
+    case .callout(let operation): return [.init("operation", .string(operation.name))]
     case .hlt, .interruptWindow, .debug, .tripleFault, .budget, .kicked, .none: return []
     }
   }
@@ -75,7 +76,7 @@ package enum EventJSON {
     switch event.kind {
     case .exit: return []
     case .entry:
-      let names = ["resume", "emulate", "complete", "skip", "fault"]
+      let names = ["resume", "emulate", "complete", "skip", "fault", "retire"]
       let action = Int(event.a) < names.count ? names[Int(event.a)] : "unknown"
       return [.init("action", .string(action)), .init("value", .hex(event.b))]
     case .exception:

@@ -56,6 +56,7 @@ struct ExitDescription {
       let text = (0..<UInt64(min(length, 8))).map { Hex.padded(bytes >> ($0 * 8) & 0xFF, 2) }
       return "no such instruction: " + text.joined(separator: " ")
     case .entryFailure(let field): return "entry failed, field \(Self.hex(UInt64(field)))"
+    case .callout(let operation): return operation.name
     case .none: return exit.reason.name
     case .unknown(let raw): return "unknown reason, raw \(Self.hex(raw))"
     }

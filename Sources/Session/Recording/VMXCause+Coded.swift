@@ -19,6 +19,7 @@ extension VMXCause {
     case .debugger: (10, 0, 0)
     case .ept: (11, 0, 0)
     case .window: (12, 0, 0)
+    case .policy(let operation): (13, UInt64(operation.rawValue), 0)
     }
   }
 
@@ -48,6 +49,9 @@ extension VMXCause {
     case 10: self = .debugger
     case 11: self = .ept
     case 12: self = .window
+    case 13:
+      guard let operation = SensitiveOperation(rawValue: UInt8(truncatingIfNeeded: number)) else { return nil }
+      self = .policy(operation)
     default: return nil
     }
   }

@@ -54,6 +54,8 @@ struct QualificationReport {
       fields = [QualificationField("linear address", "63:0", address.value, "the page whose translation goes")]
       source = "SDM 3C 28.2.1"
     case .taskSwitch(let selector, let from): taskSwitch(selector, from)
+    case .callout(let operation):
+      fields = [QualificationField("operation", "", UInt64(operation.rawValue), operation.name)]
     default: other(exit.qualification)
     }
   }

@@ -35,6 +35,8 @@ struct Checkpoint {
   var exitStates: ExitStateRing
   var tallies: EventTallies
   var console: GuestConsole
+  /// Executions of sensitive sites.
+  var siteCounts: [UInt64]
   /// Inputs from outside that had entered.
   var inputs: Int
   /// Every page that is not zero.

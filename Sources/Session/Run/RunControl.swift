@@ -11,7 +11,7 @@ package final class RunControl {
   package let events: EventSink
   // What the loop touches at every exit is visible in this module alone: the compiler can then prove
   // that accesses do not overlap, and checks nothing at run time.
-  var lanes: [RunLane]
+  let lanes: RunLanes
   /// The vCPU that runs or, at a stop, the one the stop is about.
   var current = 0
   /// Instructions retired by all vCPUs together.
@@ -23,6 +23,8 @@ package final class RunControl {
   var stepPlan: StepPlan?
   /// What exits without a debugger's wish: the VMCS of the VM, and what `sx` asks for.
   var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// The monitor stands in for the guest's ring 0, whatever else exits.
+  var isDeprivileged = false { didSet { trapsAreStale = true } }
   /// What made the newest exit.
   var lastCause: VMXCause?
   /// The monitor sees interrupts arrive: "external-interrupt exiting", "NMI exiting".
@@ -68,6 +70,8 @@ package final class RunControl {
     if case .hypercall(let number) = exit.qualification { return number }
     return nil
   }
+  /// Told of each exit before it is dealt with; nil where nobody listens.
+  var onRecord: ((VMExit, any VCPU) -> Void)?
   /// Told of each access that went straight to its device, as the exit it was not.
   var onDirectAccess: (Event) -> Void = { _ in }
   /// The guest asked for something of the owner; gives the stop it means, or nil.
@@ -99,8 +103,8 @@ package final class RunControl {
     self.vcpus = vcpus
     self.platform = platform
     self.events = events
-    lanes = vcpus.map { _ in RunLane() }
-    for index in lanes.indices.dropFirst() { lanes[index].activity = .waitForSIPI }
+    lanes = RunLanes(count: vcpus.count)
+    for index in vcpus.indices.dropFirst() { lanes[index].activity = .waitForSIPI }
   }
 
   // MARK: the loop
@@ -150,7 +154,10 @@ package final class RunControl {
     case .halted where vcpu.timerDeadline ?? .max <= time: break
     case .halted: return wait(vcpu)
     }
-    if lanes[current].activity == .waitForSIPI || lanes[current].activity == .shutdown { return wait(vcpu) }
+    switch lanes[current].activity {
+    case .waitForSIPI, .shutdown: return wait(vcpu)
+    case .active, .halted: break
+    }
     let room = min(goal.target - counted, instructionLimit - retired)
     return enter(vcpu, limit: room, pending: pending, goal)
   }
@@ -168,11 +175,11 @@ package final class RunControl {
       statesToFinish = max(statesToFinish - 1, 0)
       exitStates.finish(vcpu)
     }
-    if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
-    if exit.reason == .budget || exit.reason == .monitorTrap, limit > 0, lanes[current].activity == .active,
-      vcpu.activity == .halted
-    {
-      noteHalt(exit, vcpu)
+    switch exit.reason {
+    case .budget, .monitorTrap:
+      if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
+      if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
+    default: break
     }
     return dealWith(exit, vcpu, goal)
   }
@@ -258,6 +265,7 @@ package final class RunControl {
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
     events.emit(Event(exit: exit))
+    onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
@@ -318,8 +326,13 @@ package final class RunControl {
       stepPlan = waiting
       if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
     }
-    if loggedReasons.contains(exit.reason) { onLog(exit) }
-    return stopReasons.contains(exit.reason) ? Self.stop(for: exit, hypercall: nil) : nil
+    if Self.contains(loggedReasons, exit) { onLog(exit) }
+    return Self.contains(stopReasons, exit) ? Self.stop(for: exit, hypercall: nil) : nil
+  }
+
+  /// A callout is also known by the reason it would have with VT-x.
+  private static func contains(_ reasons: ReasonSet, _ exit: VMExit) -> Bool {
+    reasons.contains(exit.reason) || exit.reason == .callout && reasons.contains(exit.architecturalReason)
   }
 
   private static func stop(for exit: VMExit, hypercall: UInt64?) -> StopReason {
@@ -351,10 +364,13 @@ package final class RunControl {
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
     if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
-    if exit.reason == .hlt, action.isEmulate { halt(vcpu) }
+    switch exit.qualification {
+    case .hlt: if action.isEmulate { halt(vcpu) }
+    case .cr: if action.isEmulate { followShadows(exit) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
-    if isLineFeed(exit) { takeSlack() }
-    if case .cr = exit.qualification, action.isEmulate { followShadows(exit) }
+    case .io: if isLineFeed(exit) { takeSlack() }
+    default: break
+    }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests)
   }
@@ -370,6 +386,9 @@ package final class RunControl {
       event.a = 2
       event.b = value
     case .skip: event.a = 3
+    case .retire(let rip):
+      event.a = 5
+      event.b = rip
     case .fault(let vector, _):
       event.a = 4
       event.b = UInt64(vector)

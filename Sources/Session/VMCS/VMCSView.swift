@@ -102,6 +102,8 @@ extension VMCSView {
       let names = askers.filter { !$0.controls.wishes.isEmpty }.map(\.name)
       return VMCSWhy(text: "no bit of a VMCS: asked for by \(names.isEmpty ? "a debugger" : names.joined(separator: ", "))")
     case .ept: return VMCSWhy(text: "the extended page tables map nothing there: always exits", item: .field(.eptPointer))
+    case .policy(let operation):
+      return VMCSWhy(text: "the rewriting policy calls out for \(operation.name): \(operation.reason)")
     case .window:
       return VMCSWhy(text: "\"interrupt-window exiting\", which run control set for an interrupt that waits", item: .bit(.interruptWindowExiting))
     }
@@ -121,12 +123,12 @@ extension SessionCore {
     var view = VMCSView()
     let vcpu = control.vcpus[control.current]
     let lane = control.lanes[control.current]
-    view.base = vmcs.controls
+    view.base = baseControls
     view.base.vmcs.cr0Shadow = lane.cr0Shadow
     view.base.vmcs.cr4Shadow = lane.cr4Shadow
     view.effective = vcpu.controls
     view.undoCount = vmcs.undoCount
-    view.whyFixed = machine.engine.whyControlsAreFixed
+    view.whyFixed = whyControlsAreFixed
     view.lastCause = control.lastCause
     view.injection = lane.injection
     func ask(_ name: String, _ change: (inout ExitControls) -> Void) {
@@ -140,6 +142,17 @@ extension SessionCore {
     for reason in ExitReason.allCases where exitActions[reason] != nil { ask("sx \(reason.name)") { $0.require(reason) } }
     if let plan = control.plan { ask("the step under way") { $0 = plan.controls(over: $0) } }
     return view
+  }
+
+  /// The controls every guest of this technique begins with, as the person changed them.
+  var baseControls: ExitControls { machine.technique == .rewrite ? .rewriting : vmcs.controls }
+
+  /// Why no control bit can be changed here; nil where they can.
+  var whyControlsAreFixed: String? {
+    if machine.technique == .rewrite {
+      return "with technique rewrite no VMCS decides what exits, but the policy table ('info policy')"
+    }
+    return machine.engine.whyControlsAreFixed
   }
 
   /// Carries a change of the control area out: at once, also while the guest runs.

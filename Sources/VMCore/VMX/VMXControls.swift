@@ -54,6 +54,8 @@ package enum VMXCause: Equatable, Sendable {
   case ept
   /// Run control asked to be told when the guest can take an interrupt.
   case window
+  /// No VMCS: the policy of binary rewriting, which calls out for this operation.
+  case policy(SensitiveOperation)
 }
 
 /// The VM-execution controls of a VMCS, read once at VM entry (SDM 3C 25.6).

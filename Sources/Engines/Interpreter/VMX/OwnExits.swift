@@ -22,6 +22,8 @@ struct QuickExits: OptionSet {
   static let exceptions = Self(rawValue: 1 << 13)
   static let monitorTrap = Self(rawValue: 1 << 14)
   static let preemptionTimer = Self(rawValue: 1 << 15)
+  /// The monitor stands in for ring 0.
+  static let deprivileged = Self(rawValue: 1 << 16)
   /// CPUID, INVD, task switches: no bit turns them off.
   static let always = Self(rawValue: 1 << 31)
 
@@ -46,10 +48,11 @@ struct QuickExits: OptionSet {
     put(.invlpg, vmcs.has(.invlpgExiting))
     put(.pause, vmcs.has(.pauseExiting))
     put(.wbinvd, vmcs.has(.wbinvdExiting))
-    put(.softwareInterrupts, wishes.softwareInterrupts)
+    put(.softwareInterrupts, wishes.softwareInterrupts || controls.isDeprivileged)
+    put(.deprivileged, controls.isDeprivileged)
     // With a bit of the bitmap 0, #PF exits where the error code does not match.
     let pageFaults = vmcs.pageFaultMatch & ~vmcs.pageFaultMask != 0 || vmcs.pageFaultMask != 0
-    put(.exceptions, vmcs.exceptions != 0 || pageFaults || !wishes.vectors.isEmpty)
+    put(.exceptions, vmcs.exceptions != 0 || pageFaults || !wishes.vectors.isEmpty || controls.isDeprivileged)
     put(.monitorTrap, vmcs.has(.monitorTrapFlag))
     put(.preemptionTimer, vmcs.has(.preemptionTimer))
     self = result
@@ -87,7 +90,16 @@ extension UnsafeMutablePointer<CPU> {
   /// Asks for the monitor: `throw c.leave(.hlt, .hlt, cause)`.
   func leave(_ reason: ExitReason, _ qualification: ExitQualification, _ cause: VMXCause? = nil) -> Stop {
     pointee.exit = PendingExit(reason: reason, qualification: qualification, cause: cause)
+    if pointee.rewrites { makeCallout() }
     return .exit
+  }
+
+  /// With a policy in force a sensitive instruction's exit is a callout, whatever bit asked for it.
+  private func makeCallout() {
+    if pointee.exit.reason == .invd { pointee.exit.qualification = .callout(.cacheControl) }
+    guard let operation = pointee.exit.qualification.operation else { return }
+    pointee.exit.reason = .callout
+    pointee.exit.cause = .policy(operation)
   }
 
   /// An access to the platform: an exit where a bit says so, else straight to the device.
@@ -123,6 +135,8 @@ extension InterpreterVCPU {
       c.pointee.ownTSCOffset = newValue.vmcs.has(.useTSCOffsetting) ? newValue.tscOffset : 0
       newValue.bitmaps.copy(to: c.pointee.ownBitmaps)
       c.pointee.quick = QuickExits(newValue)
+      c.pointee.rewrites = !newValue.policy.isEmpty
+      engine.obey(newValue.policy)
       if !isSameTimer { stopTimer() }
       if !c.pointee.quick.contains(.monitorTrap) { c.pointee.trapPending = false }
     }
