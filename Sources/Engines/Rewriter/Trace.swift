@@ -129,6 +129,7 @@ extension UnsafeMutablePointer<CPU> {
       let walk = readPageTables(linear)
       guard walk.outcome == .mapped, walk.gpa == parts[i].gpa, walk.accessed else { return false }
       guard pointee.cr0 & CR0.pg == 0 || allows(walk, Access(privilege: privilege, fetch: true)) else { return false }
+      if !walk.global { pointee.paging.hasLocalCode = true }
     }
     return true
   }

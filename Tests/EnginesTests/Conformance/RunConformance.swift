@@ -129,4 +129,35 @@ private typealias Mode = Conformance.Mode
       }
     }
   }
+
+  /// Two address spaces have the same code on global pages and other code at 22000h, reached from a page that is not
+  /// global (20000h) or from one that is (24000h).
+  @Test("code follows CR3, also where it is executed often", arguments: Conformance.engines, [UInt64(0x20000), 0x24000])
+  func addressSpaces(engine: String, entry: UInt64) throws {
+    let b = try Conformance.bench(engine, .long)
+    b.buildTables(.long, leaf: 0x107)
+    for page in [0x20000, 0x22000] as [UInt64] { b.setPage(.long, page, page | 7) }
+    for page in 0..<UInt64(4) { b.memory.write(GPA(0x18000 + page << 12), b.memory.readBytes(GPA(0x10000 + page << 12), count: 4096).map { $0 ?? 0 }) }
+    for (table, next) in [(0x18000, 0x19007), (0x19000, 0x1A007), (0x1A000, 0x1B007)] as [(UInt64, UInt64)] { b.put(table, next) }
+    b.put(0x1B000 + 0x22 * 8, 0x30007 as UInt64)
+    func jump(from: UInt64, to: UInt64) -> [UInt8] { le32(to &- from) }
+    for page in [0x20000, 0x24000] as [UInt64] {
+      // inc r10; jmp 22000h
+      b.memory.write(GPA(page), [0x49, 0xFF, 0xC2, 0xE9] + jump(from: page + 8, to: 0x22000))
+    }
+    b.memory.write(GPA(0x22000), [0x48, 0xFF, 0xC0, 0xC3])
+    b.memory.write(GPA(0x30000), [0x48, 0xFF, 0xC2, 0xC3])
+    b.change {
+      $0.cr4 |= CR4.pge
+      for register in [GPR.rax, .rdx, .r10] { $0[register] = 0 }
+      $0[.rsi] = 0x10000
+      $0[.rdi] = 0x18000
+    }
+    // mov ecx, 300; again: mov cr3, rsi; call entry; mov cr3, rdi; call entry; dec ecx; jnz again; hlt
+    let exit = b.execute(
+      [0xB9, 0x2C, 0x01, 0, 0, 0x0F, 0x22, 0xDE, 0xE8] + jump(from: 0x800D, to: entry) + [0x0F, 0x22, 0xDF, 0xE8]
+        + jump(from: 0x8015, to: entry) + [0xFF, 0xC9, 0x75, 0xEC, 0xF4])
+    #expect(exit.reason == .hlt)
+    #expect([b.state[.rax], b.state[.rdx], b.state[.r10]] == [300, 300, 600])
+  }
 }
