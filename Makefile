@@ -1,5 +1,5 @@
 # Ringside: `make run` opens the console on a demo guest, `make test` runs every test.
-PACKAGES = libncurses-dev libzydis-dev libelf-dev libxxhash-dev zlib1g-dev
+PACKAGES = libncurses-dev libzydis-dev libelf-dev libxxhash-dev zlib1g-dev liblz4-dev liblzma-dev libzstd-dev
 BENCH_PACKAGES = bochs qemu-system-x86 grub-pc-bin grub-common xorriso mtools
 SWIFT_FLAGS = -c release
 GUEST ?=

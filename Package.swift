@@ -32,6 +32,9 @@ let package = Package(
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .systemLibrary(name: "CElf", providers: [.apt(["libelf-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CLz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CLzma", providers: [.apt(["liblzma-dev"])]),
+    .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     .target(name: "CHost"),
     .target(name: "CNcurses", linkerSettings: [.linkedLibrary("ncursesw"), .linkedLibrary("tinfo")]),
@@ -39,12 +42,13 @@ let package = Package(
     + room("X86", ["CZydis"])
     + room("VMCore", ["X86"], settings: hot)
     + room("Engines", ["VMCore", "X86", "CZydis", "CHost"], tests: ["COracle"], settings: hot)
-    + room("Machine", ["VMCore", "X86", "CElf"], settings: hot)
+    + room("Machine", ["VMCore", "X86", "CElf", "CZlib", "CLz4", "CLzma", "CZstd"], settings: hot)
+    + room("Paravirtual", ["VMCore", "X86"], settings: hot)
     + room("Debugger", ["VMCore", "X86", "CElf"])
     + room(
       "Session",
       [
-        "Debugger", "Machine", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
+        "Debugger", "Machine", "Paravirtual", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"])

@@ -86,7 +86,7 @@ package struct StepPlan: Equatable, Sendable {
     case .instructions, .over, .out, .until: ReasonSet()
     case .exit: ReasonSet(ExitReason.allCases.filter { !$0.isBookkeeping })
     case .reason(let reason): ReasonSet([reason])
-    case .hypercall: ReasonSet([.vmcall, .io])
+    case .hypercall: ReasonSet([.vmcall, .io, .syscall, .softwareInterrupt])
     case .delivery: ReasonSet([.exception, .softwareInterrupt])
     }
   }

@@ -44,7 +44,7 @@ package enum EngineRegistry {
     }
     if let why = row.refusal { throw why }
     if name == "kvm" { return try KVMEngine(memory: memory, configuration: configuration) }
-    let rewriter = name == "rewriter" ? try Rewriter(isEager: configuration.warmth <= 1) : nil
+    let rewriter = name == "rewriter" ? try Rewriter(configuration) : nil
     return InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
   }
 }

@@ -1,6 +1,14 @@
 import VMCore
 import X86
 
+/// Which machine stands around the processor.
+package enum PCModel: String, Sendable, CaseIterable {
+  /// A PC with local APICs, IOAPIC, keyboard, screen and the ports of emulators.
+  case pc
+  /// The least that Linux boots on: PIC pair, PIT, one serial port, the clock, and a way to reset.
+  case p0
+}
+
 /// What a PC is made of.
 package struct PCConfiguration: Equatable, Sendable {
   /// In bytes; reported to the guest through CMOS.
@@ -9,11 +17,13 @@ package struct PCConfiguration: Equatable, Sendable {
   package var vcpuCount: Int
   /// Local APICs and the IOAPIC; without them only the PIC pair delivers interrupts.
   package var hasLocalAPIC: Bool
+  package var model: PCModel
 
-  package init(ramSize: UInt64, vcpuCount: Int = 1, hasLocalAPIC: Bool = true) {
+  package init(ramSize: UInt64, vcpuCount: Int = 1, hasLocalAPIC: Bool = true, model: PCModel = .pc) {
     self.ramSize = ramSize
     self.vcpuCount = vcpuCount
-    self.hasLocalAPIC = hasLocalAPIC
+    self.hasLocalAPIC = hasLocalAPIC && model == .pc
+    self.model = model
   }
 }
 
@@ -60,9 +70,12 @@ package final class PC: Platform {
     vga = VGAText(context: context)
     pic = PIC8259A(context: context)
     apicBus = APICBus(context: context)
-    var devices: [any Device] = [serial, pit, rtc, keyboard, vga]
+    var devices: [any Device] = [serial, pit, rtc]
     let small = SmallDevices(context: context)
-    devices += small.all
+    switch configuration.model {
+    case .pc: devices += [keyboard, vga] + small.all
+    case .p0: devices += [small.post, small.reset] as [any Device]
+    }
     devices.append(pic)
     if configuration.hasLocalAPIC {
       ioapic = IOAPIC(bus: apicBus)
@@ -76,7 +89,13 @@ package final class PC: Platform {
     devices += apicBus.locals as [any Device]
     self.devices = devices
     wire()
-    claimPorts(small)
+    claimCommonPorts(small)
+    switch configuration.model {
+    case .pc: claimPorts(small)
+    case .p0:
+      ports.claim(0x60...0x60, small.reset, label: "reset")
+      ports.claim(0x64...0x64, small.reset, offset: 1, label: "reset")
+    }
   }
 
   private func wire() {
@@ -88,18 +107,27 @@ package final class PC: Platform {
     mmio.claim(IOAPIC.base, size: 0x1000, ioapic, label: "IOAPIC")
   }
 
-  /// The PC's port map.
-  private func claimPorts(_ small: SmallDevices) {
+  /// What both machines have.
+  private func claimCommonPorts(_ small: SmallDevices) {
     ports.claim(0x20...0x21, pic, label: "")
     ports.claim(0xA0...0xA1, pic, offset: 2, label: "")
     ports.claim(0x4D0...0x4D1, pic, offset: 4, label: "")
     ports.claim(0x40...0x43, pit, label: "PIT")
     ports.claim(0x61...0x61, pit, offset: 4, label: "PIT")
+    ports.claim(0x70...0x71, rtc, label: "CMOS")
+    ports.claim(0x80...0x80, small.post, label: "POST")
+    ports.claim(0x3F8...0x3FF, serial, label: "COM1")
+    // No PCI, which everybody looks for.
+    ports.claimSilent(0xCF8...0xCFF, name: "pci")
+    let doorbell = Doorbell(context: context, memory: memory)
+    ports.claim(HypercallABI.port, name: "doorbell") { exit, vcpu in doorbell.ring(exit, on: vcpu) }
+  }
+
+  /// The rest of the PC's port map.
+  private func claimPorts(_ small: SmallDevices) {
     ports.claim(0x60...0x60, keyboard, label: "PS/2")
     ports.claim(0x64...0x64, keyboard, offset: 1, label: "PS/2")
     ports.claim(0x92...0x92, keyboard, offset: 2, label: "")
-    ports.claim(0x70...0x71, rtc, label: "CMOS")
-    ports.claim(0x80...0x80, small.post, label: "POST")
     ports.claim(0x190...0x190, small.post, offset: 1, label: "POST")
     ports.claim(0xE0...0xE3, small.echo, width: 4, label: "echo")
     ports.claim(0xE9...0xE9, small.debug, label: "debug port")
@@ -107,15 +135,11 @@ package final class PC: Platform {
     ports.claim(0x3C0...0x3CF, vga, label: "VGA")
     ports.claim(0x3D4...0x3D5, vga, offset: 0x14, label: "VGA")
     ports.claim(0x3DA...0x3DA, vga, offset: 0x1A, label: "VGA")
-    ports.claim(0x3F8...0x3FF, serial, label: "COM1")
     ports.claim(0x604...0x605, small.power, offset: 6, width: 2, label: "ACPI")
     ports.claim(0x8900...0x8900, small.power, offset: 8, label: "power")
-    // No PCI and no firmware configuration device, which everybody looks for.
-    ports.claimSilent(0xCF8...0xCFF, name: "pci")
     ports.claim(0xCF9...0xCF9, small.power, offset: 4, label: "power")
+    // No firmware configuration device, which everybody looks for.
     ports.claimSilent(0x510...0x511, name: "fw_cfg")
-    let doorbell = Doorbell(context: context, memory: memory)
-    ports.claim(HypercallABI.port, name: "doorbell") { exit, vcpu in doorbell.ring(exit, on: vcpu) }
   }
 
   func local(_ vcpu: Int) -> LocalAPIC? { vcpu < apicBus.locals.count ? apicBus.locals[vcpu] : nil }
@@ -295,10 +319,12 @@ struct SmallDevices {
   let power: PowerPorts
   let echo = EchoPort()
   let post = POSTPorts()
+  let reset: ResetPort
   var all: [any Device] { [post, debug, echo, power] }
 
   init(context: DeviceContext) {
     debug = DebugPort(context: context)
     power = PowerPorts(context: context)
+    reset = ResetPort(context: context)
   }
 }

@@ -28,6 +28,7 @@ package struct Attention: OptionSet, Sendable {
 final class Exchange: @unchecked Sendable {
   private let attentionBits = Atomic<UInt32>(0)
   private let inputs = Mutex<[SessionInput]>([])
+  private let unanswered = Atomic<Int>(0)
   private let latest: Mutex<SessionSnapshot>
   private let wake: UnsafeMutablePointer<sem_t>
   private let pipeEnds: (read: Int32, write: Int32)
@@ -58,6 +59,7 @@ final class Exchange: @unchecked Sendable {
   // MARK: towards the vCPU thread
 
   func send(_ input: SessionInput) {
+    unanswered.add(1, ordering: .relaxed)
     inputs.withLock { $0.append(input) }
     raise(.input)
   }
@@ -83,6 +85,12 @@ final class Exchange: @unchecked Sendable {
       return taken
     }
   }
+
+  /// What `count` inputs led to is published.
+  func noteAnswered(_ count: Int) { unanswered.subtract(count, ordering: .releasing) }
+
+  /// Whether the newest snapshot shows what every input so far led to.
+  var hasAnswered: Bool { unanswered.load(ordering: .acquiring) == 0 }
 
   /// Blocks until something was raised since the last wait, at most `milliseconds`.
   func sleep(milliseconds: Int) {

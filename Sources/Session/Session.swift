@@ -104,6 +104,13 @@ package final class Session: @unchecked Sendable {
     return now.generation > generation ? now : nil
   }
 
+  /// Waits until the newest snapshot shows what everything submitted so far led to; false if a guest that runs on
+  /// kept it from that for `milliseconds`.
+  package func waitForAnswers(timeout milliseconds: Int) -> Bool {
+    for _ in 0..<milliseconds where !exchange.hasAnswered { usleep(1000) }
+    return exchange.hasAnswered
+  }
+
   /// A descriptor to poll beside the terminal's: readable when there is a snapshot not yet looked at by
   /// `waitForNewSnapshot` or `acknowledgeChange`.
   package var changeDescriptor: Int32 { exchange.changeDescriptor }

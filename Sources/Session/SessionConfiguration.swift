@@ -10,6 +10,11 @@ package enum StartMode: String, CaseIterable, Sendable {
   case real, protected, long
 }
 
+/// How a Linux kernel is entered.
+package enum BootProtocol: String, CaseIterable, Sendable {
+  case pvh, bzimage
+}
+
 /// Everything the person chose about a session before it starts.
 package struct SessionConfiguration: Sendable {
   /// A file, or the name of a sample; nil with `firmware`.
@@ -21,12 +26,20 @@ package struct SessionConfiguration: Sendable {
   package var loadAddress: UInt64?
   package var entry: UInt64?
   package var firmware: String?
-  /// Bytes; nil takes the sample's or 256 MiB.
+  /// Bytes; nil takes the sample's, or 256 MiB, or more where an initrd needs it.
   package var memory: UInt64?
   package var cpus = 1
   package var append: String?
+  /// All that Linux is told, in place of the standard command line and `append`.
+  package var appendOnly: String?
+  /// The way into a Linux kernel; nil takes what the kernel has.
+  package var boot: BootProtocol?
+  /// The processor's model; nil takes the one the guest is made for.
+  package var cpu: CPUModel?
   package var initrd: String?
   package var disk: String?
+  /// A file with more names for addresses: ELF, System.map or what /proc/kallsyms says.
+  package var symbols: String?
   /// A reset the guest asks for starts it again instead of ending the run.
   package var reboots = false
   /// Total instructions after which the run ends with `StopReason.limit`.

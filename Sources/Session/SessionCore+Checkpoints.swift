@@ -21,11 +21,11 @@ extension SessionCore {
 
   /// The machine as it stands; nil where a vCPU is in the middle of something, or memory has no room for it.
   func makeCheckpoint() -> Checkpoint? {
-    guard canCheckpoint, control.lanes.allSatisfy({ $0.action == .resume && $0.injection == nil }) else { return nil }
+    guard canCheckpoint, control.lanes.all.allSatisfy({ $0.action == .resume && $0.injection == nil }) else { return nil }
     guard let pages = pageSaver.save(machine.memory) else { return nil }
     takeSlack()
     return Checkpoint(
-      retired: control.retired, time: control.time, current: control.current, lanes: control.lanes,
+      retired: control.retired, time: control.time, current: control.current, lanes: control.lanes.all,
       states: control.vcpus.map(\.state), clocks: control.vcpus.map { ($0.instructionCount, $0.virtualTime) },
       platform: machine.platform.snapshot(), costs: control.costs, exitStates: control.exitStates, tallies: stream.present,
       console: console, siteCounts: machine.inspection?.siteCounts ?? [], inputs: script.inputs.count, pages: pages)
@@ -48,7 +48,7 @@ extension SessionCore {
       }
       vcpu.state = checkpoint.states[index]
     }
-    control.lanes = checkpoint.lanes
+    control.lanes.all = checkpoint.lanes
     (control.retired, control.time, control.current) = (checkpoint.retired, checkpoint.time, checkpoint.current)
     (control.costs, control.exitStates) = (checkpoint.costs, checkpoint.exitStates)
     stream.replace(checkpoint.tallies)

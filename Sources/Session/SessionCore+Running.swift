@@ -186,6 +186,7 @@ extension SessionCore {
       return .pause
     }
     var stop: StopReason?
+    var answered = 0
     if attention.contains(.pause) {
       pauseCount += 1
       stop = .pause
@@ -193,9 +194,11 @@ extension SessionCore {
     if attention.contains(.input) {
       for input in exchange.takeInputs() {
         if takeInput(input) { stop = .pause }
+        answered += 1
       }
     }
     if isServing, attention.contains(.publish) || attention.contains(.input) { publishIfDue(attention) }
+    exchange.noteAnswered(answered)
     return stop
   }
 
@@ -343,6 +346,7 @@ extension SessionCore {
         case .scanCodes(let codes): pressKeys(codes)
         }
         publish()
+        exchange.noteAnswered(1)
       }
       if !quits, !exchange.needsAttention { exchange.sleep(milliseconds: 1000) }
     }

@@ -89,6 +89,7 @@ final class SessionCore {
   private func connect() {
     let words = machine.words
     control.limit = configuration.limit ?? .max
+    control.isDeprivileged = machine.technique == .pv
     control.measuresCost = configuration.measuresCost
     control.recordsStates = configuration.recordsStates
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }

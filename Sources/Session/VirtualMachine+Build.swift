@@ -6,7 +6,7 @@ import X86
 
 extension VirtualMachine {
   /// Events the ring holds before the vCPU thread has to take them out itself.
-  private static let ringCapacity = 1 << 14
+  static let ringCapacity = 1 << 14
 
   /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
   /// can be had instead.
@@ -15,11 +15,14 @@ extension VirtualMachine {
     let sample = try SampleLibrary.resolve(&configuration)
     try checkChoices(configuration)
     let files = try GuestFiles(configuration)
-    let memory = try GuestMemory(ramSize: configuration.memory ?? SessionConfiguration.defaultMemory)
+    if configuration.technique == .pv { return try buildXen(configuration, files) }
+    let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
+    try checkPlatform(loaded.platform, configuration)
     let (engine, why) = chosenEngine(configuration)
     var (machine, pc) = try assemble(
-      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine)
+      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine,
+      model: loaded.platform, cpu: configuration.cpu ?? (loaded.platform == .p0 ? .p0 : .baseline))
     machine.engineNote = why
     machine.technique = configuration.technique
     if configuration.limit != nil, !machine.engine.capabilities.contains(.instructionBudget) {
@@ -32,6 +35,9 @@ extension VirtualMachine {
     if let image = loaded.symbolsImage {
       machine.symbols = (try? SymbolLoader.load(image, name: files.name)) ?? .empty
     }
+    if let path = configuration.symbols {
+      machine.symbols = machine.symbols.merging(try SymbolLoader.load(try HostFile.bytes(at: path), name: path))
+    }
     machine.reload = { () throws(VMError) in
       memory.clear()
       return [try ImageLoader.load(files.request(memory)).state]
@@ -41,13 +47,15 @@ extension VirtualMachine {
 
   /// A PC with the named engine's processors over `memory`, whose boot processor starts in `state`.
   package static func assemble(
-    name: String, memory: GuestMemory, cpus: Int, state: VCPUState, engine: String = "interpreter"
+    name: String, memory: GuestMemory, cpus: Int, state: VCPUState, engine: String = "interpreter",
+    model: PCModel = .pc, cpu: CPUModel = .baseline
   ) throws(VMError) -> (machine: VirtualMachine, pc: PC) {
     let events = EventSink(capacity: ringCapacity)
     let engine = try EngineRegistry.makeEngine(
-      named: engine, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus))
+      named: engine, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: cpus, cpu: cpu))
     let pc = PC(
-      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus), events: events)
+      memory: memory, configuration: PCConfiguration(ramSize: memory.ramSize, vcpuCount: cpus, model: model),
+      events: events)
     var machine = VirtualMachine(
       name: name, engine: engine, platform: pc, memory: memory, events: events, initialStates: [state])
     machine.words = PCWords(pc: pc)
@@ -63,7 +71,7 @@ extension VirtualMachine {
     return (choice.name, choice.why)
   }
 
-  /// Choices that are not there yet say so.
+  /// Choices that do not go together say so.
   private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
     switch configuration.technique {
     case .hvm: break
@@ -72,7 +80,7 @@ extension VirtualMachine {
         .usage, "--technique rewrite: KVM runs the guest's code as it is and cannot call out",
         remedy: "use --engine rewriter or --engine interpreter")
     case .rewrite: break
-    case .pv: throw notYet("--technique pv", "the Xen paravirtual platform")
+    case .pv: try checkXen(configuration)
     }
     switch configuration.engineName {
     case "auto", "interpreter", "kvm", "rewriter": break
@@ -87,18 +95,23 @@ extension VirtualMachine {
     }
   }
 
-  private static func notYet(_ option: String, _ what: String) -> VMError {
-    VMError(.unavailable, "\(option): \(what) is not there yet", remedy: "use --technique hvm --engine interpreter")
+  /// A machine that cannot have what was asked of it says so.
+  private static func checkPlatform(_ model: PCModel, _ configuration: SessionConfiguration) throws(VMError) {
+    guard model == .pc || configuration.cpus == 1 else {
+      throw VMError(
+        .usage, "--cpus \(configuration.cpus): the machine for Linux has no local APICs; expected 1",
+        remedy: "leave --cpus out")
+    }
   }
 }
 
 /// The files a guest is made of, read once.
-private struct GuestFiles {
+struct GuestFiles {
   var name: String
-  private var image: NamedImage?
+  private(set) var image: NamedImage?
   private var firmware: NamedImage?
   private var disk: NamedImage?
-  private var modules: [NamedImage] = []
+  private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 
   init(_ configuration: SessionConfiguration) throws(VMError) {
@@ -118,11 +131,21 @@ private struct GuestFiles {
     return NamedImage(name: path, bytes: try HostFile.bytes(at: path))
   }
 
+  /// RAM for a guest that says nothing of it: an initrd is unpacked into RAM, beside itself.
+  var defaultMemory: UInt64 {
+    let modules = UInt64(modules.reduce(0) { $0 + $1.bytes.count })
+    let wanted = (modules * 4 + 0xF_FFFF) & ~0xF_FFFF
+    return max(SessionConfiguration.defaultMemory, wanted + (128 << 20))
+  }
+
   func request(_ memory: GuestMemory) -> LoadRequest {
-    LoadRequest(
+    var request = LoadRequest(
       name: name, bytes: image?.bytes ?? [], memory: memory,
       mode: configuration.mode.flatMap { FlatMode(rawValue: $0.rawValue) }, loadAddress: configuration.loadAddress,
-      entry: configuration.entry, commandLine: configuration.append ?? "", modules: modules, firmware: firmware,
-      disk: disk)
+      entry: configuration.entry, commandLine: configuration.appendOnly ?? configuration.append ?? "", modules: modules,
+      firmware: firmware, disk: disk)
+    request.replacesCommandLine = configuration.appendOnly != nil
+    request.linuxBoot = configuration.boot.flatMap { LinuxBoot(rawValue: $0.rawValue) }
+    return request
   }
 }

@@ -50,6 +50,9 @@ package struct ExitControls: Equatable, Sendable {
   package var wishes = DebuggerWishes()
   /// What leaves translated code beside what the VMCS says (technique `rewrite`).
   package var policy = RewritingPolicy.none
+  /// The monitor stands in for ring 0 of a guest that was ported to run without it: every exception, INT n and
+  /// SYSCALL exits in place of entering ring 0 by IDT and LSTAR.
+  package var isDeprivileged = false
 
   package init(vmcs: VMXControls, bitmaps: VMCSBitmaps) {
     self.vmcs = vmcs

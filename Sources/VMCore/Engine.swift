@@ -118,6 +118,9 @@ package protocol VCPU: AnyObject {
   func setGPR(_ register: GPR, _ value: UInt64)
   /// The registers an instruction works on, without the cost of `state`: what an exit's anatomy compares.
   func capture(into capture: inout RegisterCapture)
+  /// Forgets cached translations after a platform changed page tables in the guest's stead: of one linear page,
+  /// or of all.
+  func forgetTranslations(of page: GVA?)
   /// What CPUID returns on this vCPU before the platform adds to it.
   func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult
 
@@ -167,6 +170,8 @@ package struct EntryProblem: Equatable, Sendable {
 
 extension VCPU {
   package func setClock(instructions: UInt64, time: UInt64) -> Bool { false }
+  /// For vCPUs that have nothing cheaper.
+  package func forgetTranslations(of page: GVA?) { state = state }
 }
 
 /// What an engine is told about the VM it executes.
@@ -174,8 +179,19 @@ package struct EngineConfiguration: Sendable {
   package var vcpuCount: Int
   /// Executions of a block before a rewriting engine makes host code of it.
   package var warmth: Int
-  package init(vcpuCount: Int = 1, warmth: Int = 40) {
+  /// Whether generated code is kept from all memory it has no business with, to find mistakes in it.
+  package enum Guarding: Sendable {
+    case none
+    /// By protection keys: an access elsewhere ends the program.
+    case keys
+    /// The same, with such an access put into the first code, to see that it does.
+    case trespassed
+  }
+  package var guarding = Guarding.none
+  package var cpu: CPUModel
+  package init(vcpuCount: Int = 1, warmth: Int = 40, cpu: CPUModel = .baseline) {
     self.vcpuCount = vcpuCount
     self.warmth = warmth
+    self.cpu = cpu
   }
 }

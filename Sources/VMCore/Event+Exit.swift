@@ -1,7 +1,8 @@
 import X86
 
 /// The cases of `ExitQualification`, numbered as an exit event stores them.
-private enum QualificationTag: UInt32 {
+@usableFromInline
+enum QualificationTag: UInt32 {
   case none, io, mmio, msr, cpuid, hlt, cr, dr, descriptorTable, exception, softwareInterrupt
   case externalInterrupt, interruptWindow, hypercall, invlpg, taskSwitch, debug, tripleFault, budget
   case kicked, unknownInstruction, entryFailure, unknown, callout
@@ -11,6 +12,7 @@ private enum QualificationTag: UInt32 {
 /// (24:20), bits of the qualification (31:25); operands in `b`, `c`, `d` and `flags`.
 extension Event {
   /// An exit as an event record, without loss: `vmExit` gives it back.
+  @inlinable
   package init(exit: VMExit) {
     var record = Event(.exit, vcpu: exit.vcpu, rip: exit.rip, count: exit.instructionCount)
     let (tag, bits) = record.put(exit.qualification)
@@ -20,7 +22,8 @@ extension Event {
   }
 
   /// Stores the operands; the tag and up to seven bits belong into `a`.
-  private mutating func put(_ qualification: ExitQualification) -> (QualificationTag, UInt32) {
+  @inlinable
+  mutating func put(_ qualification: ExitQualification) -> (QualificationTag, UInt32) {
     switch qualification {
     case .io(let port, let size, let write, let string, let rep, let value):
       (b, c, flags) = (value, UInt64(port), size)
@@ -83,7 +86,8 @@ extension Event {
     }
   }
 
-  private mutating func put(_ cause: DebugCause) -> UInt32 {
+  @inlinable
+  mutating func put(_ cause: DebugCause) -> UInt32 {
     switch cause {
     case .execution(let address):
       b = address.value
@@ -95,7 +99,8 @@ extension Event {
     }
   }
 
-  private func bit(_ value: Bool) -> UInt32 { value ? 1 : 0 }
+  @inlinable
+  func bit(_ value: Bool) -> UInt32 { value ? 1 : 0 }
 
   /// The exit this event records; nil for another kind of event.
   package var vmExit: VMExit? {

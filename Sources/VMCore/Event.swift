@@ -4,7 +4,7 @@ import X86
 package enum EventKind: UInt16, CaseIterable, Sendable {
   /// A VM exit: `count` is the instruction count, the rest is packed and read by `Event(exit:)` and `vmExit`.
   case exit
-  /// The monitor answered the last exit. a = action (0 resume, 1 emulate, 2 complete, 3 skip, 4 fault), b = value or vector.
+  /// The monitor answered the last exit. a = action (0 resume, 1 emulate, 2 complete, 3 skip, 4 fault, 5 retire), b = value, vector or RIP.
   case entry
   /// Exception delivered. a = vector, b = error code (or all ones), c = CR2 or 0.
   case exception

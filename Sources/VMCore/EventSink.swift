@@ -78,15 +78,17 @@ package final class EventSink: @unchecked Sendable {
     return producer.pointee.nextSequence &- producer.pointee.knownTail < UInt64(capacity)
   }
 
-  /// Hands up to `limit` waiting events to `body`, oldest first, and frees their slots. Returns how many.
-  @discardableResult
-  package func consume(limit: Int = .max, _ body: (borrowing Event) -> Void) -> Int {
+  /// Hands the waiting events to `body`, oldest first, in one run or in two, and frees their slots. The runs are
+  /// valid during the call alone.
+  package func consume(_ body: (UnsafeBufferPointer<Event>) -> Void) {
     let from = tail.load(ordering: .relaxed)
     let to = head.load(ordering: .acquiring)
-    let count = min(Int(truncatingIfNeeded: to &- from), limit)
-    for i in 0..<UInt64(count) { body(slots[Int(truncatingIfNeeded: (from &+ i) & mask)]) }
-    tail.store(from &+ UInt64(count), ordering: .releasing)
-    return count
+    let first = Int(truncatingIfNeeded: from & mask)
+    let count = Int(truncatingIfNeeded: to &- from)
+    let before = min(count, capacity - first)
+    if before > 0 { body(UnsafeBufferPointer(start: slots + first, count: before)) }
+    if count > before { body(UnsafeBufferPointer(start: slots, count: count - before)) }
+    tail.store(to, ordering: .releasing)
   }
 
   /// Events waiting for the consumer.

@@ -13,6 +13,10 @@ package enum PlatformRequest: Equatable, Sendable {
   /// SIPI: start at vector*4096 in real mode.
   case startup(vcpu: Int, vector: UInt8)
   case nmi(vcpu: Int)
+  /// The vCPU sleeps behind the present exit until an interrupt waits for it.
+  case block(vcpu: Int)
+  /// The platform cannot let the guest go on: why, in one sentence.
+  case crash(String)
   /// The hypercall "yield".
   case yield
 }
@@ -29,6 +33,9 @@ package protocol Platform: AnyObject {
   func interruptPending(vcpu: Int) -> Bool
   /// Acknowledges the highest pending interrupt and gives its vector; nil if it went away.
   func acknowledgeInterrupt(vcpu: Int) -> Vector?
+  /// Delivers what is pending by itself, by changing the vCPU's state, and gives the vector it is shown under;
+  /// nil where interrupts are the processor's to deliver.
+  func deliverInterrupt(to vcpu: any VCPU) -> Vector?
   /// Requests since the last call, in order; empties the queue.
   func takeRequests() -> [PlatformRequest]
   /// Bytes typed by the person, for the guest's console (serial port).
@@ -44,6 +51,10 @@ package protocol Platform: AnyObject {
   func reset()
   /// Device state for display: one section a device, name and value lines.
   var inspection: [DeviceInspection] { get }
+}
+
+extension Platform {
+  package func deliverInterrupt(to vcpu: any VCPU) -> Vector? { nil }
 }
 
 package struct DeviceInspection: Sendable {

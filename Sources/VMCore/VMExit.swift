@@ -25,6 +25,8 @@ package enum ExitReason: UInt16, CaseIterable, Sendable {
   /// The engine has no such instruction; the guest gets #UD.
   case unknownInstruction = 261
   case unknown = 262
+  /// SYSCALL of a deprivileged guest (`ExitControls.isDeprivileged`).
+  case syscall = 263
 }
 
 /// Which control register, and the direction.
@@ -91,6 +93,7 @@ package struct VMExit: Equatable, Sendable {
   /// guest. It is answered like an exit, but nobody hears of it.
   package var isDirect = false
 
+  @inlinable
   package init(
     vcpu: UInt8, reason: ExitReason, qualification: ExitQualification, rip: UInt64, instructionLength: UInt8,
     instructionCount: UInt64
@@ -122,12 +125,15 @@ package struct VMEntry: Equatable, Sendable {
     case complete(UInt64)
     /// The monitor did all of it: RIP moves past the instruction, which counts as retired.
     case skip
+    /// The monitor did all of it, whatever kind of exit it was, and the guest goes on there; one instruction
+    /// counts as retired.
+    case retire(rip: UInt64)
     /// The instruction faults instead.
     case fault(Vector, errorCode: UInt32?)
 
     /// Without the comparison of payloads that `==` makes.
-    @inline(__always) package var isResume: Bool { if case .resume = self { true } else { false } }
-    @inline(__always) package var isEmulate: Bool { if case .emulate = self { true } else { false } }
+    @inlinable @inline(__always) package var isResume: Bool { if case .resume = self { true } else { false } }
+    @inlinable @inline(__always) package var isEmulate: Bool { if case .emulate = self { true } else { false } }
   }
   package var action: Action
   package var inject: InjectedEvent?
@@ -136,6 +142,7 @@ package struct VMEntry: Equatable, Sendable {
   /// Exit with `.debug(.step)` once an exception has been delivered, before its handler's first instruction.
   package var stopsAfterDelivery = false
 
+  @inlinable
   package init(_ action: Action = .resume, inject: InjectedEvent? = nil, interruptWindow: Bool = false) {
     self.action = action
     self.inject = inject

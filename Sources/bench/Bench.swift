@@ -4,13 +4,13 @@ import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
 /// choose parts: `guest`, `rewriter` for the rewriter beside TCG and native code alone, or `compute` for its compute
-/// kernels alone, `session`, `console` and `exits`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
+/// kernels alone, `code` for the rewriter's code cache, `session`, `console` and `exits`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    if let unknown = words.first(where: { !["guest", "rewriter", "compute", "session", "console", "exits"].contains($0) }) {
-      say("'\(unknown)': expected guest, rewriter, compute, session, console or exits")
+    if let unknown = words.first(where: { !["guest", "rewriter", "compute", "code", "session", "console", "exits"].contains($0) }) {
+      say("'\(unknown)': expected guest, rewriter, compute, code, session, console or exits")
       exit(2)
     }
     do {
@@ -26,6 +26,7 @@ struct Bench {
         try bench.run()
         failures += bench.failures
       }
+      if words.isEmpty || words.contains("code") { try measureCode() }
       if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
       if words.isEmpty || words.contains("exits") { try measureExits() }
       if words.isEmpty || words.contains("console") { try measureConsole() }
@@ -62,6 +63,12 @@ struct Bench {
     }
     show("")
     for line in Finding.table(findings).lines { show(line) }
+  }
+
+  private static func measureCode() throws(VMError) {
+    say("code cache")
+    show("")
+    for line in Finding.table(try CodeBench().findings()).lines { show(line) }
   }
 
   private static func measureExits() throws(VMError) {

@@ -84,10 +84,10 @@ struct StepBench {
   private static func ringRate() -> Double {
     let sink = EventSink(capacity: capacity)
     var sum: UInt64 = 0
-    sink.onFull = { sink in sink.consume { sum &+= $0.b } }
+    sink.onFull = { sink in sink.consume { for event in $0 { sum &+= event.b } } }
     let start = HostClock.ownCPUTime()
     for number in 0..<UInt64(eventCount) { sink.emit(Event(.output, rip: number, b: number)) }
-    sink.consume { sum &+= $0.b }
+    sink.consume { for event in $0 { sum &+= event.b } }
     let rate = rate(eventCount, since: start)
     precondition(sum == UInt64(eventCount) * UInt64(eventCount - 1) / 2, "every event emitted is consumed")
     return rate

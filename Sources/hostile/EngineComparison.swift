@@ -24,7 +24,7 @@ package struct EngineComparison {
     var vcpu: any VCPU { engine.vcpus[0] }
   }
 
-  private func side(_ engine: String) throws(VMError) -> Side {
+  private func side(_ engine: String, guarding: EngineConfiguration.Guarding = .none) throws(VMError) -> Side {
     var random = maker.random(.program(mode), number)
     let memory = try GuestMemory(ramSize: Self.memorySize)
     let tables = GuestTables(mode, in: memory)
@@ -35,8 +35,10 @@ package struct EngineComparison {
     var state = tables.state
     maker.scatter(&state, &random)
     // Rewritten code is at work from each block's first execution on, or from one on that knows where it leads.
+    var configuration = EngineConfiguration(warmth: guarding == .none ? 1 + number / 2 % 3 : 1)
+    configuration.guarding = guarding
     let made = try EngineRegistry.makeEngine(
-      named: engine, memory: memory, events: EventSink(capacity: 1024), configuration: EngineConfiguration(warmth: 1 + number / 2 % 3))
+      named: engine, memory: memory, events: EventSink(capacity: 1024), configuration: configuration)
     made.vcpus[0].state = state
     return Side(memory: memory, engine: made)
   }
@@ -69,6 +71,22 @@ package struct EngineComparison {
       if memcmp(x, y, 4096) != 0 { return "memory differs in the page at \(String(page, radix: 16))h" }
     }
     return nil
+  }
+
+  /// Runs the program under the rewriter alone, with its code kept from all memory that is not the guest's.
+  package func guarded(_ guarding: EngineConfiguration.Guarding, work: inout RewritingStatistics) throws(VMError) {
+    let a = try side("rewriter", guarding: guarding)
+    var seed = maker.random(.program(mode), number)
+    var random = Random(seed.next() ^ 0xC0FF_EE00)
+    var entry = VMEntry.resume
+    var turns = 0
+    while a.vcpu.instructionCount < maker.limit, turns < 200 {
+      turns += 1
+      let exit = a.vcpu.run(entry, limit: 1 + UInt64(random.below(400)))
+      if exit.reason == .tripleFault { break }
+      entry = answer(exit, a.vcpu, &random)
+    }
+    if let done = (a.engine as? InterpreterEngine)?.rewriting { work += done }
   }
 
   /// What a monitor might say to this exit.

@@ -23,6 +23,10 @@ struct Hostile: ParsableCommand {
   @Option(help: "One guest alone, by its number.") var number: Int?
   @Flag(help: "Run each program on interpreter and rewriter in step, and compare.") var compare = false
 
+  @Option(help: "Run programs under the rewriter, its code kept from all memory but the guest's, until so many blocks were rewritten.")
+  var guarded: UInt64?
+  @Flag(help: "With --guarded: have the code reach elsewhere once. The program is to be ended for it.") var trespass = false
+
   func run() throws {
     CrashNote.install()
     let kinds = GuestKind.all.filter { kind in only.isEmpty || only.contains { "\(kind)".hasPrefix($0) } }
@@ -31,9 +35,24 @@ struct Hostile: ParsableCommand {
     }
     let campaign = Campaign(maker: try GuestMaker(seed: seed, limit: limit, engine: engine))
     if compare { return try self.compare(campaign.maker, kinds) }
+    if let guarded { return try self.guarded(campaign.maker, kinds, blocks: guarded) }
     for kind in kinds { campaign.run(kind, number.map { $0..<$0 + 1 } ?? 0..<count) }
     Output.line("\(campaign.failures == 0 ? "passed" : "FAILED"): \(campaign.total) guests, \(campaign.failures) broken promises")
     if campaign.failures > 0 { throw ExitCode(1) }
+  }
+
+  private func guarded(_ maker: GuestMaker, _ kinds: [GuestKind], blocks: UInt64) throws {
+    var work = RewritingStatistics()
+    var programs = 0
+    while work.blocks < blocks {
+      for case .program(let mode) in kinds where work.blocks < blocks {
+        CrashNote.set("hostile --guarded 1 --seed \(seed) --limit \(limit) --only \(mode) (program \(programs))")
+        let comparison = EngineComparison(maker: maker, mode: mode, number: programs)
+        try comparison.guarded(trespass ? .trespassed : .keys, work: &work)
+      }
+      programs += 1
+    }
+    Output.line("passed: \(programs) programs a mode, no access outside the guest's memory, its processor and the code; \(work)")
   }
 
   private func compare(_ maker: GuestMaker, _ kinds: [GuestKind]) throws {

@@ -68,7 +68,9 @@ struct Picture {
     Self.show(model, terminal)
     for key in keys {
       for stroke in Key(name: key).map({ [$0] }) ?? key.unicodeScalars.map({ Key($0) }) { _ = model.handle(.key(stroke)) }
-      Self.settle(session)
+      guard session.waitForAnswers(timeout: 10_000) else {
+        throw VMError(.usage, "picture: \(guest) runs on after \(key)")
+      }
       model.update()
       Self.show(model, terminal)
     }
@@ -79,15 +81,5 @@ struct Picture {
     let buffer = CellBuffer(terminal.size)
     let cursor = model.draw(on: buffer, glyphs: terminal.glyphs)
     _ = terminal.present(buffer, theme: model.theme, cursor: cursor)
-  }
-
-  /// Waits until the guest has stopped and nothing more comes.
-  private static func settle(_ session: Session) {
-    var quiet = 0
-    for _ in 0..<200 where quiet < 2 {
-      let before = session.snapshot.generation
-      let isNew = session.waitForNewSnapshot(after: before, timeout: 40) != nil
-      quiet = isNew || session.snapshot.phase == .running ? 0 : quiet + 1
-    }
   }
 }

@@ -6,6 +6,8 @@ import VMCore
 
 extension Technique: ExpressibleByArgument {}
 extension StartMode: ExpressibleByArgument {}
+extension CPUModel: ExpressibleByArgument {}
+extension BootProtocol: ExpressibleByArgument {}
 extension Session: SessionFacade {}
 
 /// A number on the command line: decimal, 0x or with h.
@@ -31,7 +33,7 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run a guest in the console, or without one.",
     discussion: """
-      GUEST is a file (Multiboot kernel, ELF, boot sector or floppy image, flat image) or the name of a sample; \
+      GUEST is a file (Linux bzImage, Multiboot kernel, ELF, boot sector or floppy image, flat image) or the name of a sample; \
       without one the long-mode sample opens.
 
       With --headless the guest's serial output goes to standard output, bytes on standard input go to the guest, \
@@ -53,9 +55,13 @@ struct Run: ParsableCommand {
   @Option(help: "A ROM that ends at 1 MiB and at 4 GiB; starts at the reset vector.") var firmware: String?
   @Option(help: "RAM, as 256M.") var memory: Size?
   @Option(help: "Number of vCPUs.") var cpus = 1
-  @Option(help: "The kernel's command line.") var append: String?
-  @Option(help: "A file given to the kernel as its first module.") var initrd: String?
+  @Option(help: "The processor's model: p0 (the default for Linux) or x86-64.") var cpu: CPUModel?
+  @Option(help: "The way into a Linux kernel: pvh or bzimage.") var boot: BootProtocol?
+  @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
+  @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
+  @Option(help: "A file given to the kernel as its initrd or first module.") var initrd: String?
   @Option(help: "A disk image.") var disk: String?
+  @Option(help: "Names for addresses: an ELF file, a System.map, or text of /proc/kallsyms.") var symbols: String?
   @Option(help: "The console's theme.") var theme: String?
   @Option(help: "The console's layout.") var layout: String?
   @Flag(help: "No console.") var headless = false
@@ -85,9 +91,13 @@ struct Run: ParsableCommand {
     configuration.firmware = firmware
     configuration.memory = memory?.bytes
     configuration.cpus = cpus
+    configuration.cpu = cpu
+    configuration.boot = boot
     configuration.append = append
+    configuration.appendOnly = appendOnly
     configuration.initrd = initrd
     configuration.disk = disk
+    configuration.symbols = symbols
     configuration.reboots = reboot
     configuration.limit = limit?.value
     configuration.measuresCost = !isBatch

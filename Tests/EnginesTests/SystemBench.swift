@@ -207,9 +207,10 @@ final class SystemBench {
   /// Exceptions delivered so far, oldest first; forgets them.
   func delivered() -> [Seen] {
     var result: [Seen] = []
-    events.consume { e in
-      guard e.kind == .exception else { return }
-      result.append(Seen(UInt8(e.a), e.b == .max ? nil : UInt32(truncatingIfNeeded: e.b), e.c))
+    events.consume { run in
+      for e in run where e.kind == .exception {
+        result.append(Seen(UInt8(e.a), e.b == .max ? nil : UInt32(truncatingIfNeeded: e.b), e.c))
+      }
     }
     return result
   }

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Session
 import Testing
@@ -29,6 +30,16 @@ struct HostileTests {
   /// Registers, flags, memory and exits, in every mode, with interrupts at random instructions.
   @Test func `840 random programs go the same way under interpreter and rewriter`() {
     #expect(Self.hostile("--compare --seed 2026 --count 40 --limit 1500") == 0)
+  }
+
+  /// The host's protection keys stop any other access; without them there is nothing to test with.
+  @Test func `generated code reaches nothing but the guest's memory, its processor and itself`() throws {
+    let cpu = try String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+    guard cpu.contains(" ospke ") else { return }
+    #expect(Self.hostile("--guarded 2000 --limit 1000") == 0)
+    // Ended by SIGSEGV, as system() or a shell between tells it.
+    let ends = [SIGSEGV, SIGSEGV | 0x80, (128 + SIGSEGV) << 8]
+    #expect(ends.contains(Self.hostile("--guarded 1 --trespass --only long64")))
   }
 
   private static func hostile(_ arguments: String) -> Int32 {

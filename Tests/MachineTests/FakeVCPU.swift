@@ -48,11 +48,12 @@ struct Bench {
   let vcpus: [FakeVCPU]
   var vcpu: FakeVCPU { vcpus[0] }
 
-  init(vcpus count: Int = 1, ram: UInt64 = 64 << 20, hasLocalAPIC: Bool = true) throws {
+  init(vcpus count: Int = 1, ram: UInt64 = 64 << 20, hasLocalAPIC: Bool = true, model: PCModel = .pc) throws {
     memory = try GuestMemory(ramSize: ram)
     vcpus = (0..<count).map { FakeVCPU(index: $0) }
     pc = PC(
-      memory: memory, configuration: PCConfiguration(ramSize: ram, vcpuCount: count, hasLocalAPIC: hasLocalAPIC),
+      memory: memory,
+      configuration: PCConfiguration(ramSize: ram, vcpuCount: count, hasLocalAPIC: hasLocalAPIC, model: model),
       events: events)
   }
 
@@ -115,7 +116,7 @@ struct Bench {
 
   func drainEvents() -> [Event] {
     var result: [Event] = []
-    events.consume { result.append(copy $0) }
+    events.consume { result.append(contentsOf: $0) }
     return result
   }
 }

@@ -136,7 +136,7 @@ struct LoaderErrorTests {
     ),
     .init(
       bootImage(size: 1024).patched(0x202, Array("HdrS".utf8)),
-      "k: the setup header at 0x202 is HdrS (a Linux bzImage); expected Multiboot, ELF or a plain boot sector"),
+      "k: setup header: version is 0x0; expected 0x208 or later, which says where the compressed kernel is"),
   ]
 
   @Test(arguments: unrecognised)
@@ -166,7 +166,7 @@ struct LoaderErrorTests {
         == "b: a boot sector, floppy 80/2/18 starts at a fixed address; expected no --load and no --entry")
     #expect(
       line { $0.commandLine = "x" }
-        == "b: --append and --initrd are for Multiboot kernels; expected none with a boot sector, floppy 80/2/18")
+        == "b: --append and --initrd are for Linux and Multiboot kernels; expected none with a boot sector, floppy 80/2/18")
     #expect(
       line {
         $0.mode = .long

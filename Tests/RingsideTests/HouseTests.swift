@@ -30,10 +30,12 @@ import Testing
     let machine = try Self.imports(of: "Machine")
     #expect(machine.contains("VMCore"), "the imports were not read")
     #expect(machine.isDisjoint(with: ["Engines", "Debugger", "Session", "Console", "TerminalUI"]))
+    let xen = try Self.imports(of: "Paravirtual")
+    #expect(xen == ["VMCore", "X86"])
   }
 
   @Test("nothing below the console can see the terminal", arguments: [
-    "X86", "VMCore", "Engines", "Machine", "Debugger", "Session",
+    "X86", "VMCore", "Engines", "Machine", "Paravirtual", "Debugger", "Session",
   ])
   func theTerminalIsOutOfSight(target: String) throws {
     let seen = try Self.imports(of: target)
@@ -47,7 +49,7 @@ import Testing
     #expect(seen.isDisjoint(with: ["X86", "VMCore", "Engines", "Machine", "Debugger", "Session", "Console"]))
   }
 
-  @Test("the hot modules do without Foundation", arguments: ["X86", "VMCore", "Engines", "Machine"])
+  @Test("the hot modules do without Foundation", arguments: ["X86", "VMCore", "Engines", "Machine", "Paravirtual"])
   func noFoundation(target: String) throws {
     #expect(!(try Self.imports(of: target)).contains("Foundation"))
   }

@@ -35,6 +35,20 @@ struct ThreadTests {
     #expect(session.history == ["continue", "x/4xb 1000", "step", "step 5"])
   }
 
+  @Test func `what was submitted is answered when the wait for answers ends, unless the guest runs on`() throws {
+    let session = try Scripted([0x1008: .jump(0x1000)]).session()
+    session.start()
+    defer { session.stop() }
+    for _ in 0..<20 { session.submit("step 2") }
+    #expect(session.waitForAnswers(timeout: 20_000))
+    #expect(session.snapshot.instructionCount == 40)
+    session.submit("continue")
+    #expect(!session.waitForAnswers(timeout: 20))
+    session.pause()
+    #expect(session.waitForAnswers(timeout: 20_000))
+    #expect(session.snapshot.phase == .paused)
+  }
+
   @Test func `an idle guest wakes when somebody types`() throws {
     let scripted = try Scripted([0x1000: .halt, 0x1001: .jump(0x1000), 0x12400: .interruptReturn])
     let session = scripted.session()

@@ -12,6 +12,14 @@
 int chost_code_map(size_t size, void **writable, void **executable);
 void chost_code_unmap(size_t size, void *writable, void *executable);
 
+/// A new protection key (pkeys(7)), all access allowed to this thread; or -errno. pkey_alloc is not in Swift's Glibc
+/// module.
+int chost_guard_key(void);
+/// Puts pages under the key, with these rights (PROT_*). 0, or -errno.
+int chost_guard_pages(int key, void *address, size_t size, int rights);
+/// The thread's rights to all keys (PKRU). Only where there are keys.
+uint32_t chost_guard_rights(void);
+
 /// Calls generated code: entry(cpu, target).
 typedef uint64_t (*chost_code_entry)(void *cpu, uintptr_t target);
 static inline uint64_t chost_code_enter(uintptr_t entry, void *cpu, uintptr_t target) {

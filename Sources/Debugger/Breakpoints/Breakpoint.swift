@@ -68,7 +68,7 @@ package struct Breakpoint: Sendable {
     case .controlRegister: ReasonSet([.crAccess])
     case .vector: ReasonSet([.exception, .softwareInterrupt])
     case .reason(let reason): ReasonSet([reason])
-    case .hypercall: ReasonSet([.vmcall, .io])
+    case .hypercall: ReasonSet([.vmcall, .io, .syscall, .softwareInterrupt])
     }
   }
 
@@ -91,7 +91,11 @@ package struct Breakpoint: Sendable {
     case (.vector(let vector), .exception(let at, _, _)), (.vector(let vector), .softwareInterrupt(let at)):
       return (vector ?? at) == at
     case (.reason(let reason), _): return exit.reason == reason || exit.architecturalReason == reason
-    case (.hypercall(let number), _): return hypercall.map { (number ?? $0) == $0 } ?? false
+    case (.hypercall(let number), _):
+      guard let hypercall else { return false }
+      guard let number, number != hypercall else { return true }
+      // A call with operations carries which one above its number.
+      return hypercall > 0xFF && number == hypercall & 0xFF
     default: return false
     }
   }

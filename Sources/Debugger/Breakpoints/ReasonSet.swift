@@ -78,6 +78,7 @@ extension ExitReason {
     case .callout: "callout"
     case .unknownInstruction: "badinsn"
     case .unknown: "unknown"
+    case .syscall: "syscall"
     }
   }
 

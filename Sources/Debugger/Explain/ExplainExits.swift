@@ -66,6 +66,7 @@ enum ExplainExits {
     case .kicked: ("kicked", "Another thread asked the vCPU to come out, for a pause or a snapshot.", "Ringside")
     case .callout: ("callout", "Rewritten code called the monitor in place of a privileged or sensitive instruction. A handler does its work on the vCPU's state.", "Ringside")
     case .unknownInstruction: ("instruction the engine lacks", "The engine has no such instruction; CPUID does not advertise it. The guest gets #UD, which is what a processor without it would do.", "Ringside")
+    case .syscall: ("SYSCALL of a deprivileged guest", "The ring in which SYSCALL would arrive is the monitor's. From the guest's kernel it is a hypercall, number in RAX, arguments in RDI, RSI, RDX, R10 and R8; from a program the monitor hands it on to the guest's kernel.", "Xen ABI; SDM 2 SYSCALL")
     case .unknown: ("unknown reason", "The hardware gave a number nobody here knows; the raw words are shown, and the session stops.", "Ringside")
     }
   }

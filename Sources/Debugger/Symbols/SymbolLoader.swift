@@ -89,7 +89,7 @@ package enum SymbolLoader {
     return name.hasPrefix(".L") || name.contains { $0.isWhitespace || $0.isNewline } ? nil : name
   }
 
-  /// Symbols of a `System.map` or of `nm`: lines of address, type letter, name. Undefined and absolute ones are
+  /// Symbols of a `System.map`, of `nm` or of `/proc/kallsyms`: lines of address, type letter, name. Undefined and absolute ones are
   /// left out.
   package static func systemMap(_ bytes: [UInt8], name: String) throws(VMError) -> SymbolTable {
     var symbols: [Symbol] = []
@@ -108,6 +108,11 @@ package enum SymbolLoader {
       let isData = "BbDdGgRrSs".utf8.contains(type)
       symbols.append(Symbol(name: String(decoding: words[2], as: UTF8.self), address: address, size: 0, isData: isData))
     }
+    guard symbols.count < 2 || symbols.contains(where: { $0.address != 0 }) else {
+      throw VMError(
+        .image, "\(name): every address is 0, as /proc/kallsyms shows them to others than root",
+        remedy: "read it as root, with kernel.kptr_restrict at 0 or 1")
+    }
     return SymbolTable(symbols)
   }
 
@@ -115,8 +120,11 @@ package enum SymbolLoader {
     ExpressionLexer.digits(String(decoding: digits, as: UTF8.self)[...], radix: 16)
   }
 
-  /// Either kind, told apart by content.
+  /// Either kind, told apart by content. An ELF file without a symbol table may be a Linux kernel, which carries
+  /// one of its own.
   package static func load(_ bytes: [UInt8], name: String) throws(VMError) -> SymbolTable {
-    bytes.first == 0x7F ? try elf(bytes, name: name) : try systemMap(bytes, name: name)
+    guard bytes.first == 0x7F else { return try systemMap(bytes, name: name) }
+    let table = try elf(bytes, name: name)
+    return table.isEmpty ? SymbolTable(Kallsyms.symbols(in: bytes)) : table
   }
 }

@@ -1,3 +1,4 @@
+import Synchronization
 import VMCore
 
 /// A name for a range of guest addresses.
@@ -28,16 +29,28 @@ package struct SymbolPlace: Equatable, Sendable {
 package final class SymbolTable: Sendable {
   /// Sorted by address.
   package let symbols: [Symbol]
-  /// Indices into `symbols`, sorted by name.
-  private let byName: [Int32]
+  /// Indices into `symbols`, sorted by name; made when a name is first looked for, as few runs of a kernel with a
+  /// hundred thousand do.
+  private let names = Mutex<[Int32]?>(nil)
 
   /// Symbols without a size are taken to reach at most this far.
   package static let unsizedReach: UInt64 = 1 << 20
 
   package init(_ symbols: [Symbol]) {
-    let sorted = symbols.sorted { ($0.address, $0.name) < ($1.address, $1.name) }
-    self.symbols = sorted
-    byName = sorted.indices.map { Int32($0) }.sorted { sorted[Int($0)].name < sorted[Int($1)].name }
+    func isBefore(_ a: Symbol, _ b: Symbol) -> Bool {
+      a.address == b.address ? a.name < b.name : a.address < b.address
+    }
+    let isSorted = zip(symbols, symbols.dropFirst()).allSatisfy { !isBefore($1, $0) }
+    self.symbols = isSorted ? symbols : symbols.sorted(by: isBefore)
+  }
+
+  private var byName: [Int32] {
+    names.withLock { names in
+      if let names { return names }
+      let made = symbols.indices.map { Int32($0) }.sorted { symbols[Int($0)].name < symbols[Int($1)].name }
+      names = made
+      return made
+    }
   }
   package static let empty = SymbolTable([])
 
@@ -74,7 +87,8 @@ package final class SymbolTable: Sendable {
 
   /// The symbol called `name`; the lowest address where several are.
   package func symbol(named name: String) -> Symbol? {
-    let index = firstNameIndex(atLeast: name)
+    let byName = byName
+    let index = firstNameIndex(atLeast: name, in: byName)
     guard index < byName.count else { return nil }
     let symbol = symbols[Int(byName[index])]
     return symbol.name == name ? symbol : nil
@@ -90,7 +104,8 @@ package final class SymbolTable: Sendable {
   /// Names that begin with `prefix`, sorted, without repetition, at most `limit`.
   package func completions(of prefix: String, limit: Int = 100) -> [String] {
     var result: [String] = []
-    var index = firstNameIndex(atLeast: prefix)
+    let byName = byName
+    var index = firstNameIndex(atLeast: prefix, in: byName)
     while index < byName.count, result.count < limit {
       let name = symbols[Int(byName[index])].name
       guard name.hasPrefix(prefix) else { break }
@@ -121,7 +136,7 @@ package final class SymbolTable: Sendable {
     return low
   }
 
-  private func firstNameIndex(atLeast name: String) -> Int {
+  private func firstNameIndex(atLeast name: String, in byName: [Int32]) -> Int {
     var low = 0
     var high = byName.count
     while low < high {

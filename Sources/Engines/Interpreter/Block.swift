@@ -72,6 +72,13 @@ extension BlockPointer {
     pointee.partCount = blocks.count
   }
 
+  /// Do all blocks that this is the code of end below CS's limit?
+  func partsLie(within limit: UInt64) -> Bool {
+    guard let parts = pointee.parts else { return true }
+    for i in 0..<pointee.partCount where parts[i].rip &+ parts[i].length &- 1 > limit { return false }
+    return true
+  }
+
   /// Pages of its parts that are not its own.
   fileprivate var otherPages: [UInt64] {
     guard let parts = pointee.parts else { return [] }
@@ -236,10 +243,11 @@ final class BlockCache {
     graveyard.append(block)
   }
 
-  /// Frees dropped blocks, not too many at once. Only while no loop holds a block.
+  /// Frees dropped blocks, few of them where there are few, so that it never takes long, and a share of many, so that
+  /// they never become more and more. Only while no loop holds a block.
   func bury() {
     guard !graveyard.isEmpty else { return }
-    for _ in 0..<min(graveyard.count, 512) { free(graveyard.removeLast()) }
+    for _ in 0..<min(graveyard.count, max(512, graveyard.count / 8)) { free(graveyard.removeLast()) }
   }
 
   private func free(_ block: BlockPointer) {

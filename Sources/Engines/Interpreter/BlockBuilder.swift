@@ -96,15 +96,13 @@ struct BlockBuilder {
     var bytes = (window[0], window[1], window[2], window[3], window[4], window[5], window[6], window[7], window[8],
       window[9], window[10], window[11], window[12], window[13], window[14], window[15])
     var instruction = ZydisDecodedInstruction()
-    var operands = Array(repeating: ZydisDecodedOperand(), count: Int(ZYDIS_MAX_OPERAND_COUNT))
     var decoder = decoders[self.decoder(context)]
     let status = withUnsafeBytes(of: &bytes) { buffer in
-      ZydisDecoderDecodeFull(&decoder, buffer.baseAddress, ZyanUSize(count), &instruction, &operands)
+      ZydisDecoderDecodeFull(&decoder, buffer.baseAddress, ZyanUSize(count), &instruction, &translator.operands)
     }
     // Bit 31 of a status says failure; the low 20 bits are the code.
     if status & 0x8000_0000 == 0 {
       translator.instruction = instruction
-      translator.operands = operands
       return .decoded
     }
     switch status & 0xFFFFF {

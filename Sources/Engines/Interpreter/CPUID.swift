@@ -7,20 +7,24 @@ enum EmbeddedCPUID {
   private static let maximumExtendedLeaf: UInt32 = 0x8000_0008
 
   /// CPUID (SDM 2A). `apicID` is the vCPU's index; `processors` share one package.
-  static func result(leaf: UInt32, subleaf: UInt32, apicID: UInt32, processors: Int) -> CPUIDResult {
+  static func result(
+    leaf: UInt32, subleaf: UInt32, apicID: UInt32, processors: Int, model: CPUModel
+  ) -> CPUIDResult {
+    let isP0 = model == .p0
     switch leaf {
     case 0: return CPUIDResult(eax: maximumLeaf, ebx: word("Genu"), ecx: word("ntel"), edx: word("ineI"))
-    case 1: return features(apicID, processors)
+    case 1: return isP0 ? CPUIDResult(eax: p0Signature, edx: mask(p0Features)) : features(apicID, processors)
     // Leaf 2: ask leaf 4.
     case 2: return CPUIDResult(eax: 0x00FF_FF01)
     case 4: return cache(subleaf, processors)
-    case 7: return subleaf == 0 ? CPUIDResult(ebx: structuredFeatures, ecx: 1 << 2) : CPUIDResult()
-    case 0xB: return topology(subleaf, apicID, processors)
+    case 7: return subleaf == 0 && !isP0 ? CPUIDResult(ebx: structuredFeatures, ecx: 1 << 2) : CPUIDResult()
+    case 0xB: return isP0 ? CPUIDResult() : topology(subleaf, apicID, processors)
     // The TSC runs at 25 MHz * 40 / 1 = 1 GHz.
     case 0x15: return CPUIDResult(eax: 1, ebx: 40, ecx: 25_000_000)
     case 0x16: return CPUIDResult(eax: 1000, ebx: 1000, ecx: 25)
     case 0x8000_0000: return CPUIDResult(eax: maximumExtendedLeaf)
-    case 0x8000_0001: return CPUIDResult(ecx: 1 << 0, edx: extendedFeatures)
+    case 0x8000_0001:
+      return isP0 ? CPUIDResult(edx: p0ExtendedFeatures) : CPUIDResult(ecx: 1 << 0, edx: extendedFeatures)
     case 0x8000_0002...0x8000_0004: return brand(Int(leaf - 0x8000_0002))
     case 0x8000_0006: return CPUIDResult(ecx: 0x0100_6040)
     // Bit 8: the TSC never stops or changes its rate.
@@ -37,17 +41,28 @@ enum EmbeddedCPUID {
     let count = UInt32(clamping: processors) & 0xFF
     let lineSize: UInt32 = 8 << 8
     let ebx = apicID << 24 | count << 16 | lineSize
-    var edx: UInt32 = 0
     // FPU DE PSE TSC MSR PAE CX8 SEP PGE CMOV PAT PSE-36 CLFSH MMX FXSR SSE SSE2.
-    for bit in [0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26] as [UInt32] { edx |= 1 << bit }
+    var edx = mask([0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26])
     // HTT: the count of logical processors is valid.
     if processors > 1 { edx |= 1 << 28 }
     // VMX.
     return CPUIDResult(eax: signature, ebx: ebx, ecx: 1 << 5, edx: edx)
   }
 
+  /// Family 6 model 28 stepping 10, a processor that executes in order: systems know that it does not speculate,
+  /// and leave out what guards against that.
+  private static let p0Signature: UInt32 = 0x0001_06CA
+
+  private static func mask(_ bits: [UInt32]) -> UInt32 { bits.reduce(0) { $0 | 1 << $1 } }
+
+  /// FPU DE PSE TSC MSR PAE CX8 PGE CMOV PSE-36 MMX FXSR SSE SSE2.
+  private static let p0Features: [UInt32] = [0, 2, 3, 4, 5, 6, 8, 13, 15, 17, 23, 24, 25, 26]
+
   /// Leaf 7 EBX: FSGSBASE, SMEP, no FPU CS and DS, SMAP; UMIP is in ECX.
   private static let structuredFeatures: UInt32 = 1 << 0 | 1 << 7 | 1 << 13 | 1 << 20
+
+  /// SYSCALL, NX, long mode.
+  private static let p0ExtendedFeatures: UInt32 = 1 << 11 | 1 << 20 | 1 << 29
 
   /// SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
   private static let extendedFeatures: UInt32 = 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29

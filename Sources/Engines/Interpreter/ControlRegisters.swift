@@ -5,9 +5,12 @@ import X86
 extension UnsafeMutablePointer<CPU> {
   /// CR4 bits this processor has.
   var supportedCR4: UInt64 {
-    let paging = CR4.pse | CR4.pae | CR4.pge | CR4.smep | CR4.smap
-    let floating = CR4.osfxsr | CR4.osxmmexcpt
-    return paging | floating | CR4.tsd | CR4.de | CR4.pce | CR4.umip | CR4.fsgsbase | CR4.vmxe
+    let common = CR4.pse | CR4.pae | CR4.pge | CR4.osfxsr | CR4.osxmmexcpt | CR4.tsd | CR4.de | CR4.pce
+    let owner = vcpu
+    switch owner.engine.configuration.cpu {
+    case .p0: return common
+    case .baseline: return common | CR4.smep | CR4.smap | CR4.umip | CR4.fsgsbase | CR4.vmxe
+    }
   }
 
   private func control(_ number: Int) -> QuickExits {
@@ -153,6 +156,9 @@ extension UnsafeMutablePointer<CPU> {
     }
     pointee.cr3 = value
     flushTLB(keepGlobal: pointee.cr4 & CR4.pge != 0)
+    // Code on global pages stays where it is (SDM 3A 4.10.2.4): a kernel that changes CR3 keeps its links.
+    guard pointee.paging.hasLocalCode else { return }
+    pointee.paging.hasLocalCode = false
     bumpGeneration()
   }
 

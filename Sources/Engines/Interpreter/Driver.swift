@@ -46,7 +46,7 @@ extension InterpreterVCPU {
         left = min(left, c.untilPreemption)
         c.pointee.leaveSoon = c.waitsForWindow
       }
-      guard c.pointee.activity == .active else { return exit(.budget, .budget) }
+      guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -88,6 +88,11 @@ extension InterpreterVCPU {
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .skip):
       c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
+      c.pointee.horizon &+= 1
+      settle()
+      if let exit = monitorTrap() { return exit }
+    case (_, .retire(let rip)):
+      c.pointee.rip = rip
       c.pointee.horizon &+= 1
       settle()
       if let exit = monitorTrap() { return exit }
@@ -324,6 +329,10 @@ extension InterpreterVCPU {
       _ = engine.cache.drop(block.pointee.gpa, 1)
       return false
     }
+    if !c.isLong64, !block.partsLie(within: UInt64(c.pointee.segments[1].limit)) {
+      _ = engine.cache.drop(block.pointee.gpa, 1)
+      return false
+    }
     guard block.pointee.secondPage != Block.noPage else { return true }
     let page = try c.translateFetch(((linear & ~4095) &+ 4096) & c.pointee.addressMask)
     if page == block.pointee.secondPage { return true }
@@ -390,7 +399,7 @@ extension InterpreterVCPU {
       c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
-    if pending.reason == .tripleFault {
+    if case .tripleFault = pending.reason {
       if c.isNonRoot {
         _ = c.vmExit(VMXExit(reason: .tripleFault))
         return leaveNested()

@@ -75,7 +75,8 @@ extension UnsafeMutablePointer<CPU> {
   func offerException(_ vector: UInt8, _ errorCode: UInt32?, linear: UInt64) throws(Stop) {
     guard exits(on: .exceptions) else { return }
     let cause = monitorCause(.exception(vector: vector, errorCode: errorCode ?? 0))
-    guard let cause = cause ?? (pointee.wishes.vectors[vector] ? .debugger : nil) else { return }
+    let own: VMXCause? = pointee.quick.contains(.deprivileged) ? .always : nil
+    guard let cause = cause ?? (pointee.wishes.vectors[vector] ? .debugger : own) else { return }
     throw leave(.exception, .exception(vector: vector, errorCode: errorCode, linear: linear), cause)
   }
 

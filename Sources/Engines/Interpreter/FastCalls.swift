@@ -33,6 +33,7 @@ extension UnsafeMutablePointer<CPU> {
 
   private func systemCall() throws(Stop) {
     guard pointee.efer & EFER.sce != 0, isLong64 else { throw raise(.ud) }
+    if exits(on: .deprivileged) { throw leave(.syscall, .hypercall(number: self[slot: 0]), .always) }
     self[slot: 1] = pointee.rip
     let flags = materializeFlags()
     self[slot: 11] = flags & ~RFLAGS.rf

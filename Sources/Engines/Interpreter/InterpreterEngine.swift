@@ -4,7 +4,7 @@ import X86
 /// The embedded software processor: decodes guest code once into micro-ops and interprets them.
 package final class InterpreterEngine: Engine {
   package let name: String
-  let memory: GuestMemory
+  package let memory: GuestMemory
   let events: EventSink
   let configuration: EngineConfiguration
   let cache: BlockCache
@@ -32,12 +32,20 @@ package final class InterpreterEngine: Engine {
     self.configuration = configuration
     cache = BlockCache(memory: memory)
     processors = (0..<max(configuration.vcpuCount, 1)).map { InterpreterVCPU(index: $0, engine: self) }
+    admitMemory()
     memory.onExternalWrite = { [weak self] address, size in self?.externalWrite(address.value, size) }
     memory.onLayoutChange = { [weak self] in
       guard let self else { return }
+      admitMemory()
       for processor in processors { processor.refreshMaps() }
       flushEverything()
     }
+  }
+
+  /// Lets guarded code reach the guest's memory.
+  private func admitMemory() {
+    guard let hostGuard = rewriter?.hostGuard else { return }
+    for slot in memory.slots { hostGuard.admit(slot.host, size: Int(slot.size)) }
   }
 
   package var capabilities: EngineCapabilities {

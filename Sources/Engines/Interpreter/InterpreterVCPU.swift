@@ -68,6 +68,7 @@ package final class InterpreterVCPU: VCPU {
     memory = engine.memory
     events = engine.events
     region = HostLayout.allocate()
+    engine.rewriter?.hostGuard?.admit(UInt(bitPattern: region), size: HostLayout.size)
     tlbs = (region + HostLayout.stackSize + HostLayout.tlbOffset).bindMemory(
       to: TLBEntry.self, capacity: 2 * TLB.entries)
     for i in 0..<2 * TLB.entries { (tlbs + i).initialize(to: TLBEntry(none: i)) }
@@ -190,9 +191,15 @@ package final class InterpreterVCPU: VCPU {
 
   package func translate(_ address: GVA) -> GPA? { c.translateQuietly(address.value).map { GPA($0) } }
 
+  package func forgetTranslations(of page: GVA?) {
+    if let page { c.flushPage(page.value) } else { c.flushTLB(keepGlobal: false) }
+    c.bumpGeneration()
+  }
+
   package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
     EmbeddedCPUID.result(
-      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount)
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount,
+      model: engine.configuration.cpu)
   }
 }
 

@@ -13,6 +13,8 @@ struct PagingState {
   var overridden = InlineArray<256, UInt64>(repeating: 0)
   /// An entry of a large page may be in several places of a TLB.
   var largePagesCached = false
+  /// Code was fetched from a page that is not global since CR3 was written last.
+  var hasLocalCode = true
 }
 
 /// On whose behalf memory is accessed (SDM 3A 4.6.1).
@@ -165,7 +167,7 @@ extension UnsafeMutablePointer<CPU> {
       throw stop
     }
     let result = try walk(linear, access)
-    if !access.fetch { fill(linear, result, access) }
+    if !access.fetch { fill(linear, result, access) } else if !result.global { pointee.paging.hasLocalCode = true }
     return result.gpa
   }
 

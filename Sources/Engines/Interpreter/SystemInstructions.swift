@@ -165,7 +165,8 @@ extension UnsafeMutablePointer<CPU> {
   private func softwareInterrupt(_ vector: UInt8, _ kind: InterruptKind) throws(Stop) {
     if takeAnswer() != nil { return }
     if exits(on: .softwareInterrupts) {
-      throw leave(.softwareInterrupt, .softwareInterrupt(vector: vector), .debugger)
+      let cause: VMXCause = pointee.wishes.softwareInterrupts ? .debugger : .always
+      throw leave(.softwareInterrupt, .softwareInterrupt(vector: vector), cause)
     }
     if kind != .softwareInterrupt { try offerException(vector, nil, linear: 0) }
     if kind != .softwareInterrupt { try interceptException(vector, nil, kind) }
@@ -222,7 +223,7 @@ extension UnsafeMutablePointer<CPU> {
     let owner = vcpu
     return EmbeddedCPUID.result(
       leaf: leaf, subleaf: subleaf, apicID: UInt32(truncatingIfNeeded: owner.index),
-      processors: owner.engine.configuration.vcpuCount)
+      processors: owner.engine.configuration.vcpuCount, model: owner.engine.configuration.cpu)
   }
 
   /// Virtual time in nanoseconds at an instruction; the TSC counts it.

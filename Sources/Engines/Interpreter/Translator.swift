@@ -15,7 +15,7 @@ struct Translator {
   var ops: [MicroOp] = []
   /// The instruction being translated, and its operands (explicit first, then hidden).
   var instruction = ZydisDecodedInstruction()
-  var operands: [ZydisDecodedOperand] = []
+  var operands = Array(repeating: ZydisDecodedOperand(), count: Int(ZYDIS_MAX_OPERAND_COUNT))
   /// Its offset in the block, and how many instructions came before it.
   var offset: UInt16 = 0
   var ordinal: UInt16 = 0

@@ -14,21 +14,22 @@ enum KVMCPUID {
   private static let x2APIC: UInt32 = 1 << 21
   private static let apic: UInt32 = 1 << 9
 
-  static func entries(apicID: UInt32, processors: Int) -> [kvm_cpuid_entry2] {
-    var result = leaves.map { entry($0, 0, apicID, processors, flags: 0) }
+  static func entries(apicID: UInt32, configuration: EngineConfiguration) -> [kvm_cpuid_entry2] {
+    var result = leaves.map { entry($0, 0, apicID, configuration, flags: 0) }
     for (leaf, count) in indexed {
       for subleaf in 0..<count {
-        result.append(entry(leaf, subleaf, apicID, processors, flags: UInt32(KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
+        result.append(entry(leaf, subleaf, apicID, configuration, flags: UInt32(KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
       }
     }
     return result
   }
 
   private static func entry(
-    _ leaf: UInt32, _ subleaf: UInt32, _ apicID: UInt32, _ processors: Int, flags: UInt32
+    _ leaf: UInt32, _ subleaf: UInt32, _ apicID: UInt32, _ configuration: EngineConfiguration, flags: UInt32
   ) -> kvm_cpuid_entry2 {
-    var found = EmbeddedCPUID.result(leaf: leaf, subleaf: subleaf, apicID: apicID, processors: processors)
-    if leaf == 1 {
+    var found = EmbeddedCPUID.result(
+      leaf: leaf, subleaf: subleaf, apicID: apicID, processors: configuration.vcpuCount, model: configuration.cpu)
+    if leaf == 1, configuration.cpu == .baseline {
       found.ecx = found.ecx & ~vmx | x2APIC
       found.edx |= apic
     }

@@ -176,7 +176,7 @@ private final class KVMProbe {
   private func keepsCPUID() throws(VMError) -> Bool {
     let cpu = try guest([0x0F, 0xA2, 0x89, 0x0E, 0x0F, 0x0B], ring: 3)
     memory.store(GPA(0x9000), UInt32.max)
-    var entries = KVMCPUID.entries(apicID: 0, processors: 1)
+    var entries = KVMCPUID.entries(apicID: 0, configuration: EngineConfiguration())
     for index in entries.indices where entries[index].function == 1 { entries[index].ecx = 0 }
     guard chost_kvm_set_cpuid(cpu.fd, entries, UInt32(entries.count)) >= 0 else { return false }
     cpu.regs.pointee.rax = 1

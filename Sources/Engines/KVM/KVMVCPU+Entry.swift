@@ -11,6 +11,7 @@ extension KVMVCPU {
     let isExact = limit <= 1 || entry.inject != nil
     switch open.kind {
     case .nothing, .breakpoint:
+      if case .retire(let rip) = entry.action { retire(rip) }
       if case .fault(let vector, let errorCode) = entry.action {
         open = KVMOpenExit()
         return inject(.exception(vector, errorCode: errorCode), entry, isExact: isExact)
@@ -47,6 +48,7 @@ extension KVMVCPU {
       retire(next)
       activity = .halted
     case .skip: retire(next)
+    case .retire(let rip): retire(rip)
     }
     return nil
   }
@@ -77,6 +79,10 @@ extension KVMVCPU {
         takeBack()
         retire(next)
       }
+      return nil
+    case .retire(let rip):
+      takeBack()
+      retire(rip)
       return nil
     case .emulate:
       guard open.kind == .msr else { return complete(0, isExact) }

@@ -99,7 +99,7 @@ package final class KVMVCPU: VCPU {
     traits = engine.findings.traits
     ripIsPastOut = engine.findings.ripIsPastOut
     cpu = try KVMProcessor(host: engine.host, vm: engine.machine.fd, index: index)
-    let entries = KVMCPUID.entries(apicID: UInt32(index), processors: engine.configuration.vcpuCount)
+    let entries = KVMCPUID.entries(apicID: UInt32(index), configuration: engine.configuration)
     let told = KVMCPUID.intersect(entries, supported: engine.supportedCPUID)
     let result = chost_kvm_set_cpuid(cpu.fd, told, UInt32(told.count))
     if result < 0 { throw KVMHost.failure("set the CPUID of vCPU \(index)", result) }
@@ -287,6 +287,7 @@ package final class KVMVCPU: VCPU {
 
   package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
     EmbeddedCPUID.result(
-      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount)
+      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount,
+      model: engine.configuration.cpu)
   }
 }

@@ -145,8 +145,13 @@ extension BlockWriter {
     if let home = home(offset) {
       if home != from || size == 4 { asm.move(home, .register(from), size: size) }
     } else {
-      // 32-bit values have been zero-extended in the host register.
-      asm.move(.memory(.rsp, displacement: Int32(offset)), from, size: size == 4 ? 8 : size)
+      var whole = from
+      if size == 4, HostLayout.mapped.contains(where: { HostLayout.home($0) == from }) {
+        // A guest register has an upper half of its own; scratch registers hold 32-bit values zero-extended.
+        asm.move(Self.a, .register(from), size: 4)
+        whole = Self.a
+      }
+      asm.move(.memory(.rsp, displacement: Int32(offset)), whole, size: size == 4 ? 8 : size)
     }
   }
 

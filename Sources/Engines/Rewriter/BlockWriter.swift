@@ -22,6 +22,8 @@ struct BlockWriter {
   /// Pieces off the straight path, written behind it.
   private var stubs: [Stub] = []
   private var edgeCount = 0
+  /// Where the code is to read though it must not.
+  var trespass: UInt?
 
   /// What is done about the operand that flags wait for, once the interpreter has carried an instruction out: it has
   /// left a first operand and a result.
@@ -85,6 +87,10 @@ struct BlockWriter {
       later(.stale, from: [asm.jumpAhead(5)])
     }
     let start = asm.count
+    if let trespass {
+      asm.load(Self.a, UInt64(trespass))
+      asm.move(Self.a, .memory(Self.a), size: 8)
+    }
     writeRound()
     if trace.loops {
       let first = state

@@ -87,7 +87,7 @@ extension InterpreterEngine {
   package var rewriting: RewritingStatistics? { rewriter?.statistics }
 
   /// Drops all decoded and generated code. Only while no vCPU is inside generated code.
-  func forgetCode() {
+  package func forgetCode() {
     cache.dropAll()
     rewriter?.empty()
     for processor in processors { processor.c.bumpGeneration() }

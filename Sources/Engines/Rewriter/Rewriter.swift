@@ -22,9 +22,17 @@ final class Rewriter {
   /// Blocks are rewritten even where nearly all of their instructions are callouts.
   private let isEager: Bool
 
-  init(isEager: Bool) throws(VMError) {
-    self.isEager = isEager
+  /// Keeps the code from what is not the guest's, if so configured.
+  let hostGuard: HostGuard?
+  /// One trace is to try to reach what is kept from it.
+  private var trespasses: Bool
+
+  init(_ configuration: EngineConfiguration) throws(VMError) {
+    isEager = configuration.warmth <= 1
     buffer = try CodeBuffer()
+    hostGuard = configuration.guarding == .none ? nil : try HostGuard.shared.get()
+    trespasses = configuration.guarding == .trespassed
+    hostGuard?.admit(buffer.executable, size: CodeBuffer.size, executable: true)
     flagOps = .allocate(capacity: 6)
     flagOps.initialize(to: MicroOp(.keepCarry))
     (flagOps + 1).initialize(to: MicroOp(.materialize))
@@ -58,6 +66,10 @@ final class Rewriter {
     let head = trace.head
     var writer = BlockWriter(self, trace)
     let start = buffer.used
+    if trespasses {
+      trespasses = false
+      writer.trespass = UInt(bitPattern: flagOps)
+    }
     let entry = writer.write()
     written[entry] = RewrittenCode(straightEnd: writer.straightEnd, end: writer.asm.count, marks: writer.marks)
     buffer.used = (writer.asm.count + 15) & ~15
@@ -101,6 +113,7 @@ final class Rewriter {
     asm.move(.memory(.rdi, displacement: offsets.hostStack), .rsp, size: 8)
     asm.move(.rsp, .register(.rdi), size: 8)
     asm.move(HostLayout.a, .register(.rsi), size: 8)
+    if let hostGuard { hostGuard.write(hostGuard.inside, &asm) }
     reload(&asm)
     asm.jump(.register(HostLayout.a))
 
@@ -108,6 +121,7 @@ final class Rewriter {
     leaveAt = asm.count
     spill(&asm)
     let leaveSpilled = asm.count
+    if let hostGuard { hostGuard.write(hostGuard.outside, &asm) }
     asm.move(.rax, .register(HostLayout.a), size: 8)
     asm.move(.rsp, offsets.field(offsets.hostStack), size: 8)
     for register in saved.reversed() { asm.pop(register) }
@@ -116,6 +130,7 @@ final class Rewriter {
     // Called with the micro-op in `a` and the block in `b`; leaves for the reason the call gives, if any.
     calloutAt = asm.count
     spill(&asm, pushed: 8)
+    if let hostGuard { hostGuard.write(hostGuard.outside, &asm) }
     asm.lea(.rdi, .memory(.rsp, displacement: 8), size: 8)
     asm.move(.rsi, .register(HostLayout.b), size: 8)
     asm.move(.rdx, .register(HostLayout.a), size: 8)
@@ -125,6 +140,7 @@ final class Rewriter {
     asm.alu(0, .register(.rsp), 8, size: 8)
     asm.test(.register(.rax), .rax, size: 4)
     let leaves = asm.jumpAhead(5)
+    if let hostGuard { hostGuard.write(hostGuard.inside, &asm) }
     reload(&asm, pushed: 8)
     asm.ret()
     asm.land(leaves)

@@ -43,7 +43,7 @@ package final class DeviceContext {
     case .reset: emit(.request, a: 2)
     case .initialize(let target): emit(.processorSignal, a: 0, d: UInt64(target))
     case .startup(let target, let vector): emit(.processorSignal, a: 1, b: UInt64(vector), d: UInt64(target))
-    case .nmi, .yield: break
+    case .nmi, .yield, .block, .crash: break
     }
     requests.append(request)
   }

@@ -1,3 +1,5 @@
+import VMCore
+
 /// A local APIC's timer (SDM 3A 11.5.4): counts a 1 GHz bus clock, so counts are ns.
 ///
 /// A periodic timer faster than one interrupt a microsecond is held to that rate.

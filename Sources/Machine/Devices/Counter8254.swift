@@ -1,3 +1,5 @@
+import VMCore
+
 /// One channel of an 8254 (Intel 8254 data sheet, 231164-005). Nothing ticks: count and output follow
 /// from the clock count handed in. Times are clocks of 1.193182 MHz since power-on.
 ///

@@ -1,3 +1,5 @@
+import VMCore
+
 /// The keyboard at the far end of the cable: takes commands, gives answers and scan codes (IBM PS/2
 /// technical reference, keyboards). Keys come in as set 1 and leave as set 2 where the guest switched
 /// the controller's translation off.

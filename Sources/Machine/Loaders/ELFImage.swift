@@ -21,6 +21,8 @@ package struct ELFImage: Sendable {
   package let entry: UInt64
   /// The PT_LOAD segments with a size, by guest-physical address; none overlap.
   package let segments: [Segment]
+  /// The notes of the PT_NOTE segments, in file order, up to the first that is not well formed.
+  package let notes: [ELFNote]
 
   static func isELF(_ file: ImageBytes) -> Bool { file.bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) }
 
@@ -31,6 +33,7 @@ package struct ELFImage: Sendable {
     let header = reader.header
     try Self.check(header, is64: is64, in: file)
     var loads: [Segment] = []
+    var notes: [ELFNote] = []
     for index in 0..<Int(header.e_phnum) {
       guard let raw = reader.programHeader(index) else {
         throw file.wrong("program header \(index)", "unreadable", expected: "e_phnum (\(header.e_phnum)) of them")
@@ -39,6 +42,7 @@ package struct ELFImage: Sendable {
         throw file.wrong(
           "program header \(index): p_type", "PT_INTERP (3)", expected: "a kernel, not a program for Linux")
       }
+      if raw.p_type == UInt32(PT_NOTE) { notes += reader.notes(raw, fileSize: file.size) }
       guard raw.p_type == UInt32(PT_LOAD), raw.p_memsz > 0 || raw.p_filesz > 0 else { continue }
       loads.append(try Self.segment(index, raw, in: file))
     }
@@ -52,7 +56,13 @@ package struct ELFImage: Sendable {
         expected: "it clear of program header \(lower.index), which ends at \(prefixedHex(lower.end))")
     }
     segments = loads
+    self.notes = notes
     entry = try Self.physicalEntry(header.e_entry, loads, in: file)
+  }
+
+  /// The note of this type that Xen's ABI defines; nil where there is none.
+  package func xenNote(_ type: XenNote) -> ELFNote? {
+    notes.first { $0.owner == "Xen" && $0.type == type.rawValue }
   }
 
   /// e_ident (System V ABI 4-5): gives whether the file is of class 64.
@@ -163,5 +173,33 @@ private struct ELFReader: ~Copyable {
   func programHeader(_ index: Int) -> GElf_Phdr? {
     var header = GElf_Phdr()
     return gelf_getphdr(descriptor, Int32(index), &header) == nil ? nil : header
+  }
+  /// More bytes of notes than any kernel has are not read.
+  private static let maximumNoteBytes: UInt64 = 1 << 20
+
+  /// The notes of a PT_NOTE segment.
+  func notes(_ segment: GElf_Phdr, fileSize: UInt64) -> [ELFNote] {
+    let (end, overflow) = segment.p_offset.addingReportingOverflow(segment.p_filesz)
+    guard !overflow, end <= fileSize, (1...Self.maximumNoteBytes).contains(segment.p_filesz) else { return [] }
+    let type = segment.p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR
+    guard let data = elf_getdata_rawchunk(descriptor, Int64(segment.p_offset), Int(segment.p_filesz), type),
+      let start = data.pointee.d_buf
+    else { return [] }
+    let bytes = UnsafeRawBufferPointer(start: start, count: data.pointee.d_size)
+    var result: [ELFNote] = []
+    var offset = 0
+    while true {
+      var header = GElf_Nhdr()
+      var name = 0
+      var body = 0
+      offset = gelf_getnote(data, offset, &header, &name, &body)
+      let nameEnd = name + Int(header.n_namesz)
+      let bodyEnd = body + Int(header.n_descsz)
+      guard offset > 0, nameEnd <= bytes.count, bodyEnd <= bytes.count else { return result }
+      result.append(
+        ELFNote(
+          owner: String(decoding: bytes[name..<nameEnd].prefix { $0 != 0 }, as: UTF8.self), type: header.n_type,
+          descriptor: Array(bytes[body..<bodyEnd])))
+    }
   }
 }

@@ -9,6 +9,8 @@ package enum GuestImage: Sendable {
   case bootSector(DiskGeometry)
   case flat(FlatMode)
   case firmware
+  /// A bzImage, or the vmlinux of a kernel that can be entered by PVH.
+  case linux(KernelImage)
 
   /// Files of more are refused unread.
   package static let maximumFileSize = 1 << 30
@@ -40,6 +42,7 @@ package enum GuestImage: Sendable {
   }
 
   private static func recognise(_ file: ImageBytes) throws(VMError) -> GuestImage {
+    if SetupHeader.isPresent(in: file) { return .linux(try KernelImage(file)) }
     if let header = try MultibootHeader.find(in: file) {
       if header.addresses != nil { return .multiboot(header, nil) }
       guard ELFImage.isELF(file) else {
@@ -52,7 +55,10 @@ package enum GuestImage: Sendable {
     if MultibootHeader.isMultiboot2(file) {
       throw file.wrong("the boot protocol", "Multiboot 2", expected: "Multiboot 1, plain ELF or a boot sector")
     }
-    if ELFImage.isELF(file) { return .elf(try ELFImage(file)) }
+    if ELFImage.isELF(file) {
+      let elf = try ELFImage(file)
+      return elf.xenNote(.physical32Entry) == nil ? .elf(elf) : .linux(try KernelImage(file))
+    }
     return try recogniseBootSector(file)
   }
 
@@ -66,10 +72,6 @@ package enum GuestImage: Sendable {
       throw file.wrong(
         "the boot signature at 0x1fe", UInt64(signature), expected: "0xaa55, or an ELF or Multiboot header",
         remedy: "a flat image needs --mode real, protected or long")
-    }
-    if file.u32(0x202) == 0x5372_6448 {
-      throw file.wrong(
-        "the setup header at 0x202", "HdrS (a Linux bzImage)", expected: "Multiboot, ELF or a plain boot sector")
     }
     return .bootSector(DiskGeometry(imageSize: file.count))
   }
@@ -89,6 +91,8 @@ package enum GuestImage: Sendable {
       return "flat image, \(mode.rawValue) mode"
     case .firmware:
       return "firmware ROM"
+    case .linux(let kernel):
+      return kernel.header == nil ? "Linux kernel (vmlinux)" : "Linux kernel (bzImage, \(kernel.compression.rawValue))"
     }
   }
 }

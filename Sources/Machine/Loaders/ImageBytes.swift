@@ -5,9 +5,11 @@ struct ImageBytes: Sendable {
   let name: String
   let bytes: [UInt8]
 
-  init(_ image: NamedImage) {
-    name = printable(image.name)
-    bytes = image.bytes
+  init(_ image: NamedImage) { self.init(name: image.name, bytes: image.bytes) }
+
+  init(name: String, bytes: [UInt8]) {
+    self.name = printable(name)
+    self.bytes = bytes
   }
 
   var count: Int { bytes.count }

@@ -15,6 +15,7 @@ package enum ImageLoader {
     case .bootSector(let geometry): loaded = try loadBootSector(request, geometry)
     case .flat(let mode): loaded = try loadFlat(request, mode)
     case .firmware: loaded = try loadFirmware(request)
+    case .linux(let kernel): loaded = try LinuxLoader.load(request, kernel)
     }
     loaded.description =
       "\(printable((request.firmware ?? request.image).name)): \(image.describe), \(loaded.description)"
@@ -24,10 +25,20 @@ package enum ImageLoader {
   /// What the image's kind has no use for is a mistake to be told of, not to be passed over.
   private static func checkOptions(_ request: LoadRequest, _ image: GuestImage) throws(VMError) {
     let name = printable((request.firmware ?? request.image).name)
-    var isMultiboot = false
-    if case .multiboot = image { isMultiboot = true }
-    if !isMultiboot && !(request.commandLine.isEmpty && request.modules.isEmpty) {
-      throw VMError(.usage, "\(name): --append and --initrd are for Multiboot kernels; expected none with a \(image.describe)")
+    var takesCommandLine = false
+    var isLinux = false
+    switch image {
+    case .multiboot: takesCommandLine = true
+    case .linux: (takesCommandLine, isLinux) = (true, true)
+    default: break
+    }
+    if !takesCommandLine && !(request.commandLine.isEmpty && request.modules.isEmpty) {
+      throw VMError(
+        .usage, "\(name): --append and --initrd are for Linux and Multiboot kernels; expected none with a \(image.describe)")
+    }
+    if !isLinux && (request.linuxBoot != nil || request.replacesCommandLine) {
+      throw VMError(
+        .usage, "\(name): --boot and --append-only are for Linux kernels; expected neither with a \(image.describe)")
     }
     var hasDrives = false
     switch image {
@@ -42,7 +53,7 @@ package enum ImageLoader {
       guard request.entry == nil, request.loadAddress == nil else {
         throw VMError(.usage, "\(name): a \(image.describe) starts at a fixed address; expected no --load and no --entry")
       }
-    case .multiboot, .elf, .flat: break
+    case .multiboot, .elf, .flat, .linux: break
     }
   }
 
@@ -91,7 +102,7 @@ package enum ImageLoader {
       symbolsImage: file.bytes, entry: entry)
   }
 
-  private static func place(
+  static func place(
     _ elf: ELFImage, _ file: ImageBytes, _ placement: inout ImagePlacement
   ) throws(VMError) {
     for segment in elf.segments {

@@ -72,6 +72,19 @@ struct ImagePlacement {
     return candidate + size <= map.lowEnd ? candidate : nil
   }
 
+  /// Highest address, a multiple of `alignment`, from which `size` bytes above 1 MiB and below `limit` are RAM
+  /// and free.
+  func lastFree(below limit: UInt64, size: UInt64, alignment: UInt64) -> UInt64? {
+    var top = min(limit, map.lowEnd)
+    for range in occupied.sorted(by: { $0.upperBound > $1.upperBound }) where range.lowerBound < top {
+      if top >= size, (top - size) & ~(alignment - 1) >= range.upperBound { break }
+      top = range.lowerBound
+    }
+    guard top >= size else { return nil }
+    let start = (top - size) & ~(alignment - 1)
+    return start >= 0x10_0000 ? start : nil
+  }
+
   /// Takes room for what a loader hands to the guest: as high as possible between 2000h (kernels reuse
   /// pages 0 and 1 early) and 9F000h.
   mutating func takeLow(size: UInt64, alignment: UInt64, for purpose: String) throws(VMError) -> UInt64 {

@@ -6,7 +6,8 @@ enum InitialState {
   /// Flat descriptors for guests that start in protected or long mode (SDM 3A 3.4.5): null,
   /// 08h 32-bit code, 10h data, 18h 64-bit code; all ring 0, accessed.
   private static let descriptors: [UInt64] = [0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00AF_9B00_0000_FFFF]
-  private static let tableSize = UInt64(descriptors.count * 8)
+  /// As Linux's 64-bit boot protocol wants them: 10h 64-bit code, 18h data.
+  private static let linuxDescriptors: [UInt64] = [0, 0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF]
 
   /// Real mode at `codeSegment:offset`, data and stack segments 0, as a BIOS enters a boot sector.
   static func real(codeSegment: UInt16, offset: UInt16, stack: UInt16) -> VCPUState {
@@ -25,7 +26,7 @@ enum InitialState {
   ) throws(VMError) -> VCPUState {
     var state = VCPUState()
     state.cr0 = CR0.pe | CR0.et
-    try setTables(&state, &placement)
+    try setTables(&state, descriptors, &placement)
     setSegments(&state, code: SegmentState(selector: 0x08, limit: 0xFFFF_FFFF, access: 0xC09B))
     state.rip = entry
     return state
@@ -34,19 +35,33 @@ enum InitialState {
   /// 64-bit mode, the first 4 GiB mapped to themselves by 2 MiB pages, interrupts off, no IDT
   /// (SDM 3A 4.5, 10.8.5).
   static func long(entry: UInt64, _ placement: inout ImagePlacement) throws(VMError) -> VCPUState {
+    try long(entry: entry, descriptors, code: 0x18, data: 0x10, &placement)
+  }
+
+  /// The same with the selectors of Linux's 64-bit boot protocol.
+  static func linux64(entry: UInt64, _ placement: inout ImagePlacement) throws(VMError) -> VCPUState {
+    try long(entry: entry, linuxDescriptors, code: 0x10, data: 0x18, &placement)
+  }
+
+  private static func long(
+    entry: UInt64, _ descriptors: [UInt64], code: UInt16, data: UInt16, _ placement: inout ImagePlacement
+  ) throws(VMError) -> VCPUState {
     var state = VCPUState()
     state.cr0 = CR0.pe | CR0.et | CR0.pg
     state.cr4 = CR4.pae
     state.efer = EFER.lme | EFER.lma
     state.cr3 = try identityPageTables(&placement)
-    try setTables(&state, &placement)
-    setSegments(&state, code: SegmentState(selector: 0x18, limit: 0xFFFF_FFFF, access: 0xA09B))
+    try setTables(&state, descriptors, &placement)
+    setSegments(&state, data: data, code: SegmentState(selector: code, limit: 0xFFFF_FFFF, access: 0xA09B))
     state.rip = entry
     return state
   }
 
   /// Writes the descriptors, and leaves the stack growing down below the lowest thing the loader placed.
-  private static func setTables(_ state: inout VCPUState, _ placement: inout ImagePlacement) throws(VMError) {
+  private static func setTables(
+    _ state: inout VCPUState, _ descriptors: [UInt64], _ placement: inout ImagePlacement
+  ) throws(VMError) {
+    let tableSize = UInt64(descriptors.count * 8)
     let base = try placement.takeLow(size: tableSize, alignment: 16, for: "descriptors")
     for (index, descriptor) in descriptors.enumerated() {
       placement.memory.store(GPA(base + UInt64(index * 8)), descriptor)
@@ -56,9 +71,9 @@ enum InitialState {
     state[.rsp] = base
   }
 
-  private static func setSegments(_ state: inout VCPUState, code: SegmentState) {
+  private static func setSegments(_ state: inout VCPUState, data: UInt16 = 0x10, code: SegmentState) {
     for name in [SegmentName.es, .ss, .ds, .fs, .gs] {
-      state[name] = SegmentState(selector: 0x10, limit: 0xFFFF_FFFF, access: 0xC093)
+      state[name] = SegmentState(selector: data, limit: 0xFFFF_FFFF, access: 0xC093)
     }
     state[.cs] = code
   }

@@ -28,9 +28,13 @@ package struct LoadRequest: Sendable {
   package var loadAddress: UInt64?
   /// Guest-physical address of the first instruction of a flat, ELF or Multiboot image.
   package var entry: UInt64?
-  /// `--append`: follows the program's name on a Multiboot kernel's command line.
+  /// `--append`: follows the program's name on a Multiboot kernel's command line, the standard line on Linux's.
   package var commandLine: String
-  /// Multiboot modules (`--initrd`); the name is the module's string.
+  /// `--append-only`: `commandLine` is all that Linux is told.
+  package var replacesCommandLine = false
+  /// The way into a Linux kernel; nil chooses by what the kernel has.
+  package var linuxBoot: LinuxBoot?
+  /// Multiboot modules, or Linux's initrd (`--initrd`); a Multiboot module's string is its name.
   package var modules: [NamedImage]
   /// A ROM that starts at the reset vector; then `image` is empty.
   package var firmware: NamedImage?
@@ -64,6 +68,7 @@ package struct LoadedGuest: Sendable {
     case bootSector = "boot sector"
     case flat = "flat image"
     case firmware = "firmware"
+    case linux = "Linux"
   }
   package var kind: Kind
   /// The boot processor at the guest's first instruction.
@@ -74,6 +79,8 @@ package struct LoadedGuest: Sendable {
   package var symbolsImage: [UInt8]?
   /// Linear address of the first instruction.
   package var entry: UInt64
+  /// The machine the guest is made for.
+  package var platform = PCModel.pc
   /// The drives of a guest that finds a BIOS under it; nil where there is none.
   package var bios: BIOSConfiguration?
 

@@ -38,7 +38,7 @@ enum InfoCommands {
   ]
 
   static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all + ReportTopics.all + RecordingCommands.topics
-    + RewritingCommands.topics
+    + RewritingCommands.topics + XenTopics.all
 
   private static func topic(
     _ core: SessionCore, _ word: String, _ scanner: inout ArgumentScanner

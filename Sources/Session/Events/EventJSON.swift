@@ -76,7 +76,7 @@ package enum EventJSON {
     switch event.kind {
     case .exit: return []
     case .entry:
-      let names = ["resume", "emulate", "complete", "skip", "fault"]
+      let names = ["resume", "emulate", "complete", "skip", "fault", "retire"]
       let action = Int(event.a) < names.count ? names[Int(event.a)] : "unknown"
       return [.init("action", .string(action)), .init("value", .hex(event.b))]
     case .exception:

@@ -20,6 +20,7 @@ struct KeptExit {
     case 1: return .emulate
     case 2: return .complete(entry.b)
     case 3: return .skip
+    case 5: return .retire(rip: entry.b)
     default: return .fault(Vector(truncatingIfNeeded: entry.b), errorCode: nil)
     }
   }
@@ -37,23 +38,41 @@ struct EventTallies {
   var reasonCounts = [UInt64](repeating: 0, count: 64)
   var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
 
-  mutating func take(_ event: borrowing Event) {
-    digest.add(event)
-    let kind = Int(event.kind.rawValue)
-    if kind < kindCounts.count { kindCounts[kind] &+= 1 }
-    let copy = copy event
-    newest.append(copy)
-    switch event.kind {
-    case .exit:
-      reasonCounts[Self.index(event.exitReason)] &+= 1
-      byAddress.add(event.rip)
-      exits.append(KeptExit(event: copy, ordinal: exits.total))
-    case .entry: answer(copy)
-    case .hypercall: hypercalls.append(copy)
-    default: break
+  mutating func take(_ event: Event) {
+    withUnsafePointer(to: event) { take(UnsafeBufferPointer(start: $0, count: 1)) }
+  }
+
+  /// Takes in events that follow each other.
+  mutating func take(_ events: UnsafeBufferPointer<Event>) {
+    digest.add(events)
+    newest.append(contentsOf: events)
+    kindCounts.withUnsafeMutableBufferPointer { counts in
+      for event in events { counts[Int(event.kind.rawValue)] &+= 1 }
     }
-    recorder?.record(copy)
-    recording?.add(copy)
+    var index = 0
+    while index < events.count {
+      switch events[index].kind {
+      case .exit:
+        let isAnswered = index + 1 < events.count && Self.answers(events[index + 1], events[index])
+        take(exit: events[index], entry: isAnswered ? events[index + 1] : nil)
+        if isAnswered { index += 1 }
+      case .entry: answer(events[index])
+      case .hypercall: hypercalls.append(events[index])
+      default: break
+      }
+      index += 1
+    }
+    guard recorder != nil || recording != nil else { return }
+    for event in events {
+      recorder?.record(event)
+      recording?.add(event)
+    }
+  }
+
+  private mutating func take(exit event: Event, entry: Event?) {
+    reasonCounts[Self.index(event.exitReason)] &+= 1
+    byAddress.add(event.rip)
+    exits.append(KeptExit(event: event, ordinal: exits.total, entry: entry))
   }
 
   /// As it is now, whatever becomes of this one.
@@ -66,8 +85,12 @@ struct EventTallies {
   private mutating func answer(_ event: Event) {
     guard exits.total > 0 else { return }
     let last = exits.total - 1
-    guard exits[last].event.vcpu == event.vcpu, exits[last].event.rip == event.rip else { return }
-    exits[last].entry = event
+    if Self.answers(event, exits[last].event) { exits[last].entry = event }
+  }
+
+  /// Whether an event is the monitor's answer to an exit.
+  private static func answers(_ event: Event, _ exit: Event) -> Bool {
+    event.kind == .entry && event.vcpu == exit.vcpu && event.rip == exit.rip
   }
 
   static func index(_ reason: ExitReason) -> Int {

@@ -24,6 +24,23 @@ struct RingBuffer<Element> {
     total &+= 1
   }
 
+  /// Appends elements in order, with one look at the storage for all of them.
+  mutating func append(contentsOf elements: UnsafeBufferPointer<Element>) {
+    var rest = elements[...]
+    while storage.count < capacity, let element = rest.popFirst() { append(element) }
+    let unseen = max(rest.count - capacity, 0)
+    rest = rest.dropFirst(unseen)
+    total &+= UInt64(unseen)
+    var index = Int(truncatingIfNeeded: total % UInt64(capacity))
+    storage.withUnsafeMutableBufferPointer { slots in
+      for element in rest {
+        slots[index] = element
+        index = index + 1 == slots.count ? 0 : index + 1
+      }
+    }
+    total &+= UInt64(rest.count)
+  }
+
   /// The element at `position`, which must be in `first..<total`.
   subscript(position: UInt64) -> Element {
     get { storage[Int(truncatingIfNeeded: position % UInt64(capacity))] }

@@ -8,9 +8,14 @@ import X86
 /// debugger's controls cause, and how an engine keeps decoded code. So equal guests with equal input
 /// have equal digests, paused or not, drawn or not.
 ///
-/// Invariant for the unsafe part: `state` is made in `init` and freed in `deinit`.
+/// Invariant for the unsafe parts: `state` is made in `init` and freed in `deinit`, and so is `words`, which holds
+/// `batch` events' words.
 package final class RunDigest {
   private let state: OpaquePointer?
+  /// What goes into the hash together: a hash of many bytes at once costs a fraction of one for each event.
+  private let words = UnsafeMutablePointer<UInt64>.allocate(capacity: RunDigest.batch * RunDigest.wordsOfEvent)
+  private static let batch = 128
+  private static let wordsOfEvent = 7
   /// Events that went in.
   package private(set) var count: UInt64 = 0
 
@@ -29,45 +34,72 @@ package final class RunDigest {
 
   package func copied() -> RunDigest { RunDigest(copying: self) }
 
-  deinit { XXH3_freeState(state) }
+  deinit {
+    XXH3_freeState(state)
+    words.deallocate()
+  }
 
   /// Takes an event in if it belongs to the guest.
-  package func add(_ event: borrowing Event) {
+  package func add(_ event: Event) {
+    withUnsafePointer(to: event) { add(UnsafeBufferPointer(start: $0, count: 1)) }
+  }
+
+  /// Takes those in that belong to the guest, in order.
+  package func add(_ events: UnsafeBufferPointer<Event>) {
+    var waiting = 0
+    for event in events {
+      guard put(event, at: words + waiting * Self.wordsOfEvent) else { continue }
+      waiting += 1
+      if waiting == Self.batch { hash(&waiting) }
+    }
+    hash(&waiting)
+  }
+
+  private func hash(_ waiting: inout Int) {
+    guard waiting > 0 else { return }
+    XXH3_128bits_update(state, words, waiting * Self.wordsOfEvent * 8)
+    count &+= UInt64(waiting)
+    waiting = 0
+  }
+
+  /// Writes the words of an event; false if it is none of the guest's.
+  private func put(_ event: Event, at words: UnsafeMutablePointer<UInt64>) -> Bool {
     var time = event.time
     var rip = event.rip
     var a = event.a
     switch event.kind {
     case .exit:
-      // A rewriter's callout counts as the exit that VT-x would have had in its place.
       var reason = event.exitReason
-      if reason == .callout, let exit = event.vmExit {
+      // A rewriter's callout counts as the exit that VT-x would have had in its place.
+      if case .callout = reason, let exit = event.vmExit {
         reason = exit.architecturalReason
         a = a & ~0xFFFF | UInt32(reason.rawValue)
       }
-      if !Self.isGuests(reason) { return }
+      if !Self.isGuests(reason) { return false }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
     case .interrupt where event.rip != 0: time = 0
-    case .entry, .stop, .go, .codeInvalidated, .controls: return
+    case .entry, .stop, .go, .codeInvalidated, .controls: return false
     // A timer raises its line at its own time: the address is that of whatever exited last.
     case .interruptLine: rip = 0
     default: break
     }
     let kind = UInt64(event.kind.rawValue) << 32
     let place = UInt64(event.vcpu) << 48 | UInt64(event.flags) << 56
-    let head = UInt64(a) | kind | place
-    let words = (
-      head.littleEndian, time.littleEndian, event.count.littleEndian, rip.littleEndian, event.b.littleEndian,
-      event.c.littleEndian, event.d.littleEndian
-    )
-    withUnsafeBytes(of: words) { _ = XXH3_128bits_update(state, $0.baseAddress, $0.count) }
-    count &+= 1
+    words[0] = (UInt64(a) | kind | place).littleEndian
+    words[1] = time.littleEndian
+    words[2] = event.count.littleEndian
+    words[3] = rip.littleEndian
+    words[4] = event.b.littleEndian
+    words[5] = event.c.littleEndian
+    words[6] = event.d.littleEndian
+    return true
   }
 
   /// Exits that happen with or without a debugger.
   private static func isGuests(_ reason: ExitReason) -> Bool {
     switch reason {
-    case .io, .eptViolation, .cpuid, .hlt, .tripleFault, .unknownInstruction, .vmcall: true
+    case .io, .eptViolation, .cpuid, .hlt, .tripleFault, .unknownInstruction, .vmcall, .syscall: true
     default: false
     }
   }

@@ -168,6 +168,7 @@ package struct ExitAnatomy {
     case .kicked: "another thread wanted the vCPU back"
     case .callout: "a sensitive instruction, rewritten to call the monitor"
     case .unknownInstruction: "the engine has no such instruction; the guest gets #UD"
+    case .syscall: "SYSCALL, which reaches the monitor where the guest has no ring 0"
     case .unknown: "the engine gave a reason nobody knows"
     }
   }
@@ -216,6 +217,7 @@ package struct ExitAnatomy {
     case .emulate: return "emulate: the engine carries the instruction out as the manual says"
     case .complete(let value): return isWrite ? "complete: the write is done" : "complete: what was read is \(Hex.text(value))"
     case .skip: return "skip: the monitor did all of it"
+    case .retire(let rip): return "retire: the monitor did all of it, and the guest goes on at \(Hex.text(rip))"
     case .fault(let vector, _): return "fault: the instruction raises \(ExitDescription.vectorName(vector)) instead"
     }
   }

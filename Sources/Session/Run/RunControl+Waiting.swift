@@ -7,10 +7,17 @@ extension RunControl {
 
   /// Takes the platform's interrupt and puts it before the next entry; gives the stop somebody asked for.
   func acknowledge(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
-    guard let vector = platform.acknowledgeInterrupt(vcpu: current) else { return nil }
-    lanes[current].injection = .externalInterrupt(vector)
-    if interruptsExit, let stop = arrival(.externalInterrupt, .externalInterrupt(vector: vector), vcpu) {
-      return .stopped(stop)
+    let vector: Vector
+    if let delivered = platform.deliverInterrupt(to: vcpu) {
+      vector = delivered
+      lanes[current].activity = .active
+    } else {
+      guard let acknowledged = platform.acknowledgeInterrupt(vcpu: current) else { return nil }
+      vector = acknowledged
+      lanes[current].injection = .externalInterrupt(vector)
+      if interruptsExit, let stop = arrival(.externalInterrupt, .externalInterrupt(vector: vector), vcpu) {
+        return .stopped(stop)
+      }
     }
     events.emit(Event(.interrupt, vcpu: UInt8(truncatingIfNeeded: current), a: UInt32(vector)))
     if let number = breakpointTable.check(interrupt: vector, holds: { judge($0, nil, current) }) {
@@ -29,13 +36,13 @@ extension RunControl {
   /// The current vCPU cannot run: time moves on to the next timer event, or nothing will ever happen.
   func wait(_ vcpu: any VCPU) -> RunOutcome? {
     let isHalted = lanes[current].activity == .halted
-    if vcpus.count > 1, lanes.contains(where: { $0.activity == .active }) {
+    if vcpus.count > 1, lanes.all.contains(where: { $0.activity == .active }) {
       return nil
     }
-    let someoneWakes = lanes.indices.contains { index in
+    let someoneWakes = vcpus.indices.contains { index in
       lanes[index].activity == .halted && vcpus[index].canTakeInterrupt
     }
-    let timer = lanes.indices.filter { lanes[$0].activity == .halted }.compactMap { vcpus[$0].timerDeadline }.min()
+    let timer = vcpus.indices.filter { lanes[$0].activity == .halted }.compactMap { vcpus[$0].timerDeadline }.min()
     guard someoneWakes || timer != nil else {
       return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
     }
@@ -44,7 +51,7 @@ extension RunControl {
     if needsAttention() { return nil }
     var wake = deadline
     if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
-    for index in lanes.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
+    for index in vcpus.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
     time = max(time, wake)
     onSlack()
     return nil
@@ -176,6 +183,7 @@ extension RunControl {
       controls = controls.obeying(baseControls)
       if !interest.isEmpty { interest.insert(.callout) }
     }
+    controls.isDeprivileged = isDeprivileged
     interruptsExit = controls.vmcs.has(.externalInterruptExiting)
     nmisExit = controls.vmcs.has(.nmiExiting)
     for vcpu in vcpus {
@@ -248,12 +256,14 @@ extension RunControl {
       case .initialize(let index): initialize(index)
       case .startup(let index, let vector): startUp(index, vector)
       case .nmi(let index):
-        guard lanes.indices.contains(index) else { break }
+        guard vcpus.indices.contains(index) else { break }
         lanes[index].nmiPending = true
         guard nmisExit else { break }
         let wanted = arrival(.exception, .exception(vector: Exception.nmi.rawValue, errorCode: nil, linear: 0), vcpus[index])
         if stop == nil { stop = wanted }
       case .yield: yield()
+      case .block(let index): block(index)
+      case .crash(let why): if stop == nil { stop = .error(why) }
       case .shutdown, .exit, .reset:
         note(request)
         let wanted = onRequest(request)
@@ -267,6 +277,16 @@ extension RunControl {
   private func yield() {
     guard vcpus.count > 1 else { return }
     vcpus[current].idle(until: time &+ Self.quantum)
+  }
+
+  /// Carries out what the present exit wants, then lets the vCPU sleep behind it.
+  private func block(_ index: Int) {
+    guard vcpus.indices.contains(index) else { return }
+    let before = vcpus[index].instructionCount
+    _ = vcpus[index].run(lanes[index].takeEntry(interruptPending: false), limit: 0)
+    retired &+= vcpus[index].instructionCount &- before
+    if recordsStates { exitStates.finish(vcpus[index]) }
+    lanes[index].activity = .halted
   }
 
   private func note(_ request: PlatformRequest) {

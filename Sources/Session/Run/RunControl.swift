@@ -11,7 +11,7 @@ package final class RunControl {
   package let events: EventSink
   // What the loop touches at every exit is visible in this module alone: the compiler can then prove
   // that accesses do not overlap, and checks nothing at run time.
-  var lanes: [RunLane]
+  let lanes: RunLanes
   /// The vCPU that runs or, at a stop, the one the stop is about.
   var current = 0
   /// Instructions retired by all vCPUs together.
@@ -23,6 +23,8 @@ package final class RunControl {
   var stepPlan: StepPlan?
   /// What exits without a debugger's wish: the VMCS of the VM, and what `sx` asks for.
   var baseControls = ExitControls.standard { didSet { trapsAreStale = true } }
+  /// The monitor stands in for the guest's ring 0, whatever else exits.
+  var isDeprivileged = false { didSet { trapsAreStale = true } }
   /// What made the newest exit.
   var lastCause: VMXCause?
   /// The monitor sees interrupts arrive: "external-interrupt exiting", "NMI exiting".
@@ -101,8 +103,8 @@ package final class RunControl {
     self.vcpus = vcpus
     self.platform = platform
     self.events = events
-    lanes = vcpus.map { _ in RunLane() }
-    for index in lanes.indices.dropFirst() { lanes[index].activity = .waitForSIPI }
+    lanes = RunLanes(count: vcpus.count)
+    for index in vcpus.indices.dropFirst() { lanes[index].activity = .waitForSIPI }
   }
 
   // MARK: the loop
@@ -152,7 +154,10 @@ package final class RunControl {
     case .halted where vcpu.timerDeadline ?? .max <= time: break
     case .halted: return wait(vcpu)
     }
-    if lanes[current].activity == .waitForSIPI || lanes[current].activity == .shutdown { return wait(vcpu) }
+    switch lanes[current].activity {
+    case .waitForSIPI, .shutdown: return wait(vcpu)
+    case .active, .halted: break
+    }
     let room = min(goal.target - counted, instructionLimit - retired)
     return enter(vcpu, limit: room, pending: pending, goal)
   }
@@ -170,11 +175,11 @@ package final class RunControl {
       statesToFinish = max(statesToFinish - 1, 0)
       exitStates.finish(vcpu)
     }
-    if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
-    if exit.reason == .budget || exit.reason == .monitorTrap, limit > 0, lanes[current].activity == .active,
-      vcpu.activity == .halted
-    {
-      noteHalt(exit, vcpu)
+    switch exit.reason {
+    case .budget, .monitorTrap:
+      if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
+      if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
+    default: break
     }
     return dealWith(exit, vcpu, goal)
   }
@@ -359,10 +364,13 @@ package final class RunControl {
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
     if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
-    if exit.qualification == .hlt, action.isEmulate { halt(vcpu) }
+    switch exit.qualification {
+    case .hlt: if action.isEmulate { halt(vcpu) }
+    case .cr: if action.isEmulate { followShadows(exit) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
-    if isLineFeed(exit) { takeSlack() }
-    if case .cr = exit.qualification, action.isEmulate { followShadows(exit) }
+    case .io: if isLineFeed(exit) { takeSlack() }
+    default: break
+    }
     let requests = platform.takeRequests()
     return requests.isEmpty ? nil : deal(with: requests)
   }
@@ -378,6 +386,9 @@ package final class RunControl {
       event.a = 2
       event.b = value
     case .skip: event.a = 3
+    case .retire(let rip):
+      event.a = 5
+      event.b = rip
     case .fault(let vector, _):
       event.a = 4
       event.b = UInt64(vector)

@@ -79,3 +79,40 @@ package struct RunLane: Equatable, Sendable {
     return true
   }
 }
+
+/// The lanes of all vCPUs, by index, in memory of their own: an element of an array in a class costs a check of its
+/// uniqueness with each write.
+///
+/// Invariant for the unsafe part: `slots` holds `count` lanes from `init` to `deinit`.
+package final class RunLanes {
+  private let slots: UnsafeMutablePointer<RunLane>
+  private let count: Int
+
+  package init(count: Int) {
+    self.count = count
+    slots = .allocate(capacity: count)
+    slots.initialize(repeating: RunLane(), count: count)
+  }
+
+  deinit {
+    slots.deinitialize(count: count)
+    slots.deallocate()
+  }
+
+  subscript(index: Int) -> RunLane {
+    @inline(__always) unsafeAddress {
+      precondition(index >= 0 && index < count, "every vCPU has a lane")
+      return UnsafePointer(slots + index)
+    }
+    @inline(__always) unsafeMutableAddress {
+      precondition(index >= 0 && index < count, "every vCPU has a lane")
+      return slots + index
+    }
+  }
+
+  /// All of them, as values; as many are put back.
+  var all: [RunLane] {
+    get { Array(UnsafeBufferPointer(start: slots, count: count)) }
+    set { for index in 0..<count { slots[index] = newValue[index] } }
+  }
+}

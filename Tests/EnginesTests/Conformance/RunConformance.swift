@@ -109,4 +109,24 @@ private typealias Mode = Conformance.Mode
     #expect(ended == [true, true])
     #expect(b.get(0x5000, as: UInt32.self) == 4000)
   }
+
+  @Test("a 32-bit move clears the upper half, also where it is carried out often", arguments: Conformance.engines)
+  func narrowMoves(engine: String) throws {
+    let b = try Conformance.bench(engine, .long)
+    for to in [3, 8, 11, 12, 13, 14, 15] as [UInt8] {
+      for from in [0, 5, 9, 12, 15] as [UInt8] where from != to {
+        let moveAll: UInt8 = 0x48 | (to >> 3)
+        let move: UInt8 = 0x40 | (to >> 3) | ((from >> 3) << 2)
+        // mov ecx, 200; again: mov TO, -1; mov TO32, FROM32; dec ecx; jnz again; hlt
+        let body: [UInt8] = [moveAll, 0xC7, 0xC0 | (to & 7), 0xFF, 0xFF, 0xFF, 0xFF, move, 0x89, 0xC0 | ((from & 7) << 3) | (to & 7), 0xFF, 0xC9]
+        b.change {
+          $0.rip = SystemBench.code
+          $0.gpr[Int(from)] = 0x6_8000_0001
+        }
+        let exit = b.execute([0xB9, 200, 0, 0, 0] + body + [0x75, UInt8(truncatingIfNeeded: -(body.count + 2)), 0xF4])
+        #expect(exit.reason == .hlt)
+        #expect(b.state.gpr[Int(to)] == 0x8000_0001, "mov of register \(from) to \(to)")
+      }
+    }
+  }
 }

@@ -22,6 +22,8 @@ struct QuickExits: OptionSet {
   static let exceptions = Self(rawValue: 1 << 13)
   static let monitorTrap = Self(rawValue: 1 << 14)
   static let preemptionTimer = Self(rawValue: 1 << 15)
+  /// The monitor stands in for ring 0.
+  static let deprivileged = Self(rawValue: 1 << 16)
   /// CPUID, INVD, task switches: no bit turns them off.
   static let always = Self(rawValue: 1 << 31)
 
@@ -46,10 +48,11 @@ struct QuickExits: OptionSet {
     put(.invlpg, vmcs.has(.invlpgExiting))
     put(.pause, vmcs.has(.pauseExiting))
     put(.wbinvd, vmcs.has(.wbinvdExiting))
-    put(.softwareInterrupts, wishes.softwareInterrupts)
+    put(.softwareInterrupts, wishes.softwareInterrupts || controls.isDeprivileged)
+    put(.deprivileged, controls.isDeprivileged)
     // With a bit of the bitmap 0, #PF exits where the error code does not match.
     let pageFaults = vmcs.pageFaultMatch & ~vmcs.pageFaultMask != 0 || vmcs.pageFaultMask != 0
-    put(.exceptions, vmcs.exceptions != 0 || pageFaults || !wishes.vectors.isEmpty)
+    put(.exceptions, vmcs.exceptions != 0 || pageFaults || !wishes.vectors.isEmpty || controls.isDeprivileged)
     put(.monitorTrap, vmcs.has(.monitorTrapFlag))
     put(.preemptionTimer, vmcs.has(.preemptionTimer))
     self = result

@@ -1,0 +1,114 @@
+import VMCore
+import X86
+
+/// Loads a Linux kernel, its initrd, its command line and a description of memory, and says how it starts.
+enum LinuxLoader {
+  static func load(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
+    let boot = request.linuxBoot ?? (kernel.xenNote(.physical32Entry) == nil ? .bzImage : .pvh)
+    switch boot {
+    case .pvh: return try loadPVH(request, kernel)
+    case .bzImage: return try loadBzImage(request, kernel)
+    }
+  }
+
+  // MARK: PVH
+
+  /// The 32-bit entry of the note PHYS32_ENTRY, with EBX pointing at the start information (Xen,
+  /// docs/misc/pvh.pandoc).
+  private static func loadPVH(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
+    let file = ImageBytes(request.image)
+    guard let entry = kernel.xenNote(.physical32Entry)?.number else {
+      throw file.wrong(
+        "the kernel's Xen notes", "without PHYS32_ENTRY (18) of 4 or 8 bytes", expected: "a kernel with CONFIG_PVH",
+        remedy: "use --boot bzimage")
+    }
+    let inner = ImageBytes(name: request.image.name, bytes: kernel.vmlinux)
+    var placement = ImagePlacement(request)
+    try ImageLoader.place(kernel.elf, inner, &placement)
+    guard kernel.elf.segments.contains(where: { entry >= $0.physicalAddress && entry < $0.end }), entry < 1 << 32 else {
+      throw file.wrong("the note PHYS32_ENTRY", entry, expected: "an address inside the kernel, below 4 GiB")
+    }
+    let limit = kernel.header.map { UInt64($0.initrdAddressMaximum) + 1 } ?? 1 << 32
+    let initrd = try placeInitrd(request, below: limit, &placement)
+    let info = try PVHStartInfo.build(commandLine: commandLine(request), modules: initrd, &placement)
+    var state = try InitialState.protected(entry: request.entry ?? entry, &placement)
+    state[.rbx] = info
+    state[.tr] = SegmentState(limit: 0x67, access: 0x8B)
+    return guest(
+      kernel, state, entry: entry, initrd, "PVH entry \(prefixedHex(entry)), start information at \(prefixedHex(info))")
+  }
+
+  // MARK: The 64-bit protocol
+
+  /// The protected-mode part at its preferred address, entered at 200h in 64-bit mode with RSI pointing at
+  /// `boot_params` (Documentation/x86/boot.rst, "64-bit BOOT PROTOCOL").
+  private static func loadBzImage(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
+    let file = ImageBytes(request.image)
+    guard let header = kernel.header else {
+      throw file.wrong(
+        "the image", "a vmlinux without PHYS32_ENTRY or setup header", expected: "a bzImage, or a kernel with CONFIG_PVH")
+    }
+    guard header.hasEntry64 else {
+      throw file.wrong("setup header: xloadflags", "without bit 0", expected: "a kernel with a 64-bit entry")
+    }
+    var placement = ImagePlacement(request)
+    let code = file.bytes[header.kernelOffset...]
+    let load = header.preferredAddress
+    let size = max(UInt64(header.initialSize), UInt64(code.count))
+    guard load >= 0x10_0000, load < 1 << 32 else {
+      throw file.wrong("setup header: pref_address", load, expected: "an address from 1 MiB to 4 GiB")
+    }
+    try placement.place(code, at: load, memorySize: size, file: file, field: "setup header: pref_address to pref_address+init_size")
+    let initrd = try placeInitrd(request, below: UInt64(header.initrdAddressMaximum) + 1, &placement)
+    let parameters = try BootParameters.build(
+      header, commandLine: commandLine(request), initrd: initrd.first, &placement)
+    let entry = request.entry ?? load + 0x200
+    var state = try InitialState.linux64(entry: entry, &placement)
+    state[.rsi] = parameters
+    return guest(
+      kernel, state, entry: entry, initrd, "64-bit entry \(prefixedHex(entry)), boot_params at \(prefixedHex(parameters))")
+  }
+
+  // MARK: Both
+
+  private static func guest(
+    _ kernel: KernelImage, _ state: VCPUState, entry: UInt64, _ initrd: [Range<UInt64>], _ text: String
+  ) -> LoadedGuest {
+    let place = initrd.first.map { ", initrd at \(prefixedHex($0.lowerBound))" } ?? ""
+    var guest = LoadedGuest(
+      kind: .linux, state: state, description: text + place, symbolsImage: kernel.vmlinux, entry: entry)
+    guest.platform = .p0
+    return guest
+  }
+
+  private static func commandLine(_ request: LoadRequest) throws(VMError) -> String {
+    let text = LinuxCommandLine.text(appended: request.commandLine, replaces: request.replacesCommandLine)
+    // Kernels cut at COMMAND_LINE_SIZE, 2048 on x86.
+    guard text.utf8.count < 2048, !text.utf8.contains(0) else {
+      throw VMError(.usage, "the kernel's command line has \(text.utf8.count) bytes; expected at most 2047, none of them 0")
+    }
+    return text
+  }
+
+  /// As high as it goes, page-aligned, out of the kernel's way.
+  private static func placeInitrd(
+    _ request: LoadRequest, below limit: UInt64, _ placement: inout ImagePlacement
+  ) throws(VMError) -> [Range<UInt64>] {
+    guard request.modules.count <= 1 else {
+      throw VMError(.usage, "\(printable(request.image.name)): Linux takes one initrd; \(request.modules.count) were given")
+    }
+    guard let module = request.modules.first else { return [] }
+    let file = ImageBytes(module)
+    guard file.count > 0, file.count <= GuestImage.maximumFileSize else {
+      throw file.wrong("the size", "\(file.count) bytes", expected: "1 byte to 1 GiB")
+    }
+    guard let start = placement.lastFree(below: limit, size: file.size, alignment: 4096) else {
+      let needed = (placement.map.lowEnd + file.size + 0xF_FFFF) >> 20
+      throw VMError(
+        .image, "\(file.name): no room for \(file.count) bytes of initrd in \(readable(bytes: placement.memory.ramSize)) beside the kernel",
+        remedy: "--memory \(needed)M would do")
+    }
+    try placement.place(module.bytes[...], at: start, memorySize: file.size, file: file, field: "the initrd's place")
+    return [start..<start + file.size]
+  }
+}

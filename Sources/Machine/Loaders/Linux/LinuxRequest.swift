@@ -1,0 +1,24 @@
+import VMCore
+
+/// The way into a Linux kernel (`--boot`).
+package enum LinuxBoot: String, CaseIterable, Sendable {
+  /// The unpacked kernel, entered at its PVH entry in 32-bit protected mode.
+  case pvh
+  /// The bzImage's protected-mode part, entered at its 64-bit entry; the kernel unpacks itself.
+  case bzImage = "bzimage"
+}
+
+/// The kernel's command line.
+package enum LinuxCommandLine {
+  /// What a kernel is told of the machine it finds (no ACPI, no PCI, one serial port, a keyboard controller that
+  /// only resets), to show its log there, and to leave out self-tests that take longer than the rest of a boot.
+  package static let standard =
+    "console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1 nokaslr cryptomgr.notests acpi=off pci=off "
+    + "i8042.nokbd i8042.noaux 8250.nr_uarts=1 reboot=k"
+
+  /// The standard line and what `--append` adds, or only what `--append-only` says.
+  package static func text(appended: String, replaces: Bool) -> String {
+    if replaces { return appended }
+    return appended.isEmpty ? standard : "\(standard) \(appended)"
+  }
+}

@@ -1,0 +1,167 @@
+import VMCore
+
+/// Event channels, by the two-level ABI until the guest asks for queues, and the scheduler's hypercalls.
+extension XenPlatform {
+  static let portCount = 64
+
+  private var sharedInfo: GPA { GPA(tables.layout.sharedInfo << 12) }
+
+  func binding(_ port: Int) -> PortBinding {
+    guard domain.ports.indices.contains(port) else { return .closed }
+    return PortBinding(rawValue: domain.ports[port]) ?? .closed
+  }
+
+  /// Sets a port's pending bit and, where it is news and not masked, asks for an upcall.
+  func raise(_ port: Int) {
+    if usesFIFO { return raiseFIFO(port) }
+    let word = UInt64(port / 64 * 8)
+    let bit = UInt64(1) << UInt64(port & 63)
+    let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
+    guard pending & bit == 0 else { return }
+    memory.store(sharedInfo + (SharedInfo.pending + word), pending | bit)
+    let mask = memory.load(sharedInfo + (SharedInfo.mask + word), as: UInt64.self) ?? 0
+    if mask & bit == 0 { select(port) }
+  }
+
+  func isPendingInBitmap(_ port: Int) -> Bool {
+    let pending = memory.load(sharedInfo + (SharedInfo.pending + UInt64(port / 64 * 8)), as: UInt64.self) ?? 0
+    return pending >> UInt64(port & 63) & 1 != 0
+  }
+
+  private func select(_ port: Int) {
+    let place = GPA(domain.vcpuInfo)
+    let selector = memory.load(place + VCPUInfo.pendingSelector, as: UInt64.self) ?? 0
+    memory.store(place + VCPUInfo.pendingSelector, selector | 1 << UInt64(port / 64))
+    memory.store(place + VCPUInfo.upcallPending, UInt8(1))
+    emit(.interruptLine, a: UInt32(port), b: 1)
+  }
+
+  func raise(virtualInterrupt number: UInt8) {
+    for port in 0..<Self.portCount where binding(port) == .virq && domain.interrupts[port] == number { raise(port) }
+  }
+
+  private func freePort() throws(XenError) -> Int {
+    guard let port = (1..<Self.portCount).first(where: { binding($0) == .closed }) else { throw .noSpace }
+    return port
+  }
+
+  private func bind(_ binding: PortBinding, _ number: UInt8 = 0) throws(XenError) -> UInt32 {
+    let port = try freePort()
+    domain.ports[port] = binding.rawValue
+    domain.interrupts[port] = number
+    return UInt32(port)
+  }
+
+  // MARK: event_channel_op
+
+  func eventChannelOp(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    let at = a.second
+    switch a.first {
+    case 0: throw .noSuchDomain
+    case 1:
+      let number: UInt32 = try read(at)
+      let vcpu: UInt32 = try read(at &+ 4)
+      guard number < 24 else { throw .invalid }
+      guard vcpu == 0 else { throw .noEntry }
+      let isBound = (0..<Self.portCount).contains { binding($0) == .virq && domain.interrupts[$0] == UInt8(number) }
+      guard !isBound else { throw .exists }
+      try write(at &+ 8, try bind(.virq, UInt8(number)))
+    case 2: throw .perm
+    case 3: try close(try port(at))
+    case 4: try send(try port(at))
+    case 5: try status(at)
+    case 6: try write(at &+ 4, try bind(.unbound))
+    case 7:
+      let vcpu: UInt32 = try read(at)
+      guard vcpu == 0 else { throw .noEntry }
+      try write(at &+ 4, try bind(.ipi))
+    case 8:
+      _ = try port(at)
+      let vcpu: UInt32 = try read(at &+ 4)
+      guard vcpu == 0 else { throw .noEntry }
+    case 9:
+      let port = try port(at)
+      unmask(port)
+    case 11: try initializeControl(at)
+    case 12: try expandArray(at)
+    case 13: try setPriority(at, port: try port(at))
+    case 10: for port in 0..<Self.portCount where binding(port) != .closed { try close(port) }
+    default: throw .noSuchCall
+    }
+    return 0
+  }
+
+  private func port(_ at: UInt64) throws(XenError) -> Int {
+    let port: UInt32 = try read(at)
+    guard port < UInt32(Self.portCount), binding(Int(port)) != .closed else { throw .invalid }
+    return Int(port)
+  }
+
+  private func close(_ port: Int) throws(XenError) {
+    domain.ports[port] = PortBinding.closed.rawValue
+    domain.interrupts[port] = 0
+    if usesFIFO { return clearFIFO(port) }
+    let word = UInt64(port / 64 * 8)
+    let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
+    memory.store(sharedInfo + (SharedInfo.pending + word), pending & ~(1 << UInt64(port & 63)))
+  }
+
+  private func send(_ port: Int) throws(XenError) {
+    switch binding(port) {
+    case .console: serviceConsole()
+    case .store: serviceStore()
+    case .ipi: raise(port)
+    case .unbound: break
+    case .virq, .closed: throw .invalid
+    }
+  }
+
+  /// {u16 domain, u32 port; u32 status, u32 vcpu, ...}.
+  private func status(_ at: UInt64) throws(XenError) {
+    let port: UInt32 = try read(at &+ 4)
+    guard port < UInt32(Self.portCount) else { throw .invalid }
+    let kinds: [PortBinding: UInt32] = [.closed: 0, .unbound: 1, .console: 2, .store: 2, .virq: 4, .ipi: 5]
+    try write(at &+ 8, kinds[binding(Int(port))] ?? 0)
+    try write(at &+ 12, UInt32(0))
+    try write(at &+ 16, UInt32(domain.interrupts[Int(port)]))
+  }
+
+  private func unmask(_ port: Int) {
+    if usesFIFO { return unmaskFIFO(port) }
+    let word = UInt64(port / 64 * 8)
+    let bit = UInt64(1) << UInt64(port & 63)
+    let mask = memory.load(sharedInfo + (SharedInfo.mask + word), as: UInt64.self) ?? 0
+    memory.store(sharedInfo + (SharedInfo.mask + word), mask & ~bit)
+    let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
+    if mask & bit != 0, pending & bit != 0 { select(port) }
+  }
+
+  // MARK: sched_op
+
+  func schedOp(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    switch a.first {
+    case 0: serviceConsole()
+    case 1:
+      upcallMask = 0
+      let isPending = memory.load(GPA(domain.vcpuInfo + VCPUInfo.upcallPending), as: UInt8.self) ?? 0
+      if isPending == 0 { request(.block(vcpu: 0)) }
+    case 2:
+      let reason: UInt32 = try read(a.second)
+      shutDown(reason)
+    case 3: break
+    default: throw .noSuchCall
+    }
+    return 0
+  }
+
+  /// SHUTDOWN_poweroff, reboot, suspend, crash.
+  private func shutDown(_ reason: UInt32) {
+    serviceConsole()
+    switch reason {
+    case 0: request(.shutdown)
+    case 1: request(.reset)
+    case 3: crash("the guest says so itself, at \(hex(rip))")
+    default: crash("the guest asks for shutdown reason \(reason), which is not offered")
+    }
+  }
+}

@@ -1,0 +1,216 @@
+import VMCore
+import X86
+
+/// Up to five arguments: RDI, RSI, RDX, R10, R8.
+struct HypercallArguments {
+  var values: (UInt64, UInt64, UInt64, UInt64, UInt64)
+  var first: UInt64 { values.0 }
+  var second: UInt64 { values.1 }
+  var third: UInt64 { values.2 }
+  var fourth: UInt64 { values.3 }
+
+  init(_ vcpu: any VCPU) {
+    values = (vcpu.gpr(.rdi), vcpu.gpr(.rsi), vcpu.gpr(.rdx), vcpu.gpr(.r10), vcpu.gpr(.r8))
+  }
+
+  init(_ words: [UInt64]) {
+    func word(_ index: Int) -> UInt64 { index < words.count ? words[index] : 0 }
+    values = (word(0), word(1), word(2), word(3), word(4))
+  }
+}
+
+/// Hypercalls of the 64-bit ABI: SYSCALL from the guest's kernel, number in RAX, result in RAX.
+extension XenPlatform {
+  func hypercall(_ number: UInt64, _ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
+    let arguments = HypercallArguments(vcpu)
+    domain.hypercallCount &+= 1
+    let next = exit.rip &+ UInt64(exit.instructionLength)
+    if number == HypercallNumber.iret.rawValue {
+      note(number, arguments, 0)
+      return iret(vcpu)
+    }
+    // A multicall may change the address space its own return address is in; RIP stays.
+    let result = perform(number, arguments, vcpu)
+    note(number, arguments, result)
+    vcpu.setGPR(.rax, UInt64(bitPattern: result))
+    vcpu.setGPR(.rcx, next)
+    vcpu.setGPR(.r11, RFLAGS.fixed1 | RFLAGS.interruptEnable)
+    return .retire(rip: next)
+  }
+
+  /// The event: number in 7:0, its operation plus one in 31:8.
+  func note(_ number: UInt64, _ arguments: HypercallArguments, _ result: Int64, inner: Bool = false) {
+    emit(
+      .hypercall, a: Self.code(number, arguments.first), b: UInt64(bitPattern: result), c: arguments.first,
+      d: arguments.second, flags: inner ? 1 : 0)
+  }
+
+  /// One number for a call and its operation: what breakpoints and names go by.
+  package static func code(_ number: UInt64, _ command: UInt64) -> UInt32 {
+    let low = UInt32(truncatingIfNeeded: min(number, 0xFF))
+    guard let call = HypercallNumber(rawValue: number), call.hasCommand, command < 0xFFFF else { return low }
+    return low | UInt32(command + 1) << 8
+  }
+
+  func perform(_ number: UInt64, _ arguments: HypercallArguments, _ vcpu: any VCPU) -> Int64 {
+    guard let call = HypercallNumber(rawValue: number) else { return XenError.noSuchCall.rawValue }
+    do throws(XenError) {
+      return try dispatch(call, arguments, vcpu)
+    } catch {
+      return error.rawValue
+    }
+  }
+
+  private func dispatch(
+    _ call: HypercallNumber, _ a: HypercallArguments, _ vcpu: any VCPU
+  ) throws(XenError) -> Int64 {
+    switch call {
+    case .mmuUpdate: return try mmuUpdate(a, vcpu)
+    case .mmuextOp: return try mmuExtended(a, vcpu)
+    case .updateVAMapping: return try updateVAMapping(a, vcpu)
+    case .multicall: return try multicall(a, vcpu)
+    case .eventChannelOp: return try eventChannelOp(a)
+    case .schedOp: return try schedOp(a)
+    case .vcpuOp: return try vcpuOp(a)
+    case .xenVersion: return try xenVersion(a)
+    case .memoryOp: return try memoryOp(a)
+    case .consoleIO: return try consoleIO(a)
+    case .setTrapTable: return try setTrapTable(a)
+    case .setGDT: return try setGDT(a)
+    case .updateDescriptor: return try updateDescriptor(a)
+    case .stackSwitch: return stackSwitch(a)
+    case .setSegmentBase: return try setSegmentBase(a, vcpu)
+    case .fpuTaskswitch: return fpuTaskswitch(a, vcpu)
+    case .setDebugreg: return try setDebugRegister(a, vcpu)
+    case .getDebugreg: return Int64(bitPattern: a.first < 8 ? domain.debugRegisters[Int(a.first)] : 0)
+    case .setTimerOp: return setTimer(a)
+    case .vmAssist: return try vmAssist(a)
+    case .callbackOp: return try callbackOp(a)
+    case .setCallbacks:
+      domain.event.address = a.first
+      domain.failsafe.address = a.second
+      domain.syscall.address = a.third
+      return 0
+    case .physdevOp: return try physdevOp(a)
+    case .xenpmuOp: throw .notSupported
+    case .grantTableOp, .hvmOp, .updateVAMappingOtherDomain, .iret: throw .noSuchCall
+    }
+  }
+
+  // MARK: multicall
+
+  private static let multicallEntry: UInt64 = 64
+
+  /// Entries of {op, result, six arguments}: each is a hypercall, but none a multicall or IRET.
+  private func multicall(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
+    guard a.second <= 1 << 16 else { throw .invalid }
+    for index in 0..<a.second {
+      let at = a.first &+ index &* Self.multicallEntry
+      var words: [UInt64] = []
+      for word in 0..<8 as Range<UInt64> { words.append(try read(at &+ word * 8)) }
+      let arguments = HypercallArguments(Array(words[2...]))
+      let isNested = words[0] == HypercallNumber.multicall.rawValue || words[0] == HypercallNumber.iret.rawValue
+      let result = isNested ? XenError.noSuchCall.rawValue : perform(words[0], arguments, vcpu)
+      note(words[0], arguments, result, inner: true)
+      try write(at &+ 8, result)
+    }
+    return 0
+  }
+
+  // MARK: xen_version, memory_op, console_io
+
+  private func xenVersion(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    switch a.first {
+    case 0: return Int64(XenABI.version)
+    case 1: try writeText(".0", size: 16, at: a.second)
+    case 3: try writeText("xen-3.0-x86_64", size: 1024, at: a.second)
+    case 5: try write(a.second, XenABI.reservedStart)
+    case 6:
+      // Features 4 to 7: tables above 4 GiB, preserving accessed and dirty bits, and what every x86 guest has.
+      let index: UInt32 = try read(a.second)
+      try write(a.second &+ 4, index == 0 ? UInt32(0xF0) : 0)
+    case 7: return Int64(XenABI.pageSize)
+    default: throw .noSuchCall
+    }
+    return 0
+  }
+
+  private func writeText(_ text: String, size: Int, at address: UInt64) throws(XenError) {
+    var bytes = Array(text.utf8)
+    bytes += Array(repeating: 0, count: size - bytes.count)
+    try write(address, bytes)
+  }
+
+  private func memoryOp(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    let machine = tables.layout
+    switch a.first {
+    case 2: return Int64(machine.frameCount - 1)
+    case 3, 4: return Int64(machine.pageCount)
+    case 9:
+      let room: UInt32 = try read(a.second)
+      let buffer: UInt64 = try read(a.second &+ 8)
+      guard room > 0 else { throw .invalid }
+      try write(buffer, 0 as UInt64)
+      try write(buffer &+ 8, machine.pageCount << 12)
+      try write(buffer &+ 16, UInt32(1))
+      try write(a.second, UInt32(1))
+      return 0
+    case 12:
+      try write(a.second, XenABI.machineToPhysical)
+      try write(a.second &+ 8, XenABI.machineToPhysicalEnd)
+      try write(a.second &+ 16, machine.frameCount - 1)
+      return 0
+    default: throw .noSuchCall
+    }
+  }
+
+  /// Most kept of what a guest says by console_io.
+  private static let logSize = 1 << 14
+
+  /// Kept, but refused as a release build of Xen refuses it: the guest then uses its console ring.
+  private func consoleIO(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    guard a.first == 0 else { throw .perm }
+    let bytes = try read(a.third, count: Int(min(a.second & 0x7FFF_FFFF, 4096)))
+    domain.log += bytes
+    if domain.log.count > Self.logSize { domain.log.removeFirst(domain.log.count - Self.logSize) }
+    throw .perm
+  }
+
+  // MARK: Small ones
+
+  private func vmAssist(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    guard a.first <= 1 else { throw .noSuchCall }
+    guard a.second <= 5, a.second != 4 else { throw .invalid }
+    if a.first == 0 { domain.assists |= 1 << a.second } else { domain.assists &= ~(1 << a.second) }
+    return 0
+  }
+
+  private func physdevOp(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    guard a.first == 6 else { throw .noSuchCall }
+    let iopl: UInt32 = try read(a.second)
+    guard iopl <= 3 else { throw .invalid }
+    domain.iopl = UInt64(iopl)
+    return 0
+  }
+
+  private func callbackOp(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    guard a.first <= 1 else { throw .noSuchCall }
+    let head: UInt32 = try read(a.second)
+    var callback = Callback()
+    if a.first == 0 {
+      callback.address = try read(a.second &+ 8)
+      callback.masksEvents = head >> 16 & 1 != 0
+      guard XenABI.isGuestAddress(callback.address) else { throw .invalid }
+    }
+    switch head & 0xFFFF {
+    case 0 where a.first == 0: domain.event = callback
+    case 1 where a.first == 0: domain.failsafe = callback
+    case 2 where a.first == 0: domain.syscall = callback
+    case 4: domain.nmi = callback
+    case 5 where a.first == 0: domain.sysenter = callback
+    case 7 where a.first == 0: break
+    default: throw .invalid
+    }
+    return 0
+  }
+}

@@ -1,0 +1,105 @@
+import Debugger
+import Engines
+import Machine
+import Paravirtual
+import VMCore
+import X86
+
+extension VirtualMachine {
+  /// What a kernel is told of the machine it finds under Xen's ABI.
+  static let xenCommandLine = "console=hvc0 earlyprintk=xen panic=-1 cryptomgr.notests"
+
+  /// What a paravirtual guest cannot have.
+  static func checkXen(_ configuration: SessionConfiguration) throws(VMError) {
+    let known = ["auto", "interpreter", "rewriter"]
+    guard known.contains(configuration.engineName) else {
+      throw VMError(
+        .usage, "--technique pv --engine \(configuration.engineName): expected interpreter or rewriter",
+        remedy: "a guest without ring 0 runs on the embedded processor")
+    }
+    guard configuration.cpus == 1 else {
+      throw VMError(.usage, "--technique pv --cpus \(configuration.cpus): expected 1", remedy: "leave --cpus out")
+    }
+    guard configuration.firmware == nil, configuration.disk == nil, configuration.mode == nil else {
+      throw VMError(
+        .usage, "--technique pv finds no firmware, disk or start mode: a domain is built from a kernel",
+        remedy: "give a Linux kernel and --initrd")
+    }
+  }
+
+  /// A domain built from a kernel, on the embedded processor.
+  static func buildXen(_ configuration: SessionConfiguration, _ files: GuestFiles) throws(VMError) -> VirtualMachine {
+    guard let image = files.image else {
+      throw VMError(.usage, "no kernel was named", remedy: "give a Linux kernel with --technique pv")
+    }
+    let kernel = try KernelImage(image)
+    let size = configuration.memory ?? files.defaultMemory
+    guard size >= MachineLayout.leastMemory, size <= MachineLayout.mostMemory else {
+      throw VMError(
+        .usage, "--memory \(size >> 20)M: a domain has from \(MachineLayout.leastMemory >> 20) to "
+          + "\(MachineLayout.mostMemory >> 20) MiB")
+    }
+    let layout = MachineLayout(memory: size)
+    let memory = try GuestMemory(ramSize: layout.frameCount << 12)
+    let line = configuration.appendOnly ?? [xenCommandLine, configuration.append].compactMap { $0 }.joined(separator: " ")
+    let builder = try DomainBuilder(
+      kernel: PVKernel(kernel.vmlinux, name: image.name), module: files.modules.first?.bytes ?? [],
+      commandLine: line, memory: memory, machine: layout)
+    let events = EventSink(capacity: ringCapacity)
+    let engine = try EngineRegistry.makeEngine(
+      named: configuration.engineName == "auto" ? "rewriter" : configuration.engineName, memory: memory, events: events,
+      configuration: EngineConfiguration(vcpuCount: 1))
+    let xen = try XenPlatform(builder: builder, events: events)
+    var machine = VirtualMachine(
+      name: files.name, engine: engine, platform: xen, memory: memory, events: events,
+      initialStates: [builder.initialState()])
+    machine.technique = .pv
+    machine.words = XenWords(xen: xen)
+    machine.loadDescription = "\(image.name): a Xen paravirtual kernel, \(size >> 20) MiB, entered at "
+      + Hex.text(builder.initialState().rip)
+    machine.symbols = (try? SymbolLoader.load(kernel.vmlinux, name: files.name)) ?? .empty
+    machine.reload = { () throws(VMError) in [try xen.rebuild()] }
+    return machine
+  }
+}
+
+/// The Xen platform's own names for what exits to it.
+struct XenWords: PlatformWords {
+  let xen: XenPlatform
+
+  func handlerName(for exit: VMExit) -> String {
+    switch exit.reason {
+    case .syscall: xen.isKernel ? "hypercall" : "syscall bounce"
+    case .exception, .softwareInterrupt: "trap"
+    case .cpuid: "cpuid"
+    default: ""
+    }
+  }
+
+  func portName(_ port: UInt16, write: Bool) -> String? { nil }
+  func memoryName(_ address: GPA, write: Bool) -> String? { nil }
+  var textScreen: TextScreen? { nil }
+
+  func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64? {
+    guard exit.reason == .syscall, xen.isKernel, case .hypercall(let number) = exit.qualification else { return nil }
+    return UInt64(XenPlatform.code(number, vcpu.gpr(.rdi)))
+  }
+
+  var hypercalls: [HypercallName] { Self.names }
+
+  /// Every call by its number, then its operations by number and operation.
+  private static let names: [HypercallName] = {
+    var names: [HypercallName] = []
+    for call in HypercallNumber.allCases {
+      names.append(HypercallName(number: call.rawValue, name: call.name, arguments: call.argumentNames))
+      for command in 0..<UInt64(call.commandNames.count) {
+        guard let name = call.commandName(command) else { continue }
+        names.append(
+          HypercallName(
+            number: UInt64(XenPlatform.code(call.rawValue, command)), name: "\(call.name).\(name)",
+            arguments: call.argumentNames))
+      }
+    }
+    return names
+  }()
+}

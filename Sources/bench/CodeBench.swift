@@ -1,0 +1,101 @@
+import Engines
+import Glibc
+import VMCore
+import X86
+
+/// The rewriter's code cache: how fast cold code gets into it, what it costs to drop all of it at once, and whether
+/// anything grows while that happens again and again.
+struct CodeBench {
+  private static let memory: UInt64 = 64 << 20
+  private static let start: UInt64 = 0x10_0000
+  /// Of guest code: more than the cache holds once it is rewritten.
+  private static let codeSize = 24 << 20
+  private static let wantedRate = 1e6
+  private static let longestStop = 5e6
+  private static let rounds = 4
+
+  /// Nine instructions that compilers like, and a branch to what follows.
+  private static let block: [UInt8] = [
+    0x01, 0xC8, 0x89, 0x43, 0x10, 0x8B, 0x53, 0x14, 0x31, 0xD0, 0x83, 0xC1, 0x07, 0xC1, 0xE0, 0x03, 0x29, 0xC8, 0x39, 0xD0,
+    0x75, 0x00,
+  ]
+
+  private let engine: InterpreterEngine
+
+  init() throws(VMError) {
+    let memory = try GuestMemory(ramSize: Self.memory)
+    var code: [UInt8] = []
+    code.reserveCapacity(Self.codeSize + 8)
+    while code.count < Self.codeSize { code += Self.block }
+    let back = Int32(truncatingIfNeeded: -(code.count + 5))
+    code.append(0xE9)
+    for shift in stride(from: Int32(0), to: 32, by: 8) { code.append(UInt8(truncatingIfNeeded: back >> shift)) }
+    memory.write(GPA(Self.start), code)
+    let made = try EngineRegistry.makeEngine(
+      named: "rewriter", memory: memory, events: EventSink(), configuration: EngineConfiguration(warmth: 1))
+    guard let engine = made as? InterpreterEngine else { throw VMError(.host, "the rewriter is an embedded engine") }
+    self.engine = engine
+    engine.vcpus[0].state = Self.state
+  }
+
+  /// Flat 32-bit code without paging.
+  private static var state: VCPUState {
+    var state = VCPUState()
+    state.cr0 = CR0.pe | CR0.et
+    for name in [SegmentName.es, .ss, .ds, .fs, .gs] {
+      state[name] = SegmentState(selector: 0x10, base: 0, limit: 0xFFFF_FFFF, access: 0xC093)
+    }
+    state[.cs] = SegmentState(selector: 8, base: 0, limit: 0xFFFF_FFFF, access: 0xC09B)
+    state.rip = start
+    state[.rbx] = 0x8_0000
+    state[.rsp] = 0x9_0000
+    return state
+  }
+
+  func findings() throws(VMError) -> [Finding] {
+    let vcpu = engine.vcpus[0]
+    // Not so many that the cache overflows.
+    let first: UInt64 = 1_000_000
+    let begin = HostClock.ownCPUTime()
+    _ = vcpu.run(.resume, limit: first)
+    let cold = HostClock.ownCPUTime() - begin
+    let rate = Double(first) * 1e9 / Double(max(cold, 1))
+    var findings = [
+      Finding(
+        what: "cold code decoded, rewritten and run once, instructions", measured: Figure.rate(rate),
+        target: "at least \(Figure.rate(Self.wantedRate))", isReached: rate >= Self.wantedRate)
+    ]
+    var longest: UInt64 = 0
+    var sizes: [UInt64] = []
+    for _ in 0..<Self.rounds {
+      let before = engine.rewriting?.flushes ?? 0
+      while engine.rewriting?.flushes == before { _ = vcpu.run(.resume, limit: 200_000) }
+      // The cache is filled to nearly the same degree again, then dropped under the clock.
+      for _ in 0..<15 { _ = vcpu.run(.resume, limit: 200_000) }
+      let start = HostClock.now()
+      engine.forgetCode()
+      longest = max(longest, HostClock.now() - start)
+      for _ in 0..<5 { _ = vcpu.run(.resume, limit: 200_000) }
+      sizes.append(Self.residentSize)
+    }
+    findings.append(
+      Finding(
+        what: "dropping the code cache, the longest stop", measured: Figure.time(Double(longest)),
+        target: "at most \(Figure.time(Self.longestStop))", isReached: Double(longest) <= Self.longestStop))
+    let growth = Double(sizes[sizes.count - 1]) / Double(max(sizes[1], 1))
+    findings.append(
+      Finding(
+        what: "memory after \(Self.rounds * 2) rounds of filling and dropping it, against after 4", measured: Figure.ratio(growth),
+        target: "at most 1.05x", isReached: growth <= 1.05))
+    return findings
+  }
+
+  private static var residentSize: UInt64 {
+    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 256)
+    guard fgets(&line, 256, file) != nil else { return 0 }
+    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return text.split(separator: " ").dropFirst().first.flatMap { UInt64($0) } ?? 0
+  }
+}

@@ -1,0 +1,93 @@
+import Glibc
+import Session
+import Testing
+import VMCore
+
+/// Debian's kernel and the initrd that `Samples/linux/fetch.sh` makes.
+enum LinuxImage {
+  static let folder = (SampleLibrary.folder("Samples") ?? "Samples") + "/linux"
+  static let kernel = folder + "/image/vmlinuz"
+  static let initrd = folder + "/image/initrd.gz"
+
+  /// There, or fetched now where this is a Debian with a way to its archive.
+  static let isThere: Bool = {
+    if HostFile.exists(kernel), HostFile.exists(initrd) { return true }
+    // The shell keeps the script's words to itself.
+    return system("timeout 120 '\(folder)/fetch.sh' >/dev/null 2>&1") == 0 && HostFile.exists(initrd)
+  }()
+
+  static func session(_ engine: String = "interpreter", append: String? = "quiet", _ change: (inout SessionConfiguration) -> Void = { _ in })
+    throws -> Session
+  {
+    var configuration = SessionConfiguration()
+    configuration.guest = kernel
+    configuration.initrd = initrd
+    configuration.engine = engine
+    configuration.append = append
+    change(&configuration)
+    return try Session(configuration)
+  }
+}
+
+@Suite(
+  "Debian's kernel", .serialized,
+  .enabled(if: LinuxImage.isThere, "Samples/linux/fetch.sh has not made the images, and cannot from here"))
+struct LinuxBootTests {
+  private struct Run: Equatable {
+    var output: String
+    var digest: String
+    var instructions: UInt64
+    var stop: String
+  }
+
+  private func boot(_ engine: String, _ change: (inout SessionConfiguration) -> Void = { _ in }) throws -> Run {
+    let session = try LinuxImage.session(engine, change)
+    var output: [UInt8] = []
+    session.onConsoleOutput { output += $0 }
+    _ = session.perform("continue")
+    let snapshot = session.currentSnapshot()
+    return Run(
+      output: String(decoding: output, as: UTF8.self), digest: session.digest(), instructions: snapshot.instructionCount,
+      stop: snapshot.stopSentence)
+  }
+
+  @Test func `it boots to its first program, alike under interpreter and rewriter`() throws {
+    let interpreted = try boot("interpreter")
+    #expect(interpreted.output.contains("HELLO-FROM-INIT\r\nLinux (none) 6."))
+    #expect(interpreted.stop.contains("asked for a reset"))
+    #expect(try boot("rewriter") == interpreted)
+  }
+
+  @Test(.enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"))
+  func `the very file Debian ships unpacks itself and boots, twice the same`() throws {
+    let runs = try (0..<2).map { _ in try boot("rewriter") { $0.boot = .bzimage } }
+    #expect(runs[0].output.contains("HELLO-FROM-INIT"))
+    #expect(runs[0] == runs[1])
+  }
+
+  @Test func `its functions have names, without a debug package`() throws {
+    let session = try LinuxImage.session()
+    for command in ["break start_kernel", "continue"] {
+      let result = session.perform(command)
+      #expect(!result.failed, "\(command): \(result.lines)")
+    }
+    #expect(session.currentSnapshot().stopSentence.contains("start_kernel"))
+    #expect(session.perform("break set_task_stack_end_magic").lines.first?.contains("set_task_stack_end_magic") == true)
+    #expect(session.perform("continue").lines.first?.contains("set_task_stack_end_magic") == true)
+    let finished = session.perform("finish").lines.joined(separator: " ")
+    #expect(finished.contains("start_kernel+"), "\(finished)")
+  }
+
+  @Test func `what is typed reaches the shell on the serial line`() throws {
+    let session = try LinuxImage.session(append: "quiet shell")
+    var output: [UInt8] = []
+    session.onConsoleOutput { output += $0 }
+    _ = session.perform("continue")
+    for command in ["send \"echo $((6*7))-is-it\\r\"", "continue", "send \"reboot -f\\r\"", "continue"] {
+      let result = session.perform(command)
+      #expect(!result.failed, "\(command): \(result.lines)")
+    }
+    #expect(String(decoding: output, as: UTF8.self).contains("42-is-it"))
+    #expect(session.currentSnapshot().stopSentence.contains("asked for a reset"))
+  }
+}
