@@ -142,6 +142,8 @@ package struct RewrittenBlock: Equatable, Sendable {
   package var host: [UInt8] = []
   /// Where in `host` each instruction's code begins, ascending; empty without.
   package var starts: [Int] = []
+  /// Places in `host` of eight bytes that are no code: stamps that chains are trusted under. Ascending.
+  package var stamps: [Int] = []
   /// Where in `host` the pieces off the straight path begin; nil where there are none, or that is not known.
   package var straightEnd: Int?
   /// Direct ways out, the taken one first.

@@ -49,6 +49,11 @@ struct Compare: ParsableCommand {
     guard (1...2).contains(engines.count) else {
       throw VMError(.usage, "compare: --with names an engine, and stands twice", remedy: "compare \(guest) --with interpreter --with rewriter")
     }
+    guard !engines.contains("kvm") else {
+      throw VMError(
+        .usage, "compare: kvm does not count instructions, and its runs do not repeat: it cannot be held in step",
+        remedy: "compare interpreter and rewriter")
+    }
     var plan = ComparisonPlan()
     if let every { plan.every = max(every.value, 1) }
     plan.limit = maxInstructions?.value

@@ -53,6 +53,10 @@ struct InvocationTests {
   static let mistakes: [(String, String)] = [
     ("--bogus", "Unknown option"), ("--headless hello-reel", "did you mean hello-real?"),
     ("--headless /nonexistent/kernel", "no such file"), ("--headless --engine nosuch --limit 5 hello-real", "expected auto"),
+    ("--headless --technique rewrite --engine kvm hello-real", "cannot call out"),
+    ("compare hello-real", "--with"), ("compare hello-real --with kvm", "does not count instructions"),
+    ("compare hello-real --with rewriter --with interpreter --with rewriter", "stands twice"),
+    ("compare nosuch --with rewriter", "nosuch"),
     ("--headless --technique pv --cpus 2 hello-real", "expected 1"), ("--headless --technique pv --engine kvm hello-real", "expected interpreter"),
     ("--headless --engine nosuch hello-real", "expected auto"),
     ("--headless --cpus 0 hello-real", "expected 1 to 64"), ("--headless --memory 0 hello-real", "--memory"),
@@ -99,6 +103,21 @@ struct InvocationTests {
       "hello-real --json --digest -c 'step 20' -c e -c e -c n -c 'break 7c20 if 0' -c c"
     ).output.split(separator: "\n").last
     #expect(whole != nil && whole == stopped)
+  }
+
+  @Test func `compare ends with 0 where two engines agree, and has a table`() {
+    let result = Shell.run("compare long-kernel --with interpreter --with rewriter --technique rewrite --every 5000")
+    #expect(result.status == 0 && result.output.hasPrefix("no difference in "), "\(result.output)\(result.errors)")
+    for word in ["SWAPGS", "in cache", "OUT, OUTS", "million a second"] { #expect(result.output.contains(word), "\(word)") }
+    let json = Shell.run("compare hello-real --with rewriter --max-instructions 500 --json")
+    #expect(json.status == 0 && json.output.hasPrefix("{\"equal\":true,"))
+  }
+
+  @Test func `a rewritten guest has the digest it has under VT-x`() {
+    let runs = ["", "--engine rewriter", "--technique rewrite", "--technique rewrite --engine interpreter"].map {
+      Shell.run("--headless --digest \($0) long-kernel").errors
+    }
+    #expect(Set(runs).count == 1 && runs[0].hasPrefix("digest "))
   }
 
   @Test func `a triple fault ends with 70`() {

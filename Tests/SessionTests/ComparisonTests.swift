@@ -58,9 +58,11 @@ import X86
     let divergence = try #require(report.divergence)
     #expect(divergence.count == count && divergence.isRepeatable)
     #expect(divergence.registers.map(\.name) == ["r14"])
-    let session = try Session(Self.configuration("long-kernel"))
-    if count > 1 { _ = session.perform("step \(count - 1)") }
-    #expect(divergence.instruction?.rip == session.currentSnapshot().vcpu.rip)
+    var configuration = Self.configuration("long-kernel")
+    configuration.limit = count - 1
+    let session = try Session(configuration)
+    _ = session.perform("continue")
+    #expect(divergence.instruction?.rip == session.currentSnapshot().vcpus[0].rip)
     #expect(report.verdict.contains("part with instruction \(count) at "))
     let rows = report.rows.lines.joined(separator: "\n")
     #expect(rows.contains(" => ") && rows.contains("r14") && rows.contains("  |  "))

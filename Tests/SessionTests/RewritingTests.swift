@@ -53,8 +53,10 @@ import X86
       #expect(operations.contains(operation), "\(operation)")
     }
     #expect(sites.allSatisfy { ($0.treatment == .inCache) == [.pushFlags, .popFlags, .interruptFlag, .swapgs, .smapFlag].contains($0.operation) })
-    let called = sites.filter { $0.treatment == .callout }.reduce(UInt64(0)) { $0 + $1.count }
-    #expect(called > 0 && called <= snapshot.exitCount)
+    // What faults for want of privilege before it could call out is counted all the same.
+    let counted = sites.filter { $0.treatment == .callout }.reduce(UInt64(0)) { $0 + $1.count }
+    let exits = snapshot.reasons.first { $0.reason == .callout }?.count ?? 0
+    #expect(exits > 0 && counted > exits)
   }
 
   @Test("both engines count the same sites", arguments: samples)

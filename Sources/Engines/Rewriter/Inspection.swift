@@ -190,6 +190,7 @@ extension Rewriter {
       let rip = block.pointee.rip &+ UInt64(bitPattern: Int64(mark.distance))
       return .init(rip: rip, length: UInt64(mark.length), kind: mark.kind)
     }
+    result.stamps = block.pointee.liveEdges.map { $0.stampAt - start }.sorted()
     result.starts = marks.map { Int($0.at) - start }
   }
 }

@@ -136,16 +136,17 @@ package struct ComparisonReport: Equatable, Sendable {
 
   private var table: [ReportRow] {
     guard !kinds.isEmpty else { return [] }
-    var head = ReportRow(Column.left("instruction or event", 28), .dim)
-    for name in names { head.add(Column.right("\(name): what", 22) + Column.right("count", 10) + Column.right("ns", 8), .dim) }
-    return [head]
+    var sides = ReportRow(Column.left("", 26), .dim)
+    for name in names { sides.add(Column.right(name, 25), .heading) }
+    let columns = Column.right("what", 9) + Column.right("count", 10) + Column.right("ns", 6)
+    return [sides, ReportRow(Column.left("instruction or event", 26) + columns + columns, .dim)]
       + kinds.map { kind in
-        var row = ReportRow(Column.left(kind, 28), .exit)
+        var row = ReportRow(Column.left(String(kind.prefix(26)), 26), .exit)
         for side in tallies {
           let tally = side[kind]
-          row.add(Column.right(tally?.treatment ?? "-", 22), .plain)
+          row.add(Column.right(tally?.treatment ?? "-", 9), .plain)
           row.add(Column.right("\(tally?.count ?? 0)", 10), .value)
-          row.add(Column.right(tally.map { $0.cost == 0 ? "-" : "\(UInt64($0.averageCost))" } ?? "-", 8), .plain)
+          row.add(Column.right(tally.map { $0.cost == 0 ? "-" : "\(UInt64($0.averageCost))" } ?? "-", 6), .plain)
         }
         return row
       }

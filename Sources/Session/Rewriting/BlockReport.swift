@@ -81,6 +81,11 @@ package struct BlockReport {
     guard !block.host.isEmpty, case .rewritten(let base) = block.status else { return result }
     var at = 0
     while at < block.host.count {
+      if block.stamps.contains(at) {
+        result[owner(at)].append("(stamp of a chain)")
+        at += 8
+        continue
+      }
       let instruction = InstructionDecoder.decode(block.host[at...].prefix(15), at: base &+ UInt64(at), mode: .long64)
       result[owner(at)].append(instruction.isBad ? "db \(Hex.bytes(instruction.bytes))" : instruction.text)
       at += max(instruction.length, 1)
