@@ -73,6 +73,9 @@ final class ScriptedVCPU: VCPU {
       if case .halt? = script[state.rip] { state.activity = .halted }
       retire()
     case .complete, .skip: retire()
+    case .retire(let rip):
+      retire()
+      state.rip = rip
     case .fault(let vector, let error): deliver(.exception(vector, errorCode: error))
     }
   }
