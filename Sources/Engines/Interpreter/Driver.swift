@@ -301,6 +301,8 @@ extension InterpreterVCPU {
       slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
       return block
     }
+    // Whatever computes with floating point from here on (a dictionary that grows does) is no instruction of the guest's.
+    c.unloadMXCSR()
     let room = long ? UInt64.max : UInt64(cs.limit) &- rip &+ 1
     let block = try engine.builder.build(
       context: context, rip: rip, gpa: gpa, room: room, memory: memory,

@@ -16,6 +16,7 @@ extension InterpreterVCPU {
 
   private func translate(_ block: BlockPointer) -> LoopEnd {
     guard let rewriter = engine.rewriter else { return .find }
+    c.unloadMXCSR()
     guard rewriter.takes(block) else {
       engine.tally.refused += 1
       return c.execute(block, at: block.pointee.ops)
