@@ -79,6 +79,15 @@ extension BlockPointer {
     return true
   }
 
+  /// Is its host code that of `block` too?
+  fileprivate func isMade(of block: BlockPointer) -> Bool {
+    guard self != block, let parts = pointee.parts else { return false }
+    for i in 0..<pointee.partCount where parts[i].gpa == block.pointee.gpa && parts[i].rip == block.pointee.rip {
+      return true
+    }
+    return false
+  }
+
   /// Pages of its parts that are not its own.
   fileprivate var otherPages: [UInt64] {
     guard let parts = pointee.parts else { return [] }
@@ -195,9 +204,18 @@ final class BlockCache {
   func drop(_ gpa: UInt64, _ size: UInt64) -> Bool {
     let page = gpa & ~4095
     guard let blocks = byPage[page] else { return false }
-    let hit = blocks.filter { $0.pointee.overlaps(gpa, size) }
-    for block in hit { drop(block) }
-    return !hit.isEmpty
+    var doomed = blocks.filter { $0.pointee.overlaps(gpa, size) }
+    // Host code refers to the blocks it is made of: with one of them goes all code it is part of.
+    var index = 0
+    while index < doomed.count {
+      let part = doomed[index]
+      for block in byPage[part.pointee.gpa & ~4095] ?? [] where block.isMade(of: part) && !doomed.contains(block) {
+        doomed.append(block)
+      }
+      index += 1
+    }
+    for block in doomed { drop(block) }
+    return !doomed.isEmpty
   }
 
   private func drop(_ block: BlockPointer) {

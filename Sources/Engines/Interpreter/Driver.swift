@@ -328,17 +328,17 @@ extension InterpreterVCPU {
   /// Does a block that reaches into a second page still find the same one there, and lie in CS's limit?
   private func stillWhole(_ block: BlockPointer, _ linear: UInt64) throws(Stop) -> Bool {
     if !c.isLong64, block.pointee.rip &+ block.pointee.length &- 1 > UInt64(c.pointee.segments[1].limit) {
-      _ = engine.cache.drop(block.pointee.gpa, 1)
+      engine.dropCode(at: block.pointee.gpa)
       return false
     }
     if !c.isLong64, !block.partsLie(within: UInt64(c.pointee.segments[1].limit)) {
-      _ = engine.cache.drop(block.pointee.gpa, 1)
+      engine.dropCode(at: block.pointee.gpa)
       return false
     }
     guard block.pointee.secondPage != Block.noPage else { return true }
     let page = try c.translateFetch(((linear & ~4095) &+ 4096) & c.pointee.addressMask)
     if page == block.pointee.secondPage { return true }
-    _ = engine.cache.drop(block.pointee.gpa, 1)
+    engine.dropCode(at: block.pointee.gpa)
     return false
   }
 

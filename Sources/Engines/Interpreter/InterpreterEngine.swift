@@ -70,6 +70,12 @@ package final class InterpreterEngine: Engine {
     for processor in processors { processor.c.bumpGeneration() }
   }
 
+  /// Drops decoded code that can no longer be what lies at this guest-physical address.
+  func dropCode(at gpa: UInt64) {
+    guard cache.drop(gpa, 1) else { return }
+    for processor in processors { processor.c.bumpGeneration() }
+  }
+
   private func externalWrite(_ gpa: UInt64, _ size: UInt64) {
     var page = gpa & ~4095
     while page < gpa &+ size {
