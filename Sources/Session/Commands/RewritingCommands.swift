@@ -100,7 +100,8 @@ extension SessionCore {
       comparison.goesOn = { [unowned self] _ in !takesPause() }
       let report = try comparison.run()
       self.comparison = report
-      return CommandResult(report.rows.lines, json: report.json)
+      // The console shows the last line at the bottom of the screen.
+      return CommandResult(report.rows.lines.dropFirst() + [report.verdict], json: report.json)
     } catch {
       throw CommandError(typed: engine, expected: error.description, usage: usage)
     }
