@@ -9,9 +9,11 @@ extension MicroOp {
   var isRewritten: Bool {
     switch op {
     case .sse: isRewrittenSSE
+    case .vector: isRewrittenVector
     case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
     case .sensitive: isCounter
-    case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .integer: isRewrittenBits
+    case .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     default: true
     }
   }
@@ -44,6 +46,8 @@ extension BlockWriter {
     case .nop: return true
     case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
+    case .vector: return emitVector(o)
+    case .integer: return emitBits(o, live)
     case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)

@@ -12,7 +12,7 @@ final class Rewriter {
   private(set) var calloutAt = 0
   private var firstBlockAt = 0
   /// No block's code is longer.
-  static let roomForBlock = 128 << 10
+  static let roomForBlock = 256 << 10
   private(set) var statistics = RewritingStatistics()
   /// How each trace's code lies, by its entry: for showing it.
   private(set) var written: [Int: RewrittenCode] = [:]
