@@ -41,6 +41,8 @@ _Noreturn void measure_operations(unsigned count);
 
 // What programs.c may ask, and where things are in its space.
 enum call { CALL_WRITE, CALL_YIELD, CALL_SLEEP, CALL_READ_BLOCK, CALL_EXIT, CALL_MARK, CALL_NOTHING };
+// Times something is done before it is measured: a monitor may first have to get to know it.
+#define WARM 100u
 #define USER_SHARED (USER_BASE + 0x40000)
 #define USER_HEAP (USER_BASE + 0x80000)
 #define USER_HEAP_END (USER_BASE + 0xC0000)

@@ -38,11 +38,16 @@ static void pgfault(unsigned i) {
   (void)*(volatile unsigned *)WINDOW;
 }
 
+__attribute__((noinline)) static void repeat(void (*operation)(unsigned), unsigned count) {
+  for (unsigned i = 0; i < count; i++) operation(i);
+}
+
 static void measure(const char *name, unsigned count, void (*operation)(unsigned)) {
   operation_name = name;
   operation_count = count;
+  repeat(operation, WARM);
   operation_begins();
-  for (unsigned i = 0; i < count; i++) operation(i);
+  repeat(operation, count);
   operation_ends();
   say("%s %d\n", name, count);
 }

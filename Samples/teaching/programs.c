@@ -52,9 +52,13 @@ static void second(void) {
 }
 
 // System calls one after the other, as many as are to be measured.
-static void calls(void) {
-  word count = ask(CALL_MARK, 0, 0);
+__attribute__((noinline)) static void call_often(word count) {
   while (count--) ask(CALL_NOTHING, 0, 0);
+}
+
+static void calls(void) {
+  call_often(WARM);
+  call_often(ask(CALL_MARK, 0, 0));
   ask(CALL_MARK, 1, 0);
   ask(CALL_EXIT, 0, 0);
 }

@@ -2,7 +2,7 @@
 #include "kernel.h"
 
 #define TASKS 2u
-#define SLICE 3u  // ticks a program may run without asking for anything
+#define SLICE 3u  // ticks a program may run without needing the kernel
 
 enum state { NONE, READY, ASLEEP, ENDED };
 struct task {
@@ -103,7 +103,6 @@ static word user_read_block(unsigned number, word to) {
 
 static void system_call(struct registers *r) {
   struct task *task = &tasks[current];
-  task->ticks_used = 0;
   switch ((enum call)call_number(r)) {
     case CALL_WRITE:
       if (is_users(call_first(r), call_second(r))) console_write((const char *)call_first(r), call_second(r));
@@ -137,6 +136,7 @@ static void tick(struct registers *r) {
 }
 
 void user_trap(struct registers *r) {
+  if (r->vector != VECTOR_TIMER) tasks[current].ticks_used = 0;
   switch (r->vector) {
     case VECTOR_SYSTEM_CALL:
       system_calls++;
