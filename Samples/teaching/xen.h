@@ -9,6 +9,7 @@
 #define STACK_SWITCH 3
 #define SET_CALLBACKS 4
 #define UPDATE_VA_MAPPING 14
+#define CONSOLE_IO 18
 #define VCPU_OP 24
 #define MMUEXT_OP 26
 #define SCHED_OP 29
@@ -20,8 +21,8 @@
 #define SCHED_SHUTDOWN 2
 #define EVENT_BIND_VIRQ 1
 #define EVENT_SEND 4
-#define VCPU_SET_PERIODIC_TIMER 6
-#define VCPU_STOP_PERIODIC_TIMER 7
+#define VCPU_SET_TIMER 8
+#define VCPU_STOP_TIMER 9
 #define PHYSDEV_SET_IOPL 6
 #define MMUEXT_PIN_L3 2
 #define MMUEXT_PIN_L4 3
@@ -30,6 +31,7 @@
 #define MMUEXT_NEW_USER_BASE 15
 #define INVALIDATE_LOCALLY 2      // flag of update_va_mapping
 #define DOMAIN_SELF 0x7FF0u
+#define INITIAL_DOMAIN 2u         // flag of start_info: Xen itself writes what this domain says
 
 struct start_info {
   char magic[32];
@@ -43,10 +45,20 @@ struct start_info {
   char command_line[1024];
 };
 
+// The time at some moment, and how the processor's counter goes on from there.
+struct time_info {
+  volatile uint32_t version, unused;
+  volatile uint64_t counter, nanoseconds;
+  volatile uint32_t factor;       // ns for each 2^32 counts, once shifted
+  volatile int8_t shift, flags;
+  uint8_t rest[2];
+};
+
 struct vcpu_info {
   volatile uint8_t pending, masked;
   volatile word selector, cr2;
-  uint8_t rest[64 - 3 * sizeof(word)];
+  uint8_t rest[32 - 3 * sizeof(word)];
+  struct time_info time;
 };
 
 struct shared_info {
