@@ -43,7 +43,8 @@ extension Translator {
   /// Loads, stores, arithmetic: the host's instruction of the same opcode.
   private mutating func translateX87Data() -> Bool {
     switch instruction.meta.isa_set {
-    case ZYDIS_ISA_SET_X87, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_SSE3X87: break
+    case ZYDIS_ISA_SET_X87, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_SSE3, ZYDIS_ISA_SET_SSE3X87:
+      break
     default: return false
     }
     guard instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT, instruction.opcode & 0xF8 == 0xD8 else { return false }

@@ -7,6 +7,8 @@ extension Translator {
   mutating func translateVector() -> Bool {
     let isVEX = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX
     if !isVEX {
+      // FISTTP belongs to SSE3.
+      guard instruction.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT else { return false }
       switch instruction.meta.isa_set {
       case ZYDIS_ISA_SET_SSE3, ZYDIS_ISA_SET_SSSE3, ZYDIS_ISA_SET_SSSE3MMX, ZYDIS_ISA_SET_SSE4, ZYDIS_ISA_SET_SSE42: break
       default: return false
