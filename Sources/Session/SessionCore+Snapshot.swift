@@ -51,6 +51,7 @@ extension SessionCore {
     snapshot.otherExitAddresses = stream.byAddress.others
     snapshot.measuredMIPS = pace.measuredMIPS
     snapshot.countsInstructions = control.countsInstructions
+    snapshot.machineName = machine.machineName
     snapshot.engineNote = machine.engineNote
     snapshot.engineRemarks = machine.engine.remarks
     snapshot.engineTraits = machine.engine.traits

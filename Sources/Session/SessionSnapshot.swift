@@ -192,6 +192,8 @@ package struct SessionSnapshot: Sendable {
   package var engines: [EngineChoice] = []
   /// The engine counts instructions; where it does not, the counts here are of steps and answered exits.
   package var countsInstructions = true
+  /// Which of several machines the guest finds: "p0", "p1"; nil where there is no choice.
+  package var machineName: String?
   /// Why it is this engine, where the program chose; nil where the person did.
   package var engineNote: String?
   /// What was found out about the host for this engine.

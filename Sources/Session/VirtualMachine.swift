@@ -52,6 +52,8 @@ package struct VirtualMachine {
   /// The guest's file or sample name.
   package var name: String
   package var technique = Technique.hvm
+  /// Which of several machines a guest finds: "p0", "p1"; nil where there is no choice.
+  package var machineName: String?
   package var engine: any Engine
   /// What the engine lets a debugger see of rewritten code; nil where there is nothing to see.
   var inspection: (any RewritingInspection)? { engine as? any RewritingInspection }

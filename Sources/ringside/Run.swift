@@ -8,6 +8,7 @@ extension Technique: ExpressibleByArgument {}
 extension StartMode: ExpressibleByArgument {}
 extension CPUModel: ExpressibleByArgument {}
 extension BootProtocol: ExpressibleByArgument {}
+extension LinuxMachine: ExpressibleByArgument {}
 extension Session: SessionFacade {}
 
 /// A number on the command line: decimal, 0x or with h.
@@ -60,7 +61,8 @@ struct Run: ParsableCommand {
   @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
   @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
   @Option(help: "A file given to the kernel as its initrd or first module.") var initrd: String?
-  @Option(help: "A disk image.") var disk: String?
+  @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
+  @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?
   @Option(help: "Names for addresses: an ELF file, a System.map, or text of /proc/kallsyms.") var symbols: String?
   @Option(help: "The console's theme.") var theme: String?
   @Option(help: "The console's layout.") var layout: String?
@@ -97,6 +99,7 @@ struct Run: ParsableCommand {
     configuration.appendOnly = appendOnly
     configuration.initrd = initrd
     configuration.disk = disk
+    configuration.machine = machine
     configuration.symbols = symbols
     configuration.reboots = reboot
     configuration.limit = limit?.value

@@ -63,9 +63,10 @@ extension UnsafeMutablePointer<CPU> {
   /// Call after any change of the linear-to-physical mapping or of decoded code: nothing cached by
   /// address is trusted unseen any more.
   func bumpGeneration() {
-    pointee.stamp &+= 1 << 48
+    let step = vcpu.engine.generationStep
+    pointee.stamp &+= step << 48
     // Stamps of 65,536 generations ago would look fresh again.
-    if pointee.stamp >> 48 == 0 { vcpu.engine.forgetStamps() }
+    if pointee.stamp >> 48 < step { vcpu.engine.forgetStamps() }
   }
 
   var context: Context { Context(bits: UInt16(truncatingIfNeeded: pointee.stamp)) }

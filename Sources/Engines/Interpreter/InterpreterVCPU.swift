@@ -83,6 +83,7 @@ package final class InterpreterVCPU: VCPU {
       to: CPU(
         tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, bitmaps: bitmaps,
         owner: .passUnretained(self)))
+    c.pointee.stamp = UInt64(index) << 48
     state = VCPUState()
     if index > 0 { c.pointee.activity = .waitForSIPI }
   }

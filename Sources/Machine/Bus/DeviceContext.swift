@@ -23,8 +23,12 @@ package final class DeviceContext {
     events.emit(Event(kind, vcpu: vcpu, rip: rip, a: a, b: b, c: c, d: d))
   }
 
-  /// A byte for the guest's console: from COM1, the debug port, the hypercall or a BIOS service.
-  package func writeConsole(_ byte: UInt8) {
+  /// The guest spoke by the virtio console last: there it listens.
+  package private(set) var speaksByVirtio = false
+
+  /// A byte for the guest's console: from COM1, the virtio console, the debug port, the hypercall or a BIOS service.
+  package func writeConsole(_ byte: UInt8, isVirtio: Bool = false) {
+    speaksByVirtio = isVirtio
     output.append(byte)
     emit(.output, a: UInt32(byte))
   }
@@ -52,6 +56,16 @@ package final class DeviceContext {
     if requests.isEmpty { return [] }
     defer { requests.removeAll(keepingCapacity: true) }
     return requests
+  }
+
+  package func code(_ coder: inout StateCoder) {
+    var now = now
+    coder.code(&now)
+    if coder.isRestoring { set(now: now) }
+    // Timers' events carry the place of the last exit.
+    coder.code(&vcpu)
+    coder.code(&rip)
+    coder.code(&speaksByVirtio)
   }
 
   package func dropRequests() { requests.removeAll() }

@@ -17,6 +17,7 @@ package enum ImageLoader {
     case .firmware: loaded = try loadFirmware(request)
     case .linux(let kernel): loaded = try LinuxLoader.load(request, kernel)
     }
+    loaded.disk = request.disk
     loaded.description =
       "\(printable((request.firmware ?? request.image).name)): \(image.describe), \(loaded.description)"
     return loaded
@@ -42,11 +43,11 @@ package enum ImageLoader {
     }
     var hasDrives = false
     switch image {
-    case .bootSector, .flat(.real): hasDrives = true
+    case .bootSector, .flat(.real), .linux: hasDrives = true
     default: break
     }
     guard hasDrives || request.disk == nil else {
-      throw VMError(.usage, "\(name): --disk is for guests with BIOS services; expected none with a \(image.describe)")
+      throw VMError(.usage, "\(name): --disk is for Linux and for guests with BIOS services; expected none with a \(image.describe)")
     }
     switch image {
     case .bootSector, .firmware:
@@ -183,12 +184,13 @@ package enum ImageLoader {
   ) -> BIOSConfiguration {
     var drives: [BIOSConfiguration.Drive] = []
     if let boot {
-      drives.append(.init(number: boot.geometry.isFloppy ? 0 : 0x80, image: boot.bytes, geometry: boot.geometry))
+      let number: UInt8 = boot.geometry.isFloppy ? 0 : 0x80
+      drives.append(.init(number: number, content: .image(boot.bytes), geometry: boot.geometry))
     }
     if let disk = request.disk {
       let number: UInt8 = drives.contains { $0.number == 0x80 } ? 0x81 : 0x80
-      let geometry = DiskGeometry(hardDiskSize: disk.bytes.count)
-      drives.append(.init(number: number, image: disk.bytes, geometry: geometry))
+      let geometry = DiskGeometry(hardDiskSize: Int(clamping: disk.sectorCount) * Disk.sectorSize)
+      drives.append(.init(number: number, content: .disk(disk), geometry: geometry))
     }
     return BIOSConfiguration(drives: drives, ramSize: request.memory.ramSize)
   }
