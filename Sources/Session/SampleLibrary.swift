@@ -10,6 +10,8 @@ package struct Sample: Equatable, Sendable {
   package var title: String
   /// File name inside the folder.
   package var image: String
+  /// The only technique it is made for.
+  package var technique: Technique?
   package var mode: StartMode?
   package var append: String?
   package var memory: UInt64?
@@ -80,6 +82,7 @@ package enum SampleLibrary {
     guard let name = configuration.guest, !HostFile.exists(name) || HostFile.isFolder(name) else { return nil }
     guard let sample = try sample(named: name) else { throw unknown(name) }
     configuration.guest = "\(sample.folder)/\(sample.image)"
+    configuration.technique = sample.technique ?? configuration.technique
     configuration.mode = configuration.mode ?? sample.mode
     configuration.append = configuration.append ?? sample.append
     configuration.memory = configuration.memory ?? sample.memory
@@ -108,6 +111,7 @@ package enum SampleLibrary {
     }
     return Sample(
       name: name, folder: "\(folder)/\(name)", title: field("title")?.string ?? name, image: image,
+      technique: field("technique")?.string.flatMap { Technique(rawValue: $0) },
       mode: field("mode")?.string.flatMap { StartMode(rawValue: $0) }, append: field("append")?.string,
       memory: number(field("memory"), size: true), load: number(field("load")), entry: number(field("entry")),
       status: Int32(clamping: field("status")?.int ?? field("exit_status")?.int ?? 0))

@@ -37,6 +37,8 @@ package struct SessionConfiguration: Sendable {
   /// The processor's model; nil takes the one the guest is made for.
   package var cpu: CPUModel?
   package var initrd: String?
+  /// A paravirtual guest's page tables are believed unchecked: what isolation costs.
+  package var isTrusting = false
   package var disk: String?
   /// A file with more names for addresses: ELF, System.map or what /proc/kallsyms says.
   package var symbols: String?
