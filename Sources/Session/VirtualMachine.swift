@@ -12,6 +12,10 @@ package protocol PlatformWords {
   func memoryName(_ address: GPA, write: Bool) -> String?
   /// The number of the hypercall `exit` asks for; nil if it is none.
   func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64?
+  /// Its arguments, in the ABI's order; none where it is no hypercall.
+  func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64]
+  /// What the monitor is about to do about `exit`; nil where the guest knows nothing of a monitor.
+  func service(of exit: VMExit, on vcpu: any VCPU) -> MonitorService?
   /// Every hypercall's number and name.
   var hypercalls: [HypercallName] { get }
   /// The VGA text screen, if the platform has one.
@@ -22,6 +26,8 @@ package protocol PlatformWords {
 
 extension PlatformWords {
   package var namedPorts: [NamedPort] { [] }
+  package func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64] { [] }
+  package func service(of exit: VMExit, on vcpu: any VCPU) -> MonitorService? { nil }
 }
 
 /// A hypercall's number, name and argument names.

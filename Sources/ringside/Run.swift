@@ -66,6 +66,7 @@ struct Run: ParsableCommand {
   @Option(help: "Names for addresses: an ELF file, a System.map, or text of /proc/kallsyms.") var symbols: String?
   @Option(help: "The console's theme.") var theme: String?
   @Option(help: "The console's layout.") var layout: String?
+  @Flag(help: "Believe a paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false
   @Flag(help: "No console.") var headless = false
   @Flag(help: "Answers as JSON.") var json = false
   @Flag(help: "A reset the guest asks for starts it again.") var reboot = false
@@ -100,6 +101,7 @@ struct Run: ParsableCommand {
     configuration.initrd = initrd
     configuration.disk = disk
     configuration.machine = machine
+    configuration.isTrusting = trusting
     configuration.symbols = symbols
     configuration.reboots = reboot
     configuration.limit = limit?.value

@@ -67,6 +67,8 @@ package final class RunControl {
   /// Called with an exit of `loggedReasons`.
   var onLog: (VMExit) -> Void = { _ in }
   /// Whether a breakpoint's condition holds now. An exit is given where there is one.
+  /// What the monitor is about to do about an exit.
+  var service: (VMExit, any VCPU) -> MonitorService? = { _, _ in nil }
   var judge: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
   var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
     if case .hypercall(let number) = exit.qualification { return number }
@@ -336,8 +338,10 @@ package final class RunControl {
     let number = breakpointTable.check(exit, hypercall: hypercall) { judge($0, exit, current) }
     if let number { return .breakpoint(number) }
     if var waiting = stepPlan {
-      let reached = waiting.observe(exit, isHypercall: hypercall != nil)
+      let reached = waiting.observe(exit, isHypercall: hypercall != nil, service: service(exit, vcpu))
       stepPlan = waiting
+      // What the monitor does about it is the point, not the exception that the guest may never hear of.
+      if reached, case .service = waiting.goal { return .exit(exit.reason) }
       if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
     }
     if Self.contains(loggedReasons, exit) { onLog(exit) }
