@@ -38,7 +38,7 @@ package struct LoadRequest: Sendable {
   package var modules: [NamedImage]
   /// A ROM that starts at the reset vector; then `image` is empty.
   package var firmware: NamedImage?
-  /// A hard disk for the BIOS services of a boot sector.
+  /// A hard disk for the BIOS services of a boot sector, or for firmware to boot from.
   package var disk: NamedImage?
   package var memory: GuestMemory
 
@@ -69,6 +69,7 @@ package struct LoadedGuest: Sendable {
     case flat = "flat image"
     case firmware = "firmware"
     case linux = "Linux"
+    case bootProtocol = "bzImage"
   }
   package var kind: Kind
   /// The boot processor at the guest's first instruction.
@@ -83,10 +84,13 @@ package struct LoadedGuest: Sendable {
   package var platform = PCModel.pc
   /// The drives of a guest that finds a BIOS under it; nil where there is none.
   package var bios: BIOSConfiguration?
+  /// What stands in the PC for firmware to find; nil where there is none.
+  package var firmware: FirmwareMachine?
 
-  /// Gives the PC what the guest expects of it besides memory: the services of its BIOS, if it has one.
+  /// Gives the PC what the guest expects of it besides memory: the services of its BIOS, or what firmware looks for.
   /// Called once a PC, before the guest runs.
   package func attach(to pc: PC) {
     if let bios { pc.add(BIOSServices(bios, on: pc)) }
+    firmware?.attach(to: pc)
   }
 }

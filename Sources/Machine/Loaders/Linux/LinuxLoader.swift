@@ -40,8 +40,6 @@ enum LinuxLoader {
 
   // MARK: The 64-bit protocol
 
-  /// The protected-mode part at its preferred address, entered at 200h in 64-bit mode with RSI pointing at
-  /// `boot_params` (Documentation/x86/boot.rst, "64-bit BOOT PROTOCOL").
   private static func loadBzImage(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
     let file = ImageBytes(request.image)
     guard let header = kernel.header else {
@@ -51,22 +49,8 @@ enum LinuxLoader {
     guard header.hasEntry64 else {
       throw file.wrong("setup header: xloadflags", "without bit 0", expected: "a kernel with a 64-bit entry")
     }
-    var placement = ImagePlacement(request)
-    let code = file.bytes[header.kernelOffset...]
-    let load = header.preferredAddress
-    let size = max(UInt64(header.initialSize), UInt64(code.count))
-    guard load >= 0x10_0000, load < 1 << 32 else {
-      throw file.wrong("setup header: pref_address", load, expected: "an address from 1 MiB to 4 GiB")
-    }
-    try placement.place(code, at: load, memorySize: size, file: file, field: "setup header: pref_address to pref_address+init_size")
-    let initrd = try placeInitrd(request, below: UInt64(header.initrdAddressMaximum) + 1, &placement)
-    let parameters = try BootParameters.build(
-      header, commandLine: commandLine(request), initrd: initrd.first, &placement)
-    let entry = request.entry ?? load + 0x200
-    var state = try InitialState.linux64(entry: entry, &placement)
-    state[.rsi] = parameters
-    return guest(
-      kernel, state, entry: entry, initrd, "64-bit entry \(prefixedHex(entry)), boot_params at \(prefixedHex(parameters))")
+    let started = try BootProtocolLoader.start64(request, header, commandLine: commandLine(request))
+    return guest(kernel, started.state, entry: started.entry, started.initrd, started.text)
   }
 
   // MARK: Both
@@ -91,11 +75,11 @@ enum LinuxLoader {
   }
 
   /// As high as it goes, page-aligned, out of the kernel's way.
-  private static func placeInitrd(
+  static func placeInitrd(
     _ request: LoadRequest, below limit: UInt64, _ placement: inout ImagePlacement
   ) throws(VMError) -> [Range<UInt64>] {
     guard request.modules.count <= 1 else {
-      throw VMError(.usage, "\(printable(request.image.name)): Linux takes one initrd; \(request.modules.count) were given")
+      throw VMError(.usage, "\(printable(request.image.name)): a bzImage takes one initrd; \(request.modules.count) were given")
     }
     guard let module = request.modules.first else { return [] }
     let file = ImageBytes(module)
