@@ -48,7 +48,9 @@ package enum GuestImage: Sendable {
       let header = try SetupHeader(file)
       return header.payload == nil ? .bootProtocol(header) : .linux(try KernelImage(file))
     }
-    if let header = try MultibootHeader.find(in: file) {
+    // A disk with a Multiboot program after its boot sector (GRUB's core image lies there) is booted as a disk.
+    let isDisk = file.u16(510) == 0xAA55 && !ELFImage.isELF(file)
+    if let header = try MultibootHeader.find(in: file), !(isDisk && header.offset >= 512) {
       if header.addresses != nil { return .multiboot(header, nil) }
       guard ELFImage.isELF(file) else {
         throw file.wrong(

@@ -46,6 +46,7 @@ package enum ImageLoader {
     switch image {
     case .bootSector, .flat(.real): hasDrives = true
     case .bootProtocol(let header): hasDrives = !header.hasEntry64
+    case .multiboot(let header, _): hasDrives = header.addresses != nil
     case .firmware: hasDrives = true
     default: break
     }
@@ -87,9 +88,16 @@ package enum ImageLoader {
     var state = try InitialState.protected(entry: entry, &placement)
     state[.rax] = MultibootInfo.bootMagic
     state[.rbx] = info
-    return LoadedGuest(
+    var loaded = LoadedGuest(
       kind: .multiboot, state: state, description: "32-bit entry \(prefixedHex(entry)), information at \(prefixedHex(info))",
       symbolsImage: ELFImage.isELF(file) ? file.bytes : nil, entry: entry)
+    // Programs in this form (GRUB's core image) go back to real mode and ask the BIOS they were started by.
+    if header.addresses != nil {
+      let bios = configuration(request, boot: nil)
+      try bios.install(in: request.memory)
+      loaded.bios = bios
+    }
+    return loaded
   }
 
   private static func loadELF(_ request: LoadRequest, _ elf: ELFImage) throws(VMError) -> LoadedGuest {
