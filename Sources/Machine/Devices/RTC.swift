@@ -35,6 +35,9 @@ package final class RTC: TimedDevice {
     static let update: UInt8 = 0x10
   }
 
+  /// Whether CMOS tells of a floppy drive: BIOS services have one, the PC itself has no controller for any.
+  var hasFloppyDrive = true { didSet { fillEquipment() } }
+
   package init(context: DeviceContext, line: InterruptLine, ramSize: UInt64) {
     self.context = context
     self.line = line
@@ -272,10 +275,14 @@ package final class RTC: TimedDevice {
     base = context.now
     settled = context.now
     deadline = Deadline.never
-    // One 1.44 MB floppy drive; FPU and floppy present, 80-column display.
-    cmos[0x10] = 0x40
-    cmos[0x14] = 0x07
+    fillEquipment()
     fillMemorySize()
+  }
+
+  /// FPU, 80-column display, and one 1.44 MB floppy drive where there is something to drive it.
+  private func fillEquipment() {
+    cmos[0x10] = hasFloppyDrive ? 0x40 : 0
+    cmos[0x14] = hasFloppyDrive ? 0x07 : 0x06
   }
 
   /// The memory sizes firmware leaves in CMOS: base memory (15h), KiB from 1 MiB (17h, 30h), 64 KiB
