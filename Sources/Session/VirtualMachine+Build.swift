@@ -121,7 +121,7 @@ struct GuestFiles {
     self.configuration = configuration
     image = try Self.read(configuration.guest)
     firmware = try Self.read(configuration.firmware)
-    disk = try Self.read(configuration.disk)
+    disk = configuration.technique == .pv ? nil : try Self.read(configuration.disk)
     if let initrd = try Self.read(configuration.initrd) { modules = [initrd] }
     guard let given = image ?? firmware else {
       throw VMError(.usage, "no guest was named", remedy: "give a file, the name of a sample, or --firmware FILE")
@@ -132,6 +132,12 @@ struct GuestFiles {
   private static func read(_ path: String?) throws(VMError) -> NamedImage? {
     guard let path else { return nil }
     return NamedImage(name: path, bytes: try HostFile.bytes(at: path))
+  }
+
+  /// What a paravirtual guest has as xvda.
+  func xenDisk() throws(VMError) -> XenMemoryDisk? {
+    guard let disk = configuration.disk else { return nil }
+    return try XenMemoryDisk(disk)
   }
 
   /// RAM for a guest that says nothing of it: an initrd is unpacked into RAM, beside itself.
