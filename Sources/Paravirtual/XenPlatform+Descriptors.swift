@@ -49,6 +49,7 @@ extension XenPlatform {
   /// are taken at once, not when they are first used.
   func setLDT(_ address: UInt64, entries: UInt64, _ vcpu: any VCPU) throws(XenError) {
     guard address & 4095 == 0 || entries == 0, entries <= 8192 else { throw .invalid }
+    if entries == 0, domain.ldtFrames.isEmpty { return }
     var frames: [UInt64] = []
     for page in 0..<(entries + 511) / 512 {
       guard let place = tables.translate(address &+ page << 12, root: root, write: false) else { throw .invalid }

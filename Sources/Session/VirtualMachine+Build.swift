@@ -104,7 +104,7 @@ struct GuestFiles {
   var name: String
   private(set) var image: NamedImage?
   private var firmware: NamedImage?
-  private var disk: Disk?
+  private(set) var disk: Disk?
   private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 

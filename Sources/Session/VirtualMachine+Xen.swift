@@ -20,9 +20,9 @@ extension VirtualMachine {
     guard configuration.cpus == 1 else {
       throw VMError(.usage, "--technique pv --cpus \(configuration.cpus): expected 1", remedy: "leave --cpus out")
     }
-    guard configuration.firmware == nil, configuration.disk == nil, configuration.mode == nil else {
+    guard configuration.firmware == nil, configuration.mode == nil else {
       throw VMError(
-        .usage, "--technique pv finds no firmware, disk or start mode: a domain is built from a kernel",
+        .usage, "--technique pv finds no firmware or start mode: a domain is built from a kernel",
         remedy: "give a kernel with Xen notes, and --initrd")
     }
   }
@@ -50,7 +50,8 @@ extension VirtualMachine {
     let engine = try EngineRegistry.makeEngine(
       named: configuration.engineName == "auto" ? "rewriter" : configuration.engineName, memory: memory, events: events,
       configuration: EngineConfiguration(vcpuCount: 1))
-    let xen = try XenPlatform(builder: builder, events: events, isTrusting: configuration.isTrusting)
+    let disk = files.disk
+    let xen = try XenPlatform(builder: builder, events: events, isTrusting: configuration.isTrusting, disk: disk)
     var machine = VirtualMachine(
       name: files.name, engine: engine, platform: xen, memory: memory, events: events,
       initialStates: [builder.initialState()])
