@@ -50,11 +50,12 @@ extension VirtualMachine {
       named: configuration.engineName == "auto" ? "rewriter" : configuration.engineName, memory: memory, events: events,
       configuration: EngineConfiguration(vcpuCount: 1))
     let xen = try XenPlatform(builder: builder, events: events)
+    xen.keepsCalls = configuration.recordsStates
     var machine = VirtualMachine(
       name: files.name, engine: engine, platform: xen, memory: memory, events: events,
       initialStates: [builder.initialState()])
     machine.technique = .pv
-    machine.words = XenWords(xen: xen)
+    machine.words = XenWords(xen)
     machine.loadDescription = "\(image.name): a Xen paravirtual kernel, \(size >> 20) MiB, entered at "
       + Hex.text(builder.initialState().rip)
     machine.symbols = (try? SymbolLoader.load(kernel.vmlinux, name: files.name)) ?? .empty
@@ -65,11 +66,13 @@ extension VirtualMachine {
 
 /// The Xen platform's own names for what exits to it.
 struct XenWords: PlatformWords {
-  let xen: XenPlatform
+  private let platform: XenPlatform
+
+  init(_ platform: XenPlatform) { self.platform = platform }
 
   func handlerName(for exit: VMExit) -> String {
     switch exit.reason {
-    case .syscall: xen.isKernel ? "hypercall" : "syscall bounce"
+    case .syscall: platform.isKernel ? "hypercall" : "syscall bounce"
     case .exception, .softwareInterrupt: "trap"
     case .cpuid: "cpuid"
     default: ""
@@ -81,11 +84,19 @@ struct XenWords: PlatformWords {
   var textScreen: TextScreen? { nil }
 
   func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64? {
-    guard exit.reason == .syscall, xen.isKernel, case .hypercall(let number) = exit.qualification else { return nil }
+    guard exit.reason == .syscall, platform.isKernel, case .hypercall(let number) = exit.qualification else { return nil }
     return UInt64(XenPlatform.code(number, vcpu.gpr(.rdi)))
   }
 
   var hypercalls: [HypercallName] { Self.names }
+
+  func hypercallDetails(_ ordinal: UInt64) -> HypercallDetails? {
+    platform.loggedCall(ordinal).map {
+      HypercallDetails(CallWords.arguments($0), structures: CallWords.structures($0), isInner: $0.isInner)
+    }
+  }
+
+  var xen: XenView? { XenView(platform) }
 
   /// Every call by its number, then its operations by number and operation.
   private static let names: [HypercallName] = {
