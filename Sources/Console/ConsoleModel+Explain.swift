@@ -88,7 +88,7 @@ extension ConsoleModel {
     case .interrupts: ["lapic", "ioapic", "pic", "pit", "rtc"]
     case .capabilities: ["capability"]
     case .hypercalls, .xen: ["xen", "event"]
-    case .rewriter, .comparison: ["rewriting", "instruction"]
+    case .rewriter, .comparison, .techniques: ["rewriting", "instruction"]
     default: []
     }
   }

@@ -104,8 +104,8 @@ package final class ConsoleModel {
       code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
       HypercallsPane(),
       BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
-      CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), XenPane(), ComparisonPane(), MessagesPane(), GuestConsolePane(),
-      LessonPane(),
+      CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), XenPane(), ComparisonPane(), TechniquesPane(),
+      MessagesPane(), GuestConsolePane(), LessonPane(),
     ]
     panes = Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0) })
     for pane in all { pane.stopped(snapshot) }

@@ -31,6 +31,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case lesson = 23
   /// A paravirtual domain's state.
   case xen = 24
+  case techniques = 29
   case status = 30
   case stop = 31
   case command = 32
@@ -42,7 +43,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   /// The panes of a digit, in the order the neighbour key goes through them.
   package static func group(_ digit: Int) -> [PaneID] {
     switch digit {
-    case 0: [.messages, .comparison]
+    case 0: [.messages, .comparison, .techniques]
     case 1: [.exits, .anatomy, .events, .vmcs]
     case 2: [.hypercalls, .xen]
     case 5: [.tables, .interrupts, .devices, .capabilities]
@@ -74,6 +75,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .vmcs: "Vmcs"
     case .rewriter: "Bt"
     case .comparison: "Cmp"
+    case .techniques: "Ways"
     case .code: "Code"
     case .registers: "Registers"
     case .secondRegisters: "vCPU+"

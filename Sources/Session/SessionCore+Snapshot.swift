@@ -63,6 +63,7 @@ extension SessionCore {
     snapshot.rewriting = rewritingView(isRunning: isRunning)
     snapshot.comparison = comparison
     snapshot.lesson = lessonView
+    snapshot.techniques = techniques
     return snapshot
   }
 

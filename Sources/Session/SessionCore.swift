@@ -42,6 +42,8 @@ final class SessionCore {
   var comparison: ComparisonReport?
   /// The lesson under way.
   var lessonSeat: LessonSeat?
+  /// What the last `techniques` found.
+  var techniques: TechniquesReport?
   /// What came from outside so far, for going back.
   var script = RunScript()
   /// The guest is being run again: what it is given is not new.

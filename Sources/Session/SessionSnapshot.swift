@@ -227,6 +227,8 @@ package struct SessionSnapshot: Sendable {
   package var xen: XenView?
   /// The lesson under way.
   package var lesson: LessonView?
+  /// What the last `techniques` found.
+  package var techniques: TechniquesReport?
   /// Ports somebody answers at, ascending.
   package var ports: [NamedPort] = []
   /// The recording being made; nil where none is.
