@@ -89,6 +89,8 @@ struct DomainState: Equatable {
   /// Hypercalls, events delivered and instructions emulated so far.
   var hypercallCount: UInt64 = 0
   var upcallCount: UInt64 = 0
+  /// Hypercalls with those inside of multicalls, each an event.
+  var notedCount: UInt64 = 0
   var emulatedCount: UInt64 = 0
   /// Traps handed to the guest, by vector.
   var bounceCounts = [UInt64](repeating: 0, count: 32)
@@ -120,7 +122,7 @@ struct DomainState: Equatable {
     coder.code(fixed: &ports)
     coder.code(fixed: &interrupts)
     fifo.code(&coder)
-    for path in [\DomainState.nextPeriod, \.consoleFrame, \.storeFrame, \.now, \.hypercallCount, \.upcallCount] {
+    for path in [\DomainState.nextPeriod, \.consoleFrame, \.storeFrame, \.now, \.hypercallCount, \.upcallCount, \.notedCount] {
       coder.code(&self[keyPath: path])
     }
     coder.code(&emulatedCount)

@@ -98,6 +98,7 @@ extension XenPlatform {
 
   /// The event: number in 7:0, its operation plus one in 31:8.
   func note(_ number: UInt64, _ arguments: HypercallArguments, _ result: Int64, inner: Bool = false) {
+    log(number, arguments, inner: inner)
     emit(
       .hypercall, a: Self.code(number, arguments.first), b: UInt64(bitPattern: result), c: arguments.first,
       d: arguments.second, flags: inner ? 1 : 0)

@@ -106,31 +106,7 @@ extension XenPlatform {
   }
 
   /// What is known of a machine frame.
-  package func frameRows(_ mfn: UInt64) -> [(name: String, value: String)] {
-    guard let frame = tables.frame(mfn) else { return [("mfn \(hex(mfn))", "no such frame")] }
-    return [
-      ("mfn", hex(mfn)), ("pfn", tables.layout.pseudoFrame(mfn).map(hex) ?? "none: the monitor's"),
-      ("owner", "\(frame.owner)"), ("type", frame.type.name), ("references", "\(frame.count)"),
-      ("pinned", frame.isPinned ? "yes" : "no"),
-    ] + mappers(of: mfn).map { ("in", $0) }
-  }
-
-  private static let mostMappers = 16
-
-  /// The entries that refer to a frame: "mfn 1234h[17] rw".
-  private func mappers(of mfn: UInt64) -> [String] {
-    var found: [String] = []
-    for (table, frame) in tables.frames.enumerated() where frame.type.level > 0 && frame.count > 0 {
-      for index in 0..<512 {
-        let entry = tables.entry(UInt64(table), index)
-        guard entry & XenABI.present != 0, XenABI.frame(entry) == mfn else { continue }
-        let rights = entry & XenABI.writable != 0 ? "rw" : "ro"
-        found.append("\(frame.type.name) mfn \(hex(UInt64(table)))[\(index)] \(rights)")
-        if found.count == Self.mostMappers { return found }
-      }
-    }
-    return found
-  }
+  package func frameRows(_ mfn: UInt64) -> [(name: String, value: String)] { frameView.rows(mfn) }
 }
 
 extension XenPlatform {

@@ -40,6 +40,8 @@ final class SessionCore {
   var generation: UInt64 = 0
   /// What the last `compare` found.
   var comparison: ComparisonReport?
+  /// The lesson under way.
+  var lessonSeat: LessonSeat?
   /// What the last `techniques` found.
   var techniques: TechniquesReport?
   /// What came from outside so far, for going back.

@@ -50,13 +50,13 @@ extension VirtualMachine {
     let engine = try EngineRegistry.makeEngine(
       named: configuration.engineName == "auto" ? "rewriter" : configuration.engineName, memory: memory, events: events,
       configuration: EngineConfiguration(vcpuCount: 1))
-    let disk = files.disk
-    let xen = try XenPlatform(builder: builder, events: events, isTrusting: configuration.isTrusting, disk: disk)
+    let xen = try XenPlatform(builder: builder, events: events, isTrusting: configuration.isTrusting, disk: files.disk)
+    xen.keepsCalls = configuration.recordsStates
     var machine = VirtualMachine(
       name: files.name, engine: engine, platform: xen, memory: memory, events: events,
       initialStates: [builder.initialState()])
     machine.technique = .pv
-    machine.words = XenWords(xen: xen)
+    machine.words = XenWords(xen)
     machine.loadDescription = "\(image.name): a Xen paravirtual kernel of \(layout.abi.wordSize * 8) bits, \(size >> 20) MiB, entered at "
       + Hex.text(builder.initialState().rip)
     machine.symbols = (try? SymbolLoader.load(kernel.vmlinux, name: files.name)) ?? .empty
@@ -67,12 +67,14 @@ extension VirtualMachine {
 
 /// The Xen platform's own names for what exits to it.
 struct XenWords: PlatformWords {
-  let xen: XenPlatform
+  private let platform: XenPlatform
+
+  init(_ platform: XenPlatform) { self.platform = platform }
 
   func handlerName(for exit: VMExit) -> String {
     switch exit.reason {
-    case .syscall: xen.isKernel ? "hypercall" : "syscall bounce"
-    case .softwareInterrupt: xen.isHypercall(exit) ? "hypercall" : "trap"
+    case .syscall: platform.isKernel ? "hypercall" : "syscall bounce"
+    case .softwareInterrupt: platform.isHypercall(exit) ? "hypercall" : "trap"
     case .exception: "trap"
     case .cpuid: "cpuid"
     default: ""
@@ -84,13 +86,13 @@ struct XenWords: PlatformWords {
   var textScreen: TextScreen? { nil }
 
   func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64? {
-    xen.hypercallCode(of: exit, on: vcpu).map { UInt64($0) }
+    platform.hypercallCode(of: exit, on: vcpu).map { UInt64($0) }
   }
 
-  func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64] { xen.hypercallArguments(of: exit, on: vcpu) }
+  func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64] { platform.hypercallArguments(of: exit, on: vcpu) }
 
   func service(of exit: VMExit, on vcpu: any VCPU) -> MonitorService? {
-    switch xen.service(of: exit, on: vcpu) {
+    switch platform.service(of: exit, on: vcpu) {
     case .bounce: .bounce
     case .emulation: .emulated
     case .hypercall, nil: nil
@@ -98,6 +100,14 @@ struct XenWords: PlatformWords {
   }
 
   var hypercalls: [HypercallName] { Self.names }
+
+  func hypercallDetails(_ ordinal: UInt64) -> HypercallDetails? {
+    platform.loggedCall(ordinal).map {
+      HypercallDetails(CallWords.arguments($0), structures: CallWords.structures($0), isInner: $0.isInner)
+    }
+  }
+
+  var xen: XenView? { XenView(platform) }
 
   /// Every call by its number, then its operations by number and operation.
   private static let names: [HypercallName] = {

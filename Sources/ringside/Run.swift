@@ -147,9 +147,26 @@ struct Run: ParsableCommand {
     let (settings, complaints) = SettingsFile.load(path: UserFolders(environment: environment).settings)
     let status = Console.run(
       session: session, theme: theme, layout: layout, themeDirectories: folders, environment: environment,
-      settings: settings, complaints: complaints)
+      settings: settings, complaints: complaints, lessons: lessonDoor)
     session.stop()
     return status
+  }
+
+  /// Lessons begun in the console get sessions of their own.
+  private static var lessonDoor: LessonDoor {
+    LessonDoor(names: { LessonLibrary.names }) { name in
+      do throws(VMError) {
+        let lesson = try LessonLibrary.lesson(name)
+        var configuration = lesson.configuration
+        configuration.measuresCost = true
+        configuration.historyPath = historyPath
+        let session = try Session(lesson: lesson, configuration)
+        session.start()
+        return .success(session)
+      } catch {
+        return .failure(error)
+      }
+    }
   }
 
   /// What the console goes by.

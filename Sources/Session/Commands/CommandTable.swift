@@ -5,6 +5,7 @@ package enum CommandTable {
   package static let all: [CommandDescriptor] =
     RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + EventCommands.all
     + RecordingCommands.all + XenCommands.all + VMCSCommands.all + RewritingCommands.all + TechniqueCommands.all
+    + LessonCommands.all
     + SessionCommands.all
 
   private static let byName: [String: CommandDescriptor] = {

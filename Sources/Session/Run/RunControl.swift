@@ -362,6 +362,12 @@ package final class RunControl {
     }
   }
 
+  private func measure(_ exit: VMExit, _ call: UInt64?, since start: UInt64) {
+    let cost = ExitCosts.now() &- start
+    costs.add(cost, exit.reason)
+    if let call { costs.add(cost, hypercall: UInt32(truncatingIfNeeded: call)) }
+  }
+
   /// Hands an exit to the platform; gives the stop that follows from it, if any.
   @inline(__always)
   func pass(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
@@ -379,9 +385,10 @@ package final class RunControl {
     default: break
     }
     let start = measuresCost ? ExitCosts.now() : 0
+    let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
-    if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
+    if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
     case .hlt: if action.isEmulate { halt(vcpu) }
     case .cr: if action.isEmulate { followShadows(exit) }
