@@ -49,6 +49,7 @@ package final class PC: Platform {
   /// Text for the guest's console is typed on its keyboard as well: a guest with a BIOS reads that one.
   package var typesOnKeyboard = false
   private let apicBus: APICBus
+  private var knownDeadline = Deadline.never
   /// Everything that is reset, saved and shown, in this order. The interrupt controllers come last, so
   /// that a reset leaves them without requests.
   private var devices: [any Device]
@@ -210,7 +211,16 @@ package final class PC: Platform {
     return apicBus.locals.first { $0.deadline == next }
   }
 
+  /// The least of all timers' deadlines: worked out again where one of them may have changed.
   private var earliestDeadline: UInt64 {
+    if context.timersChanged {
+      context.timersChanged = false
+      knownDeadline = leastDeadline
+    }
+    return knownDeadline
+  }
+
+  private var leastDeadline: UInt64 {
     var result = min(serial.deadline, pit.deadline, rtc.deadline)
     for local in apicBus.locals { result = min(result, local.deadline) }
     return result
@@ -243,6 +253,7 @@ package final class PC: Platform {
 
   // MARK: The outside
 
+  package var hasRequests: Bool { context.hasRequests }
   package func takeRequests() -> [PlatformRequest] { context.takeRequests() }
   package func takeConsoleOutput() -> [UInt8] { context.takeConsoleOutput() }
 
