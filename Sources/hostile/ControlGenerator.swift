@@ -10,9 +10,13 @@ enum ControlGenerator {
   static func changes(_ random: inout Random) -> [VMCSChange] {
     if random.one(in: 4) { return [] }
     var changes: [VMCSChange] = random.one(in: 4) ? [.preset(random.pick(VMCSPreset.allCases))] : []
+    // With 0 the guest would never execute, which is refused.
+    changes.append(.field(.preemptionTimer, UInt64(random.below(200) + 1)))
     for bit in bits where random.one(in: 3) { changes.append(.bit(bit, !random.one(in: 3))) }
     for _ in 0..<random.below(6) { changes.append(bitmapChange(&random)) }
-    for field in VMCSChange.numbers where random.one(in: 6) { changes.append(.field(field, random.edgy())) }
+    for field in VMCSChange.numbers where field != .preemptionTimer && random.one(in: 6) {
+      changes.append(.field(field, random.edgy() & field.mask))
+    }
     return changes
   }
 
