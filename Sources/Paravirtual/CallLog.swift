@@ -54,6 +54,8 @@ extension XenPlatform {
 
   /// The words behind the pointer of a call, as far as they are interesting and can be read.
   private func pointed(_ number: UInt64, _ a: HypercallArguments) -> [UInt64] {
+    // In 32 bits only mmu_update's requests have the layout that is decoded.
+    guard !abi.is32Bit || number == HypercallNumber.mmuUpdate.rawValue else { return [] }
     guard let (pointer, count) = structure(number, a), pointer != 0 else { return [] }
     var words: [UInt64] = []
     for index in 0..<UInt64(min(count, CallLog.mostWords)) {

@@ -159,6 +159,7 @@ package final class XenPlatform: Platform {
 
   package func acknowledgeInterrupt(vcpu: Int) -> Vector? { nil }
 
+  package var hasRequests: Bool { !requests.isEmpty }
   package func takeRequests() -> [PlatformRequest] {
     if requests.isEmpty { return [] }
     defer { requests.removeAll(keepingCapacity: true) }

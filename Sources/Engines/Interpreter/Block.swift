@@ -109,6 +109,8 @@ final class BlockCache {
   private var byPage: [UInt64: [BlockPointer]] = [:]
   /// Dropped blocks that may still be executing; freed when no vCPU is inside the loop.
   private var graveyard: [BlockPointer] = []
+  /// There is something to `bury`.
+  @inline(__always) var hasDropped: Bool { !graveyard.isEmpty }
   /// One byte a page of guest-physical memory below `trackedLimit`: does decoded code lie there?
   let pageFlags: UnsafeMutablePointer<UInt8>
   let trackedPages: UInt64

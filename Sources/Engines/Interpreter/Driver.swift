@@ -11,9 +11,9 @@ extension InterpreterVCPU {
   private static var barrenLimit: Int { 16 }
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
-    startTimer()
+    if c.pointee.quick.contains(.preemptionTimer) { startTimer() }
     let exit = runToExit(entry, limit: limit)
-    holdTimer(at: exit)
+    if c.pointee.timerDeadline != .max { holdTimer(at: exit) }
     c.unloadMXCSR()
     return exit
   }
@@ -25,7 +25,7 @@ extension InterpreterVCPU {
     if let exit = carryOut(entry) { return exit }
     var barren = 0
     while true {
-      engine.cache.bury()
+      if cache.hasDropped { cache.bury() }
       if takeKick() { return exit(.kicked, .kicked) }
       let now = c.retired
       let used = now &- start
@@ -124,6 +124,7 @@ extension InterpreterVCPU {
 
   /// Finishes an IN or OUT that was answered, where nothing else happens at its end; false where it must be
   /// executed for that.
+  @inline(__always)
   private func finishPort(_ value: UInt64, _ length: UInt8) -> Bool {
     guard case .io(_, let size, let write, false, _, _) = c.pointee.exit.qualification,
       c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
@@ -141,6 +142,7 @@ extension InterpreterVCPU {
   }
 
   /// The present instruction is over: nothing allowed or answered for it counts for the next.
+  @inline(__always)
   func settle() {
     c.pointee.emulating = false
     c.pointee.calledOut = false
@@ -177,6 +179,7 @@ extension InterpreterVCPU {
 
   // MARK: Execution
 
+  @inline(__always)
   private func runBlocks() -> VMExit? {
     let end: LoopEnd
     let start = c.pointee.budget
@@ -393,6 +396,7 @@ extension InterpreterVCPU {
     }
   }
 
+  @inline(__always)
   private func exitOfInstruction() -> VMExit? {
     var pending = c.pointee.exit
     let length = c.pointee.stopLength

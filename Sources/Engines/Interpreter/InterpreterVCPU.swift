@@ -15,6 +15,8 @@ package final class InterpreterVCPU: VCPU {
   package let index: Int
   /// The engine owns its vCPUs and outlives them.
   unowned(unsafe) let engine: InterpreterEngine
+  /// The engine's.
+  unowned(unsafe) let cache: BlockCache
   let memory: GuestMemory
   let events: EventSink
   let c: CPUPointer
@@ -65,6 +67,7 @@ package final class InterpreterVCPU: VCPU {
   init(index: Int, engine: InterpreterEngine) {
     self.index = index
     self.engine = engine
+    cache = engine.cache
     memory = engine.memory
     events = engine.events
     region = HostLayout.allocate()

@@ -17,7 +17,7 @@ package final class RTC: TimedDevice {
   private var base: UInt64 = 0
   /// Virtual time up to which the flags of register C are worked out.
   private var settled: UInt64 = 0
-  package private(set) var deadline = Deadline.never
+  package private(set) var deadline = Deadline.never { didSet { context.timersChanged = true } }
 
   private static let start = Int64(
     CalendarDate(year: 2026, month: 1, day: 1, hour: 0, minute: 0, second: 0).seconds)

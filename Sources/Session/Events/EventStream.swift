@@ -61,15 +61,20 @@ struct EventTallies {
   mutating func take(_ events: UnsafeBufferPointer<Event>) {
     digest.add(events)
     newest.append(contentsOf: events)
+    byAddress.add(events)
     kindCounts.withUnsafeMutableBufferPointer { counts in
       for event in events { counts[Int(event.kind.rawValue)] &+= 1 }
+    }
+    reasonCounts.withUnsafeMutableBufferPointer { counts in
+      for event in events where event.kind == .exit { counts[Self.index(event.exitReason)] &+= 1 }
     }
     var index = 0
     while index < events.count {
       switch events[index].kind {
       case .exit:
         let isAnswered = index + 1 < events.count && Self.answers(events[index + 1], events[index])
-        take(exit: events[index], entry: isAnswered ? events[index + 1] : nil)
+        exits.append(
+          KeptExit(event: events[index], ordinal: exits.total, entry: isAnswered ? events[index + 1] : nil))
         if isAnswered { index += 1 }
       case .entry: answer(events[index])
       case .hypercall: take(hypercall: events[index])
@@ -90,12 +95,6 @@ struct EventTallies {
     callers.add(event.rip)
   }
 
-  private mutating func take(exit event: Event, entry: Event?) {
-    reasonCounts[Self.index(event.exitReason)] &+= 1
-    byAddress.add(event.rip)
-    exits.append(KeptExit(event: event, ordinal: exits.total, entry: entry))
-  }
-
   /// As it is now, whatever becomes of this one.
   func copied() -> EventTallies {
     var copy = self
@@ -110,6 +109,7 @@ struct EventTallies {
   }
 
   /// Whether an event is the monitor's answer to an exit.
+  @inline(__always)
   private static func answers(_ event: Event, _ exit: Event) -> Bool {
     event.kind == .entry && event.vcpu == exit.vcpu && event.rip == exit.rip
   }

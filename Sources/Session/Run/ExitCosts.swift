@@ -34,10 +34,12 @@ package struct ExitCosts: Sendable {
   /// The cost of the newest exit.
   mutating func add(_ cost: UInt64, _ reason: ExitReason) {
     let index = Self.index(reason)
-    sums[index].count &+= 1
-    sums[index].total &+= cost
-    sums[index].minimum = min(sums[index].minimum, cost)
-    sums[index].maximum = max(sums[index].maximum, cost)
+    sums.withUnsafeMutableBufferPointer { sums in
+      sums[index].count &+= 1
+      sums[index].total &+= cost
+      sums[index].minimum = min(sums[index].minimum, cost)
+      sums[index].maximum = max(sums[index].maximum, cost)
+    }
     classes[index &* CostHistogram.classes &+ CostHistogram.index(cost)] &+= 1
     recent[Int(truncatingIfNeeded: (exitCount &- 1) % UInt64(Self.kept))] = cost
   }

@@ -120,6 +120,9 @@ package final class RunControl {
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
+    // References held outside the loop are not counted at every exit.
+    let needsAttention = self.needsAttention
+    var vcpu = vcpus[current]
     while true {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
@@ -129,20 +132,20 @@ package final class RunControl {
         if let outcome = finishAction() { return outcome }
         onCheckpoint()
       }
-      if let outcome = advance(goal) { return outcome }
+      if isReached(goal) { return .target }
+      if vcpus.count > 1 {
+        // Who is woken by what is due now is known before anybody goes on.
+        bringPlatform(to: time)
+        giveTurn()
+        vcpu = vcpus[current]
+      }
+      if let outcome = advance(vcpu, goal) { return outcome }
     }
   }
 
   /// One entry and exit of one vCPU, or one wait; nil to go on.
   @inline(__always)
-  private func advance(_ goal: RunGoal) -> RunOutcome? {
-    if isReached(goal) { return .target }
-    if vcpus.count > 1 {
-      // Who is woken by what is due now is known before anybody goes on.
-      bringPlatform(to: time)
-      giveTurn()
-    }
-    let vcpu = vcpus[current]
+  private func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
@@ -280,7 +283,7 @@ package final class RunControl {
 
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
-    events.emit(Event(exit: exit))
+    events.emit(exit: exit)
     onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
@@ -296,8 +299,7 @@ package final class RunControl {
     lanes[current].action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
-    let requests = platform.takeRequests()
-    return requests.isEmpty ? nil : deal(with: requests).map { .stopped($0) }
+    return platform.hasRequests ? deal(with: platform.takeRequests()).map { .stopped($0) } : nil
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -396,29 +398,13 @@ package final class RunControl {
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-    let requests = platform.takeRequests()
-    return requests.isEmpty ? nil : deal(with: requests)
+    return platform.hasRequests ? deal(with: platform.takeRequests()) : nil
   }
 
   @inline(__always)
   private func answer(_ action: VMEntry.Action, _ exit: VMExit) {
     lanes[current].action = action
-    var event = Event(.entry, vcpu: exit.vcpu, rip: exit.rip)
-    switch action {
-    case .resume: event.a = 0
-    case .emulate: event.a = 1
-    case .complete(let value):
-      event.a = 2
-      event.b = value
-    case .skip: event.a = 3
-    case .retire(let rip):
-      event.a = 5
-      event.b = rip
-    case .fault(let vector, _):
-      event.a = 4
-      event.b = UInt64(vector)
-    }
-    events.emit(event)
+    events.emit(action, to: exit)
   }
 
   /// As it was before the first run, with the guest in these states; breakpoints and settings stay.

@@ -149,14 +149,14 @@ extension InterpreterVCPU {
 
   /// VM entry starts the timer, but for what an entry behind a mere stop finds running (SDM 3C 26.5.1).
   func startTimer() {
-    guard c.pointee.quick.contains(.preemptionTimer), c.pointee.timerDeadline == .max else { return }
+    guard c.pointee.timerDeadline == .max else { return }
     let ticks = UInt64(ownControls.preemptionTimer) << VMXCapabilities.preemptionTimerShift
     c.pointee.timerDeadline = virtualTime &+ (c.pointee.timerLeft ?? ticks)
   }
 
   /// An exit of the guest stops the timer; stops of the debugger and the budget are none.
   func holdTimer(at exit: VMExit) {
-    guard c.pointee.timerDeadline != .max, !exit.isDirect else { return }
+    guard !exit.isDirect else { return }
     switch exit.reason {
     case .budget, .kicked, .debug: return
     default: break
