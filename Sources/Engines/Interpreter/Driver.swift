@@ -23,7 +23,6 @@ extension InterpreterVCPU {
     c.pointee.windowRequested = entry.interruptWindow
     stopsAfterDelivery = entry.stopsAfterDelivery
     if let exit = carryOut(entry) { return exit }
-    var barren = 0
     while true {
       if cache.hasDropped { cache.bury() }
       if takeKick() { return exit(.kicked, .kicked) }
@@ -39,14 +38,14 @@ extension InterpreterVCPU {
       if isMonitor || c.pointee.vmx.pendingDebug != 0 {
         if isNestedEventDue {
           if let exit = takeNestedEvent() { return exit }
-          barren += 1
-          if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
+          standStill()
           continue
         }
         left = min(left, c.untilPreemption)
         c.pointee.leaveSoon = c.waitsForWindow
       }
       guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
+      let stillBefore = standstill.count
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -55,8 +54,15 @@ extension InterpreterVCPU {
         c.pointee.horizon = now &+ UInt64(bitPattern: c.pointee.budget)
         if let exit = runBlocks() { return exit }
       }
-      barren = c.retired == now ? barren + 1 : 0
-      if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
+      if c.retired == now, standstill.count == stillBefore { standStill() }
+    }
+  }
+
+  /// An event was delivered, or nothing happened, without an instruction retiring.
+  private func standStill() {
+    if standstill.note(at: c.retired, limit: Self.barrenLimit) {
+      c.pointee.horizon &+= 1
+      standstill.at = c.retired
     }
   }
 
@@ -190,7 +196,7 @@ extension InterpreterVCPU {
         c.pointee.budget &+= block.pointee.count
         return runAlone(checkBreakpoint: true)
       }
-      end = c.execute(block, at: block.pointee.ops)
+      end = block.pointee.ops.pointee.op == .host ? .host(block) : c.execute(block, at: block.pointee.ops)
     } catch {
       c.pointee.stopLength = 0
       c.pointee.stopOnStack = false
@@ -350,10 +356,7 @@ extension InterpreterVCPU {
   /// Answers a given-up instruction: delivers its fault, runs it alone, or exits.
   func stopped(_ stop: Stop) -> VMExit? {
     switch stop {
-    case .fault:
-      var fault = c.pointee.fault
-      if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
-      return delivered(fault)
+    case .fault: return delivered(presentFault)
     case .alone:
       return runAlone(checkBreakpoint: false)
     case .exit:
@@ -384,8 +387,34 @@ extension InterpreterVCPU {
       return exitOfInstruction()
     }
     settle()
+    standStill()
     noteTrap()
     return nil
+  }
+
+  /// Delivers the fault of an instruction that generated code had carried out, without leaving it, where no one looks
+  /// on between instructions and the first handler did not fault at its first. False with the fault left as it was.
+  func deliverInPlace() -> Bool {
+    let isWatched = stopsAfterDelivery || c.pointee.windowRequested || c.pointee.leaveSoon || c.pointee.dr7 & 0xFF != 0
+    let isMonitor = c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil
+    let wanted: QuickExits = [.exceptions, .monitorTrap, .preemptionTimer]
+    guard !isWatched, !isMonitor, c.pointee.quick.isDisjoint(with: wanted), standstill.at != c.retired else { return false }
+    let fault = c.pointee.fault
+    do throws(Stop) {
+      try c.deliver(presentFault)
+    } catch {
+      c.pointee.fault = fault
+      return false
+    }
+    standStill()
+    return true
+  }
+
+  /// The exception of the instruction just given up.
+  private var presentFault: Fault {
+    var fault = c.pointee.fault
+    if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
+    return fault
   }
 
   /// The exit is that of an event on its way to the guest, not of the instruction at RIP.

@@ -121,7 +121,7 @@ package final class InterpreterEngine: Engine {
   /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
   func adopt(_ block: BlockPointer) {
     if cache.blockCount >= BlockCache.blockLimit {
-      cache.dropAll()
+      cache.makeRoom()
       for processor in processors { processor.c.bumpGeneration() }
     }
     guard cache.insert(block) else { return }

@@ -48,6 +48,8 @@ package final class InterpreterVCPU: VCPU {
   package internal(set) var exitCause: VMXCause?
   /// `VMEntry.stopsAfterDelivery` of the present run.
   var stopsAfterDelivery = false
+  /// Deliveries and the like without an instruction retiring.
+  var standstill = Standstill()
   /// Why the guest's last VM entry was refused: a field of its VMCS and the rule it breaks.
   package internal(set) var lastEntryFailure: String?
 
@@ -146,6 +148,7 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.budget = 0
     c.pointee.horizon = 0
     c.pointee.slept = 0
+    standstill = Standstill()
     stopTimer()
   }
 
@@ -153,6 +156,7 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.budget = 0
     c.pointee.horizon = instructions
     c.pointee.slept = time &- instructions
+    standstill = Standstill()
     return true
   }
 
@@ -204,6 +208,22 @@ package final class InterpreterVCPU: VCPU {
     EmbeddedCPUID.result(
       leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount,
       model: engine.configuration.cpu)
+  }
+}
+
+/// How often something happened at one count of instructions.
+struct Standstill {
+  /// The count of instructions at which it happened last.
+  var at = UInt64.max
+  private var times = 0
+  private(set) var count: UInt64 = 0
+
+  /// True where it was more than `limit` times.
+  mutating func note(at now: UInt64, limit: Int) -> Bool {
+    count &+= 1
+    times = now == at ? times + 1 : 0
+    at = now
+    return times > limit
   }
 }
 

@@ -24,6 +24,8 @@ struct QuickExits: OptionSet {
   static let preemptionTimer = Self(rawValue: 1 << 15)
   /// The monitor stands in for ring 0.
   static let deprivileged = Self(rawValue: 1 << 16)
+  /// RDMSR and WRMSR exit whatever the bitmap says.
+  static let everyMSR = Self(rawValue: 1 << 17)
   /// CPUID, INVD, task switches: no bit turns them off.
   static let always = Self(rawValue: 1 << 31)
 
@@ -55,6 +57,7 @@ struct QuickExits: OptionSet {
     put(.exceptions, vmcs.exceptions != 0 || pageFaults || !wishes.vectors.isEmpty || controls.isDeprivileged)
     put(.monitorTrap, vmcs.has(.monitorTrapFlag))
     put(.preemptionTimer, vmcs.has(.preemptionTimer))
+    put(.everyMSR, !vmcs.has(.useMSRBitmaps))
     self = result
   }
 }
