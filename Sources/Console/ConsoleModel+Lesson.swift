@@ -27,7 +27,7 @@ extension ConsoleModel {
       return
     }
     if word == "leave" { return leaveLesson() }
-    if snapshot.lesson != nil, !lessonDoor.names().contains(word), !word.contains(".") { return submit(line) }
+    if snapshot.lesson != nil, !lessonDoor.names().contains(word), !word.contains(".") { return perform(line) }
     guard !snapshot.isLive else { return say("the guest is running; pause first (Space)") }
     switch lessonDoor.open(word) {
     case .success(let opened):
@@ -72,7 +72,7 @@ extension ConsoleModel {
   package func markedPlaces(_ mark: String, in region: Region) -> [Region] {
     guard let frame else { return [] }
     let wanted = mark.lowercased().unicodeScalars.map(\.value)
-    return (region.y..<max(region.endY, region.y)).compactMap { y in
+    return (region.y..<max(region.endY, region.y)).compactMap { (y: Int) -> Region? in
       let row = (region.x..<region.endX).map { frame[$0, y].scalar }.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
       guard wanted.count <= row.count, !wanted.isEmpty else { return nil }
       let at = (0...(row.count - wanted.count)).first { row[$0..<($0 + wanted.count)].elementsEqual(wanted) }
