@@ -1,21 +1,21 @@
 import VMCore
 
-/// How often exits came from each guest address. A fixed table; addresses that find no room are counted
+/// How often exits, or events of another kind, came from each guest address. A fixed table; addresses that find no room are counted
 /// together.
 struct AddressCounts {
   private var addresses = [UInt64](repeating: 0, count: AddressCounts.size)
   private var counts = [UInt64](repeating: 0, count: AddressCounts.size)
-  /// Exits at addresses beyond the table.
+  /// Events at addresses beyond the table.
   private(set) var others: UInt64 = 0
   private static let size = 8192
   private static let probes = 16
 
-  /// Counts the exits among events, with one look at the table's storage for all of them.
-  mutating func add(_ events: UnsafeBufferPointer<Event>) {
+  /// Counts those of a kind among events, with one look at the table's storage for all of them.
+  mutating func add(_ kind: EventKind, of events: UnsafeBufferPointer<Event>) {
     var missed: UInt64 = 0
     addresses.withUnsafeMutableBufferPointer { addresses in
       counts.withUnsafeMutableBufferPointer { counts in
-        for event in events where event.kind == .exit {
+        for event in events where event.kind == kind {
           if !Self.count(event.rip, addresses, counts) { missed &+= 1 }
         }
       }

@@ -61,7 +61,7 @@ struct EventTallies {
   mutating func take(_ events: UnsafeBufferPointer<Event>) {
     digest.add(events)
     newest.append(contentsOf: events)
-    byAddress.add(events)
+    byAddress.add(.exit, of: events)
     kindCounts.withUnsafeMutableBufferPointer { counts in
       for event in events { counts[Int(event.kind.rawValue)] &+= 1 }
     }
@@ -82,6 +82,7 @@ struct EventTallies {
       }
       index += 1
     }
+    if events.contains(where: { $0.kind == .hypercall }) { callers.add(.hypercall, of: events) }
     guard recorder != nil || recording != nil else { return }
     for event in events {
       recorder?.record(event)
@@ -92,7 +93,6 @@ struct EventTallies {
   private mutating func take(hypercall event: Event) {
     hypercalls.append(event)
     calls[event.a, default: CallTally()].add(event)
-    callers.add(event.rip)
   }
 
   /// As it is now, whatever becomes of this one.
