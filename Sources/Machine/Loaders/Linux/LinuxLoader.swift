@@ -103,6 +103,7 @@ enum LinuxLoader {
     let tables = ACPITables.build(
       vcpuCount: request.vcpuCount, virtioCount: VirtioDevices.count(hasDisk: request.disk != nil))
     placement.memory.write(GPA(ACPITables.base), tables)
+    placement.memory.write(GPA(0xF_FFF0), SleepPorts.resetCode)
     return ACPITables.base
   }
 
