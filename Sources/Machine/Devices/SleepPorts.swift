@@ -6,6 +6,9 @@ final class SleepPorts: Device {
   static let ports: ClosedRange<UInt16> = 0x600...0x602
   /// What the FADT has a system write to reset.
   static let resetValue: UInt8 = 0x2A
+  /// What stands at F000:FFF0, where a system goes that knows no other way to start again: MOV DX,602h; MOV AL,2Ah;
+  /// OUT DX,AL; CLI; HLT.
+  static let resetCode: [UInt8] = [0xBA, 0x02, 0x06, 0xB0, resetValue, 0xEE, 0xFA, 0xF4]
   /// The sleep type of S5, as `\_S5` says.
   static let offType: UInt8 = 5
   private static let sleepEnable: UInt64 = 0x20

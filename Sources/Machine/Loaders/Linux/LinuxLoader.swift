@@ -87,6 +87,7 @@ enum LinuxLoader {
     let tables = ACPITables.build(
       vcpuCount: request.vcpuCount, virtioCount: VirtioDevices.count(hasDisk: request.disk != nil))
     request.memory.write(GPA(ACPITables.base), tables)
+    request.memory.write(GPA(0xF_FFF0), SleepPorts.resetCode)
     return ACPITables.base
   }
 

@@ -14,8 +14,9 @@ package enum LinuxCommandLine {
   /// that take longer than the rest of a boot.
   package static func standard(on machine: PCModel) -> String {
     let common = "console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1 nokaslr cryptomgr.notests pci=off 8250.nr_uarts=1"
-    // P0 has no ACPI, and a keyboard controller that only resets. On P1 all processors share one clock.
-    return common + (machine == .p1 ? " tsc=reliable" : " acpi=off i8042.nokbd i8042.noaux reboot=k")
+    // P0 has no ACPI, and a keyboard controller that only resets. On P1 all processors share one clock, and the kernel
+    // takes reduced hardware for EFI's, which it would ask for a reset.
+    return common + (machine == .p1 ? " tsc=reliable reboot=acpi" : " acpi=off i8042.nokbd i8042.noaux reboot=k")
   }
 
   /// The standard line and what `--append` adds, or only what `--append-only` says.
