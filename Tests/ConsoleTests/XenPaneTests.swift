@@ -18,7 +18,7 @@ import Testing
   static let views = ["calls", "domain", "traps", "events", "frames", "start_info"]
 
   @Test("each view", arguments: views, GoldenTests.sizes)
-  func views(_ view: String, _ size: (Int, Int)) throws {
+  func eachView(_ view: String, _ size: (Int, Int)) throws {
     let snapshot = try Self.snapshot()
     for (glyphs, suffix) in [(Glyphs.ascii, ""), (.unicode, "-unicode")] {
       let desk = Desk(snapshot, width: size.0, height: size.1, glyphs: glyphs)
