@@ -73,8 +73,8 @@ struct Trace {
     case .ret64, .ret32:
       return returns.popLast().flatMap(known).map { ($0, .returning) }
     case .systemEnd:
-      let isQuick = last.pointee.aux == SystemOp.sti.rawValue || last.pointee.aux == SystemOp.popf.rawValue
-      guard isQuick else { return nil }
+      let popsQuickly = last.pointee.aux == SystemOp.popf.rawValue && last.pointee.sizeLog2 == 3
+      guard popsQuickly || last.pointee.aux == SystemOp.sti.rawValue else { return nil }
       return known(block.pointee.endRIP).map { ($0, .fall) }
     case .jcc, .decJnz32, .decJnz64: break
     default: guard last.pointee.comparesAndJumps else { return nil }
