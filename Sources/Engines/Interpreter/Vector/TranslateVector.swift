@@ -13,6 +13,8 @@ extension Translator {
       }
     }
     if isVEX && translateSpecialVEX() { return true }
+    // A gather whose registers are not all different is left.
+    guard instruction.meta.isa_set != ZYDIS_ISA_SET_AVX2GATHER else { return false }
     guard let forms, let shape = VectorShape(instruction, operands, isLong64: context.isLong64) else { return false }
     guard let form = forms.form(shape, alignment: alignment(shape)) else { return false }
     var m = MicroOp(.vector)
