@@ -6,7 +6,7 @@ import TerminalUI
 package final class Console {
   private let model: ConsoleModel
   private let terminal: any Terminal
-  private let session: any SessionFacade
+  private var session: any SessionFacade { model.session }
   private var buffer: CellBuffer
   private var needsDraw = true
   /// Input came since the last frame: the answer does not wait for the guest's next frame.
@@ -22,7 +22,6 @@ package final class Console {
   package init(model: ConsoleModel, terminal: any Terminal) {
     self.model = model
     self.terminal = terminal
-    session = model.session
     buffer = CellBuffer(terminal.size)
   }
 
@@ -35,7 +34,8 @@ package final class Console {
   /// in the console and left out.
   package static func run(
     session: any SessionFacade, theme: String?, layout: String?, themeDirectories: [String],
-    environment: [String: String], settings: Settings = Settings(), complaints: [String] = []
+    environment: [String: String], settings: Settings = Settings(), complaints: [String] = [],
+    lessons: LessonDoor = .closed
   ) -> Int32 {
     func refuse(_ line: String) -> Int32 {
       let bytes = Array("ringside: \(line)\n".utf8)
@@ -69,7 +69,7 @@ package final class Console {
       defer { terminal.close() }
       let model = ConsoleModel(
         session: session, theme: chosenTheme, themes: themes, layout: chosenLayout, layouts: layouts,
-        keys: settings.keys, speeds: settings.speeds)
+        keys: settings.keys, speeds: settings.speeds, lessons: lessons)
       if let first = complaints.first {
         model.greet(complaints.count > 1 ? "\(first) (and \(complaints.count - 1) more: ringside doctor)" : first)
       }

@@ -26,6 +26,7 @@ extension ConsoleModel {
       for placement in placements { draw(placement, canvas) }
       for separator in arrangement.separators { canvas.part(separator).verticalLine(x: 0) }
     }
+    drawLessonMark(canvas)
     drawNote(canvas)
     return drawFrame(canvas)
   }

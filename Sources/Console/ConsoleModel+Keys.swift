@@ -158,7 +158,9 @@ extension ConsoleModel {
       carryOut(pane.handle(key, snapshot))
       return .none
     }
-    if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }) {
+    if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }),
+      focusedPane?.takesDigits(snapshot) != true
+    {
       takeDigit(digit)
       return .none
     }
@@ -171,7 +173,7 @@ extension ConsoleModel {
       if let before { (focus, fronts, zoomed) = before }
       return act(binding.action, count: count ?? 1)
     }
-    if key.typed == "n", lastSearch != nil, focus != .code, focus != .registers {
+    if key.typed == "n", lastSearch != nil, focus != .code, focus != .registers, focus != .lesson {
       search(lastSearch ?? "", backward: false)
       return .none
     }
@@ -225,6 +227,8 @@ extension ConsoleModel {
     case .perform(let line): perform(line)
     case .focus(let pane): bringUp(pane)
     case .typeToGuest: mode = .guest
+    case .typeCommand(let text): beginCommand(text)
+    case .leaveLesson: leaveLesson()
     case .say(let text): say(text)
     case .show(let address, let pane):
       if pane == .code { code.go(to: address, snapshot) } else { memory.go(toLinear: address) }
@@ -304,6 +308,7 @@ extension ConsoleModel {
       mode = .help
       help.first = 0
     case .command: beginCommand("")
+    case .lesson: showLesson()
     case .redraw: return .redraw
     case .suspend: return .suspend
     case .quit: return wantQuit()

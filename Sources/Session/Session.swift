@@ -35,6 +35,13 @@ package final class Session: @unchecked Sendable {
     core.publish()
   }
 
+  /// A session about a lesson, at its first step.
+  package convenience init(lesson: Lesson, _ configuration: SessionConfiguration) throws(VMError) {
+    self.init(configuration, machine: try VirtualMachine.build(configuration))
+    try core.begin(lesson)
+    core.publish()
+  }
+
   /// Whether a file is a recording of a session, by its first bytes.
   package static func isRecording(_ path: String) -> Bool { Recording.isRecording(path) }
 

@@ -28,7 +28,7 @@ extension SessionCore {
       }
       if let why = whyNotInRecording(descriptor, arguments) { throw CommandError(typed: arguments.name, expected: why) }
       let result = try descriptor.action(self, arguments)
-      if descriptor.name == "set", !result.failed {
+      if ["set", "xen"].contains(descriptor.name), !result.failed {
         control.entryIsUnchecked = true
         if !isReplaying { script.add(.command(line), at: control.retired) }
       }

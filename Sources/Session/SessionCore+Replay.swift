@@ -83,6 +83,10 @@ extension SessionCore {
     case .exit: return next("exit") { $0.kind == .exit }
     case .reason(let reason): return next("\(reason.name) exit") { $0.kind == .exit && $0.exitReason == reason }
     case .hypercall: return next("hypercall") { $0.kind == .hypercall }
+    case .service(.upcall): return next("upcall") { $0.kind == .interrupt }
+    case .service(.bounce): return next("trap handed to the guest") { $0.kind == .exception }
+    case .service(.emulated):
+      return CommandResult(["a recording does not say which instructions were emulated"], failed: true)
     case .delivery: return next("interrupt or exception") { [.interrupt, .exception, .softwareInterrupt].contains($0.kind) }
     case .until(let address): return next("event at \(Hex.text(address.value))") { $0.rip == address.value }
     case .over, .out:

@@ -119,6 +119,7 @@ extension SessionCore {
         goal.endsAtInterrupts = plan.passesInterrupts
         goal.endsAtDeliveries = plan.countsDeliveries
       case .runTo(let address, let stack):
+        goal.vcpu = control.current
         goal.trap = address
         goal.stackAtLeast = stack
       }

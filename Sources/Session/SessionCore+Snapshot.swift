@@ -34,7 +34,10 @@ extension SessionCore {
     snapshot.exitCount = stream.exitCount
     snapshot.exits = exitRecords(rows)
     snapshot.reasons = stream.statistics(control.costs)
-    snapshot.hypercalls = stream.hypercalls.newest(rows).map { describe.record($0) }
+    snapshot.hypercalls = hypercallRecords(rows)
+    snapshot.hypercallStatistics = hypercallStatistics
+    snapshot.hypercallAddresses = stream.callers.top(isRunning ? 16 : 256).map { AddressCount(address: $0.address, count: $0.count) }
+    snapshot.xen = isRunning ? nil : machine.words.xen
     snapshot.breakpoints = recorded == nil ? control.breakpoints.all.compactMap { summary($0) } : recordedBreakpoints
     snapshot.recording = stream.recording.map { Self.status($0) }
     snapshot.replay = replay
@@ -51,6 +54,7 @@ extension SessionCore {
     snapshot.otherExitAddresses = stream.byAddress.others
     snapshot.measuredMIPS = pace.measuredMIPS
     snapshot.countsInstructions = control.countsInstructions
+    snapshot.machineName = machine.machineName
     snapshot.engineNote = machine.engineNote
     snapshot.engineRemarks = machine.engine.remarks
     snapshot.engineTraits = machine.engine.traits
@@ -59,6 +63,7 @@ extension SessionCore {
     snapshot.ports = namedPorts
     snapshot.rewriting = rewritingView(isRunning: isRunning)
     snapshot.comparison = comparison
+    snapshot.lesson = lessonView
     snapshot.techniques = techniques
     return snapshot
   }
@@ -76,6 +81,23 @@ extension SessionCore {
         cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
         answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal])
     }
+  }
+
+  /// The newest hypercalls as shown, oldest first.
+  func hypercallRecords(_ limit: Int) -> [HypercallRecord] {
+    let kept = stream.hypercalls.newest(limit)
+    let first = stream.hypercalls.total - UInt64(kept.count)
+    return kept.enumerated().map { describe.record($1, ordinal: first + UInt64($0)) }
+  }
+
+  private var hypercallStatistics: [HypercallStatistics] {
+    let all = stream.calls.map { number, tally in
+      let cost = control.costs.calls[number] ?? ExitCosts.Sum()
+      return HypercallStatistics(
+        number: UInt64(number), name: describe.hypercallName(UInt64(number)), count: tally.count, errors: tally.errors,
+        averageCost: cost.count == 0 ? 0 : Double(cost.total) / Double(cost.count), maximumCost: cost.maximum)
+    }
+    return all.sorted { ($1.count, $0.number) < ($0.count, $1.number) }
   }
 
   func publish() {

@@ -30,7 +30,8 @@ struct Compare: ParsableCommand {
   @Option(help: "Number of vCPUs.") var cpus = 1
   @Option(help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
-  @Option(help: "A disk image.") var disk: String?
+  @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
+  @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?
   @Flag(help: "The result as JSON.") var json = false
 
   func run() throws {
@@ -46,6 +47,7 @@ struct Compare: ParsableCommand {
     configuration.append = append
     configuration.initrd = initrd
     configuration.disk = disk
+    configuration.machine = machine
     guard (1...2).contains(engines.count) else {
       throw VMError(.usage, "compare: --with names an engine, and stands twice", remedy: "compare \(guest) --with interpreter --with rewriter")
     }

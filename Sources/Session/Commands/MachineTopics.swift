@@ -11,9 +11,11 @@ enum MachineTopics {
     .init(names: ["hypercalls", "hypercall"], help: "the newest hypercalls: [N]") { core, scanner throws(CommandError) in
       core.stream.drain()
       let count = Int(clamping: scanner.takeNumber() ?? 20)
-      let records = core.stream.hypercalls.newest(count).map { core.describe.record($0) }
+      let records = core.hypercallRecords(count)
       return InfoCommands.rows(
-        records.map { "#\($0.sequence) \($0.text)" }, empty: "no hypercalls so far",
+        records.flatMap { record in
+          ["#\(record.sequence) \(record.isInner ? "| " : "")\(record.text)"] + record.structures.map { "    \($0)" }
+        }, empty: "no hypercalls so far",
         json: .array(records.map { json($0) }))
     },
     .init(names: ["bp", "breakpoints", "break", "b"], help: "breakpoints") { core, _ throws(CommandError) in

@@ -10,17 +10,34 @@ struct AddressCounts {
   private static let size = 8192
   private static let probes = 16
 
-  mutating func add(_ address: UInt64) {
-    let hash = (address &* 0x9E37_79B9_7F4A_7C15) >> 51
-    for probe in 0..<Self.probes {
-      let index = (Int(truncatingIfNeeded: hash) &+ probe) & (Self.size - 1)
+  /// Counts the exits among events, with one look at the table's storage for all of them.
+  mutating func add(_ events: UnsafeBufferPointer<Event>) {
+    var missed: UInt64 = 0
+    addresses.withUnsafeMutableBufferPointer { addresses in
+      counts.withUnsafeMutableBufferPointer { counts in
+        for event in events where event.kind == .exit {
+          if !Self.count(event.rip, addresses, counts) { missed &+= 1 }
+        }
+      }
+    }
+    others &+= missed
+  }
+
+  /// False where there is no room for the address.
+  @inline(__always)
+  private static func count(
+    _ address: UInt64, _ addresses: UnsafeMutableBufferPointer<UInt64>, _ counts: UnsafeMutableBufferPointer<UInt64>
+  ) -> Bool {
+    let first = Int(truncatingIfNeeded: (address &* 0x9E37_79B9_7F4A_7C15) >> 51)
+    for probe in 0..<probes {
+      let index = (first &+ probe) & (size &- 1)
       if counts[index] == 0 { addresses[index] = address }
       if addresses[index] == address {
         counts[index] &+= 1
-        return
+        return true
       }
     }
-    others &+= 1
+    return false
   }
 
   /// The `limit` most frequent, the lower address first among equals.

@@ -26,6 +26,18 @@ struct KeptExit {
   }
 }
 
+/// Hypercalls of a number, and how many of them the monitor refused.
+struct CallTally {
+  var count: UInt64 = 0
+  var errors: UInt64 = 0
+
+  mutating func add(_ event: Event) {
+    count &+= 1
+    let result = Int64(bitPattern: event.b)
+    if result < 0, result > -4096 { errors &+= 1 }
+  }
+}
+
 /// What has been counted and kept of the events so far. One value, so that taking an event in is one access.
 struct EventTallies {
   var recorder: EventRecorder?
@@ -35,6 +47,9 @@ struct EventTallies {
   var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
   var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
   var byAddress = AddressCounts()
+  /// Hypercalls by number, and by the address they were made at.
+  var calls: [UInt32: CallTally] = [:]
+  var callers = AddressCounts()
   var reasonCounts = [UInt64](repeating: 0, count: 64)
   var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
 
@@ -46,18 +61,23 @@ struct EventTallies {
   mutating func take(_ events: UnsafeBufferPointer<Event>) {
     digest.add(events)
     newest.append(contentsOf: events)
+    byAddress.add(events)
     kindCounts.withUnsafeMutableBufferPointer { counts in
       for event in events { counts[Int(event.kind.rawValue)] &+= 1 }
+    }
+    reasonCounts.withUnsafeMutableBufferPointer { counts in
+      for event in events where event.kind == .exit { counts[Self.index(event.exitReason)] &+= 1 }
     }
     var index = 0
     while index < events.count {
       switch events[index].kind {
       case .exit:
         let isAnswered = index + 1 < events.count && Self.answers(events[index + 1], events[index])
-        take(exit: events[index], entry: isAnswered ? events[index + 1] : nil)
+        exits.append(
+          KeptExit(event: events[index], ordinal: exits.total, entry: isAnswered ? events[index + 1] : nil))
         if isAnswered { index += 1 }
       case .entry: answer(events[index])
-      case .hypercall: hypercalls.append(events[index])
+      case .hypercall: take(hypercall: events[index])
       default: break
       }
       index += 1
@@ -69,10 +89,10 @@ struct EventTallies {
     }
   }
 
-  private mutating func take(exit event: Event, entry: Event?) {
-    reasonCounts[Self.index(event.exitReason)] &+= 1
-    byAddress.add(event.rip)
-    exits.append(KeptExit(event: event, ordinal: exits.total, entry: entry))
+  private mutating func take(hypercall event: Event) {
+    hypercalls.append(event)
+    calls[event.a, default: CallTally()].add(event)
+    callers.add(event.rip)
   }
 
   /// As it is now, whatever becomes of this one.
@@ -89,6 +109,7 @@ struct EventTallies {
   }
 
   /// Whether an event is the monitor's answer to an exit.
+  @inline(__always)
   private static func answers(_ event: Event, _ exit: Event) -> Bool {
     event.kind == .entry && event.vcpu == exit.vcpu && event.rip == exit.rip
   }
@@ -166,6 +187,8 @@ package final class EventStream {
   var exits: RingBuffer<KeptExit> { tallies.exits }
   var hypercalls: RingBuffer<Event> { tallies.hypercalls }
   var newest: RingBuffer<Event> { tallies.newest }
+  var calls: [UInt32: CallTally] { tallies.calls }
+  var callers: AddressCounts { tallies.callers }
   var byAddress: AddressCounts { tallies.byAddress }
 
   // MARK: numbers
