@@ -56,7 +56,7 @@ struct Run: ParsableCommand {
   @Option(help: "A ROM that ends at 1 MiB and at 4 GiB; starts at the reset vector.") var firmware: String?
   @Option(help: "RAM, as 256M.") var memory: Size?
   @Option(help: "Number of vCPUs.") var cpus = 1
-  @Option(help: "The processor's model: p0 (the default for Linux) or x86-64.") var cpu: CPUModel?
+  @Option(help: "The processor's model: p0 (the default for Linux), x86-64 (the default else), x86-64-v2 or x86-64-v3.") var cpu: CPUModel?
   @Option(help: "The way into a Linux kernel: pvh or bzimage.") var boot: BootProtocol?
   @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
   @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?

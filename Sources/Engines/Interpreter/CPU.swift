@@ -36,6 +36,8 @@ enum Slot {
   static let gsBase = 19
   /// Where `CPU.xmm` lies, in bytes.
   @inline(__always) static var xmmOffset: Int { 20 * 8 }
+  /// From a vector register's lower half to its upper one, in bytes.
+  @inline(__always) static var upperDistance: Int { 256 }
 }
 
 /// One software TLB, for supervisor or user: direct-mapped by linear page number, reads in its lower half and
@@ -80,6 +82,10 @@ struct CPU {
   var r = InlineArray<20, UInt64>(repeating: 0)
   /// XMM0..XMM15, low quadword first, at `Slot.xmmOffset`.
   var xmm = InlineArray<32, UInt64>(repeating: 0)
+  /// The upper halves of YMM0..YMM15, `Slot.upperDistance` behind the lower ones.
+  var ymmHigh = InlineArray<32, UInt64>(repeating: 0)
+  /// A memory operand of a vector instruction that the TLB does not give one host address for.
+  var vectorMemory = InlineArray<4, UInt64>(repeating: 0)
 
   /// RIP of the next instruction; inside a block valid only after `sync`.
   var rip: UInt64 = 0
@@ -229,6 +235,8 @@ struct CPU {
     memory: GuestMemory, bitmaps: UnsafeMutablePointer<UInt8>, owner: Unmanaged<InterpreterVCPU>
   ) {
     precondition(MemoryLayout<CPU>.offset(of: \CPU.xmm) == Slot.xmmOffset, "XMM registers follow the others")
+    precondition(
+      MemoryLayout<CPU>.offset(of: \CPU.ymmHigh) == Slot.xmmOffset + Slot.upperDistance, "their upper halves follow them")
     tlb = tlbs
     self.tlbs = tlbs
     singleOp = .allocate(capacity: 2)

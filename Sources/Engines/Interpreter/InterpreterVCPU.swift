@@ -205,9 +205,7 @@ package final class InterpreterVCPU: VCPU {
   }
 
   package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
-    EmbeddedCPUID.result(
-      leaf: leaf, subleaf: subleaf, apicID: UInt32(index), processors: engine.configuration.vcpuCount,
-      model: engine.configuration.cpu)
+    c.cpuid(leaf: leaf, subleaf: subleaf)
   }
 }
 

@@ -72,6 +72,7 @@ extension InterpreterVCPU {
     }
     f.mxcsr = c.pointee.mxcsr
     for i in 0..<32 { f.xmm[i] = c.pointee.xmm[i] }
+    for i in 0..<32 { f.ymmHigh[i] = c.pointee.ymmHigh[i] }
   }
 
   private func write(_ s: VCPUState) {
@@ -133,5 +134,6 @@ extension InterpreterVCPU {
     }
     c.pointee.mxcsr = f.mxcsr & MXCSR.mask
     for i in 0..<32 { c.pointee.xmm[i] = f.xmm[i] }
+    for i in 0..<32 { c.pointee.ymmHigh[i] = f.ymmHigh[i] }
   }
 }

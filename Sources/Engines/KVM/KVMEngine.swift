@@ -33,7 +33,7 @@ package final class KVMEngine: Engine {
     let count = chost_kvm_supported_cpuid(host.fd, &entries, UInt32(entries.count))
     supportedCPUID = Array(entries.prefix(Int(max(count, 0))))
     for index in 0..<max(configuration.vcpuCount, 1) {
-      let companion = KVMCompanion(memory, configuration, index: index)
+      let companion = try KVMCompanion(memory, configuration, index: index)
       processors.append(try KVMVCPU(index: index, engine: self, companion: companion))
     }
     watchedPages = processors.map { _ in [] }

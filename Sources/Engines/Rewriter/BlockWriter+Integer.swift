@@ -9,9 +9,11 @@ extension MicroOp {
   var isRewritten: Bool {
     switch op {
     case .sse: isRewrittenSSE
+    case .vector: isRewrittenVector
     case .system: isRewrittenSystem
     case .sensitive: isCounter
-    case .integer, .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .integer: isRewrittenBits
+    case .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
     case .keepCarry, .materialize, .rotateFlags: false
     default: true
     }
@@ -54,6 +56,8 @@ extension BlockWriter {
     case .nop: return true
     case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
+    case .vector: return emitVector(o)
+    case .integer: return emitBits(o, live)
     case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)

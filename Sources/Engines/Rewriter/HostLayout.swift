@@ -47,7 +47,7 @@ enum HostLayout {
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
   let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
-  let cr0, cr4, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
+  let cr0, cr4, xcr0, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
   let kernelGSBase, gsSegmentBase, quick, nonRoot, slept, tscOffset, ownTSCOffset, cr2, cr3: Int32
   let gdtrBase, gdtrLimit, idtrBase, idtrLimit: Int32
   let jumpHost, jumpCount: Int32
@@ -70,6 +70,7 @@ struct HostOffsets {
     hostBlock = cpu(\.hostBlock)
     cr0 = cpu(\.cr0)
     cr4 = cpu(\.cr4)
+    xcr0 = cpu(\.xcr0)
     mxcsrLoaded = cpu(\.mxcsrLoaded)
     hostSite = cpu(\.hostSite)
     horizon = cpu(\.horizon)

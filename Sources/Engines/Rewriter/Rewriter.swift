@@ -12,7 +12,7 @@ final class Rewriter {
   private(set) var calloutAt = 0
   private var firstBlockAt = 0
   /// No block's code is longer.
-  static let roomForBlock = 128 << 10
+  static let roomForBlock = 256 << 10
   private(set) var statistics = RewritingStatistics()
   /// The traces whose code begins in each segment of the buffer.
   private var residents = Array(repeating: [Resident](), count: CodeBuffer.segmentCount)

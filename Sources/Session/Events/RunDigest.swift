@@ -143,6 +143,8 @@ package final class RunDigest {
     words += state.fpu.significand
     words += state.fpu.signExponent.map { UInt64($0) }
     words += state.fpu.xmm
+    // Where there is no AVX there are no upper halves.
+    if state.xcr0 & 4 != 0 { words += [state.xcr0] + state.fpu.ymmHigh }
     words.append(UInt64(state.activity.rawValue))
     return words
   }
