@@ -1,3 +1,4 @@
+import Debugger
 import VMCore
 import X86
 
@@ -7,6 +8,8 @@ struct KeptExit {
   var ordinal: UInt64
   /// The event that answered it; nil as long as there is none.
   var entry: Event?
+  /// Where it came from beside RIP.
+  var segment = CodeSegment()
 
   /// The value that completed a read; nil where the answer was another.
   var answer: UInt64? { entry.flatMap { $0.a == 2 ? $0.b : nil } }
@@ -26,6 +29,33 @@ struct KeptExit {
   }
 }
 
+/// The code segment of an exit.
+package struct CodeSegment: Equatable, Sendable {
+  package var selector: UInt16 = 0
+  /// What is to be added to RIP for a linear address: 0 in 64-bit code.
+  package var base: UInt64 = 0
+
+  package func linear(_ rip: UInt64) -> UInt64 { base == 0 ? rip : (base &+ rip) & 0xFFFF_FFFF }
+
+  /// `7c16`, or `f000:e987` where RIP alone is not where the guest is.
+  package func place(_ rip: UInt64) -> String {
+    base == 0 ? Hex.padded(rip, 4) : "\(Hex.padded(UInt64(selector), 4)):\(Hex.padded(rip, 4))"
+  }
+}
+
+/// The code segment each vCPU's exits come from, followed through the events.
+struct CodeSegments: Sendable {
+  private var all: [CodeSegment] = []
+
+  subscript(vcpu: UInt8) -> CodeSegment { Int(vcpu) < all.count ? all[Int(vcpu)] : CodeSegment() }
+
+  mutating func take(_ event: Event) {
+    guard event.kind == .codeSegment else { return }
+    while all.count <= Int(event.vcpu) { all.append(CodeSegment()) }
+    all[Int(event.vcpu)] = CodeSegment(selector: UInt16(truncatingIfNeeded: event.a), base: event.b)
+  }
+}
+
 /// What has been counted and kept of the events so far. One value, so that taking an event in is one access.
 struct EventTallies {
   var recorder: EventRecorder?
@@ -34,7 +64,9 @@ struct EventTallies {
   var exits = RingBuffer<KeptExit>(capacity: EventStream.keptExits)
   var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
   var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
+  /// By linear address.
   var byAddress = AddressCounts()
+  var segments = CodeSegments()
   var reasonCounts = [UInt64](repeating: 0, count: 64)
   var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
 
@@ -58,6 +90,7 @@ struct EventTallies {
         if isAnswered { index += 1 }
       case .entry: answer(events[index])
       case .hypercall: hypercalls.append(events[index])
+      case .codeSegment: segments.take(events[index])
       default: break
       }
       index += 1
@@ -71,8 +104,9 @@ struct EventTallies {
 
   private mutating func take(exit event: Event, entry: Event?) {
     reasonCounts[Self.index(event.exitReason)] &+= 1
-    byAddress.add(event.rip)
-    exits.append(KeptExit(event: event, ordinal: exits.total, entry: entry))
+    let segment = segments[event.vcpu]
+    byAddress.add(segment.linear(event.rip))
+    exits.append(KeptExit(event: event, ordinal: exits.total, entry: entry, segment: segment))
   }
 
   /// As it is now, whatever becomes of this one.
@@ -167,6 +201,7 @@ package final class EventStream {
   var hypercalls: RingBuffer<Event> { tallies.hypercalls }
   var newest: RingBuffer<Event> { tallies.newest }
   var byAddress: AddressCounts { tallies.byAddress }
+  var segments: CodeSegments { tallies.segments }
 
   // MARK: numbers
 
