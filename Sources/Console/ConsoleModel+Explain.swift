@@ -87,7 +87,7 @@ extension ConsoleModel {
     case .paging: ["pte"]
     case .interrupts: ["lapic", "ioapic", "pic", "pit", "rtc"]
     case .capabilities: ["capability"]
-    case .rewriter, .comparison: ["rewriting", "instruction"]
+    case .rewriter, .comparison, .techniques: ["rewriting", "instruction"]
     default: []
     }
   }

@@ -101,7 +101,8 @@ package final class ConsoleModel {
       code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
       HypercallsPane(),
       BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
-      CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), ComparisonPane(), MessagesPane(), GuestConsolePane(),
+      CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), ComparisonPane(), TechniquesPane(),
+      MessagesPane(), GuestConsolePane(),
     ]
     panes = Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0) })
     for pane in all { pane.stopped(snapshot) }

@@ -27,6 +27,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case registers = 21
   /// Another vCPU's, where there is more than one.
   case secondRegisters = 22
+  case techniques = 29
   case status = 30
   case stop = 31
   case command = 32
@@ -38,7 +39,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   /// The panes of a digit, in the order the neighbour key goes through them.
   package static func group(_ digit: Int) -> [PaneID] {
     switch digit {
-    case 0: [.messages, .comparison]
+    case 0: [.messages, .comparison, .techniques]
     case 1: [.exits, .anatomy, .events, .vmcs]
     case 5: [.tables, .interrupts, .devices, .capabilities]
     case 8: [.console, .screen]
@@ -69,6 +70,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .vmcs: "Vmcs"
     case .rewriter: "Bt"
     case .comparison: "Cmp"
+    case .techniques: "Ways"
     case .code: "Code"
     case .registers: "Registers"
     case .secondRegisters: "vCPU+"

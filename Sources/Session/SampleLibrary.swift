@@ -8,8 +8,12 @@ package struct Sample: Equatable, Sendable {
   package var name: String
   package var folder: String
   package var title: String
-  /// File name inside the folder.
+  /// File name inside the folder, from where it may lead to another sample's.
   package var image: String
+  /// The image of the guest's port to Xen's ABI, where it has one.
+  package var paravirtualImage: String?
+  /// A file given to the guest as its first module.
+  package var initrd: String?
   package var mode: StartMode?
   package var append: String?
   package var memory: UInt64?
@@ -79,7 +83,9 @@ package enum SampleLibrary {
     if configuration.guest == nil, configuration.firmware == nil { configuration.guest = showpiece }
     guard let name = configuration.guest, !HostFile.exists(name) || HostFile.isFolder(name) else { return nil }
     guard let sample = try sample(named: name) else { throw unknown(name) }
-    configuration.guest = "\(sample.folder)/\(sample.image)"
+    let ported = configuration.technique == .pv ? sample.paravirtualImage : nil
+    configuration.guest = "\(sample.folder)/\(ported ?? sample.image)"
+    configuration.initrd = configuration.initrd ?? sample.initrd.map { "\(sample.folder)/\($0)" }
     configuration.mode = configuration.mode ?? sample.mode
     configuration.append = configuration.append ?? sample.append
     configuration.memory = configuration.memory ?? sample.memory
@@ -103,11 +109,13 @@ package enum SampleLibrary {
       throw VMError(.image, "\(path): not TOML: \(error)")
     }
     func field(_ name: String) -> TOMLValueConvertible? { table[name] ?? table["args"]?.table?[name] }
-    guard let image = field("image")?.string else {
-      throw VMError(.image, "\(path): 'image' is missing; expected the file name of the guest")
+    let images = field("image")?.table
+    guard let image = images?["hvm"]?.string ?? field("image")?.string else {
+      throw VMError(.image, "\(path): 'image' is missing; expected the file name of the guest, or { hvm = ..., pv = ... }")
     }
     return Sample(
       name: name, folder: "\(folder)/\(name)", title: field("title")?.string ?? name, image: image,
+      paravirtualImage: images?["pv"]?.string, initrd: field("initrd")?.string,
       mode: field("mode")?.string.flatMap { StartMode(rawValue: $0) }, append: field("append")?.string,
       memory: number(field("memory"), size: true), load: number(field("load")), entry: number(field("entry")),
       status: Int32(clamping: field("status")?.int ?? field("exit_status")?.int ?? 0))

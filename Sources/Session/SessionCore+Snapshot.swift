@@ -60,6 +60,7 @@ extension SessionCore {
     snapshot.ports = namedPorts
     snapshot.rewriting = rewritingView(isRunning: isRunning)
     snapshot.comparison = comparison
+    snapshot.techniques = techniques
     return snapshot
   }
 

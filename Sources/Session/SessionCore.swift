@@ -40,6 +40,8 @@ final class SessionCore {
   var generation: UInt64 = 0
   /// What the last `compare` found.
   var comparison: ComparisonReport?
+  /// What the last `techniques` found.
+  var techniques: TechniquesReport?
   /// What came from outside so far, for going back.
   var script = RunScript()
   /// The guest is being run again: what it is given is not new.

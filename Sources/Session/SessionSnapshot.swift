@@ -211,6 +211,8 @@ package struct SessionSnapshot: Sendable {
   package var rewriting = RewritingView()
   /// The last `compare` of this session.
   package var comparison: ComparisonReport?
+  /// What the last `techniques` found.
+  package var techniques: TechniquesReport?
   /// Ports somebody answers at, ascending.
   package var ports: [NamedPort] = []
   /// The recording being made; nil where none is.

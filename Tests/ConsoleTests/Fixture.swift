@@ -110,6 +110,7 @@ enum Fixture {
     snapshot.eventCount = 40_000
     snapshot.rewriting = rewriting()
     snapshot.comparison = comparison(now)
+    snapshot.techniques = techniques()
     return snapshot
   }
 
@@ -181,6 +182,38 @@ enum Fixture {
       DivergentLine(rip: 0x7C14, place: "boot+14", bytes: [0xB0, 0x4B], text: "mov al, 4bh", endsBlock: false, number: 16_654_587),
     ]
     report.divergence = divergence
+    return report
+  }
+
+  /// A guest with two operations under three techniques; a fourth is not to be had.
+  private static func techniques() -> TechniquesReport {
+    var report = TechniquesReport(guest: "teaching")
+    func counts(_ instructions: UInt64, _ kinds: [(String, TechniqueTreatment, UInt64, UInt64)]) -> TechniqueCounts {
+      var counts = TechniqueCounts()
+      (counts.instructions, counts.virtualTime, counts.hostTime) = (instructions, instructions, instructions / 3)
+      for (name, how, count, cost) in kinds { counts.kinds[TechniqueKind(name, how)] = TechniqueTally(count: count, cost: cost) }
+      return counts
+    }
+    let columns: [(TechniqueChoice, [(String, TechniqueTreatment, UInt64, UInt64)])] = [
+      (TechniqueChoice(.hvm, "rewriter"), [("IN, INS", .exit, 1_000, 70_000)]),
+      (TechniqueChoice(.rewrite, "rewriter"), [("IN, INS", .callout, 1_000, 80_000), ("CLI, STI", .inCache, 12, 0)]),
+      (TechniqueChoice(.pv, "rewriter"), [("#GP", .emulated, 1_000, 150_000), ("mmu_update", .hypercall, 1_000, 210_000), ("event", .upcall, 7, 0)]),
+    ]
+    for (index, (choice, kinds)) in columns.enumerated() {
+      var run = TechniqueRun(choice)
+      run.end = "shut down"
+      run.console = Array("the end\n".utf8)
+      run.total = counts(12_345_678 + UInt64(index) * 1_000, kinds)
+      run.operations = [
+        TechniqueOperation(name: "in", times: 1_000, counts: counts(2_000, Array(kinds.prefix(1)))),
+        TechniqueOperation(name: "callret", times: 1_000, counts: counts(3_000, [])),
+      ]
+      if choice.technique == .rewrite { run.missed = ["PUSHF, POPF": 31] }
+      report.runs.append(run)
+    }
+    var refused = TechniqueRun(TechniqueChoice(.hvm, "kvm"))
+    refused.refusal = "there is no /dev/kvm on this host"
+    report.runs.append(refused)
     return report
   }
 

@@ -134,6 +134,14 @@ struct InvocationTests {
     #expect(Shell.run("long-kernel --json -c 'break gdt_pointer'").output.contains("\"warning\":"))
   }
 
+  @Test func `techniques runs a sample by each, as text and as JSON`() {
+    let table = Shell.run("techniques teaching --with hvm --with rewrite --with pv --append ops:10")
+    #expect(table.status == 0 && table.output.contains("says the same") && table.output.contains("mmu_update"))
+    let json = Shell.run("techniques teaching --with pv/interpreter --append ops:10 --json").output
+    #expect(json.hasPrefix("{\"guest\":\"teaching\"") && json.contains("\"name\":\"syscall\",\"times\":10"))
+    #expect(Shell.run("techniques teaching --with vmx").status == 2)
+  }
+
   @Test func `doctor, engines, samples and themes list what is there`() {
     #expect(Shell.run("doctor").output.contains("samples"))
     let engines = Shell.run("engines").output
@@ -148,7 +156,7 @@ struct SampleTests {
   @Test(arguments: [
     ("hello-real", Int32(1)), ("protected-fault", 0), ("long-kernel", 0), ("timer-keyboard", 0), ("hypercalls", 0),
     ("mmio-device", 0), ("triple-fault", 70), ("self-modifying", 0), ("sensitive-parade", 0),
-    ("tiny-hypervisor", 0),
+    ("tiny-hypervisor", 0), ("teaching", 0), ("teaching32", 0),
   ])
   func `print what they promise and end with their status`(name: String, status: Int32) {
     let folder = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")

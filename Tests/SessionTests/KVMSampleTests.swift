@@ -19,6 +19,7 @@ struct KVMSampleTests {
     arguments: [
       Row(sample: "hello-real"), Row(sample: "protected-fault"), Row(sample: "timer-keyboard"),
       Row(sample: "mmio-device"), Row(sample: "self-modifying"), Row(sample: "triple-fault"), Row(sample: "long-kernel"),
+      Row(sample: "teaching"), Row(sample: "teaching32", needs: ["paging32"]),
       Row(sample: "hypercalls", needs: ["paging32"]), Row(sample: "sensitive-parade", needs: ["nativeRing0"]),
     ])
   func output(row: Row) throws {

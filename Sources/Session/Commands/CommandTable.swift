@@ -4,7 +4,7 @@ import Debugger
 package enum CommandTable {
   package static let all: [CommandDescriptor] =
     RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + EventCommands.all
-    + RecordingCommands.all + VMCSCommands.all + RewritingCommands.all + SessionCommands.all
+    + RecordingCommands.all + VMCSCommands.all + RewritingCommands.all + TechniqueCommands.all + SessionCommands.all
 
   private static let byName: [String: CommandDescriptor] = {
     var table: [String: CommandDescriptor] = [:]

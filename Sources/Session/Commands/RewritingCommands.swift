@@ -108,7 +108,7 @@ extension SessionCore {
   }
 
   /// Somebody wants to go on with something else.
-  private func takesPause() -> Bool {
+  func takesPause() -> Bool {
     guard exchange.needsAttention else { return false }
     let attention = exchange.takeAttention()
     exchange.raise(attention.subtracting(.pause))

@@ -1,0 +1,48 @@
+import ArgumentParser
+import Session
+import VMCore
+
+extension TechniqueChoice: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
+
+/// `ringside techniques GUEST...`
+struct CompareTechniques: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "techniques",
+    abstract: "Run the same guest by several techniques, and show what each did for it.",
+    discussion: """
+      A guest is a file or the name of a sample. Of several files each technique takes the first it can run: a \
+      kernel for a PC, and its port to Xen's ABI. A guest may mark operations; 'teaching --append ops:1000' does \
+      seven of them a thousand times each.
+
+      The status is 0 where the guest said the same under all that ran it, else 1.
+      """)
+
+  @Argument(help: "Files, or the name of a sample.") var guests: [String]
+  @Option(name: .customLong("with"), help: "hvm, rewrite or pv, with /interpreter, /rewriter (without it) or /kvm; as often as wanted.")
+  var choices: [TechniqueChoice] = []
+  @Option(help: "RAM, as 256M.") var memory: Size?
+  @Option(help: "The kernel's command line.") var append: String?
+  @Option(help: "A file given to the kernel as its first module.") var initrd: String?
+  @Option(help: "End each run after so many instructions.") var limit: Address?
+  @Flag(help: "The result as JSON.") var json = false
+
+  func run() throws {
+    var configuration = SessionConfiguration()
+    configuration.memory = memory?.bytes
+    configuration.append = append
+    configuration.initrd = initrd
+    configuration.limit = limit?.value
+    var plan = Techniques(configuration, guests: guests, choices: choices)
+    let progress = ProgressLine()
+    plan.goesOn = { choice in
+      progress.show(choice.name)
+      return true
+    }
+    let report = plan.run()
+    progress.clear()
+    Output.standard(json ? report.json.text + "\n" : report.rows().lines.joined(separator: "\n") + "\n")
+    throw ExitCode(report.isSame ? 0 : 1)
+  }
+}
