@@ -67,7 +67,8 @@ package struct FrameEncoder: Sendable {
   private func cost(
     _ span: Span, _ buffer: CellBuffer, _ pen: Pen, _ styles: inout StyleTable, below limit: Int
   ) -> Int {
-    let switching = pen.style == span.style ? 0 : styles.cost(from: pen.style, to: target(of: span, pen, &styles))
+    let wanted = target(of: span, pen, &styles)
+    let switching = pen.style == wanted ? 0 : styles.cost(from: pen.style, to: wanted)
     guard switching < limit else { return limit }
     let place = Position(x: span.start, y: span.row)
     let moving = pen.way(to: place).length
@@ -107,7 +108,8 @@ package struct FrameEncoder: Sendable {
     } else {
       pen.move(to: place)
     }
-    pen.set(target(of: span, pen, &styles), &styles)
+    let wanted = target(of: span, pen, &styles)
+    pen.set(wanted, styles)
     switch span.kind {
     case .eraseToEnd: pen.bytes += [0x1B, 0x5B, 0x4B]
     case .erase: pen.control(span.end - span.start, UInt8(ascii: "X"))

@@ -96,7 +96,7 @@ struct Pen {
 
   // MARK: style
 
-  mutating func set(_ wanted: Int, _ styles: inout StyleTable) {
+  mutating func set(_ wanted: Int, _ styles: StyleTable) {
     guard style != wanted else { return }
     bytes += styles.sequence(from: style, to: wanted)
     style = wanted

@@ -33,7 +33,8 @@ struct SpanFinder {
         continue
       }
       if new[x, row].width == 0, x > 0 { x -= 1 }
-      let span = erasure(x, row, &styles) ?? text(x, row, width, &styles)
+      let blanks = erasure(x, row, &styles)
+      let span = if let blanks { blanks } else { text(x, row, width, &styles) }
       spans.append(span)
       x = span.end
     }
@@ -56,7 +57,16 @@ struct SpanFinder {
 
   /// Nothing but its background shows of this cell.
   private func isBlank(_ cell: Cell, _ styles: inout StyleTable) -> Bool {
-    Self.isSpace(cell) && styles.isPlain(styles.index(of: cell))
+    guard Self.isSpace(cell) else { return false }
+    let style = styles.index(of: cell)
+    return styles.isPlain(style)
+  }
+
+  /// A blank that looks as one in `style` does.
+  private func isBlank(_ cell: Cell, like style: Int, _ styles: inout StyleTable) -> Bool {
+    guard Self.isSpace(cell) else { return false }
+    let own = styles.index(of: cell)
+    return styles.areBlankAlike(style, own)
   }
 
   /// Blanks from here on that one control sequence erases, if there are enough of them.
@@ -67,7 +77,7 @@ struct SpanFinder {
     guard background == nil || background == .terminal || abilities.contains(.erasesInColor) else { return nil }
     var (end, behind, changed) = (x, x, 0)
     let width = new.size.width
-    while end < width, Self.isSpace(new[end, row]), styles.areBlankAlike(style, styles.index(of: new[end, row])) {
+    while end < width, isBlank(new[end, row], like: style, &styles) {
       end += 1
       if isSame(end - 1, row, &styles) { continue }
       changed += 1
