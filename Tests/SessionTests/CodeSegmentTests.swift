@@ -9,9 +9,11 @@ import VMCore
   private static func session() throws -> Session {
     let symbols = TemporaryPath()
     symbols.bytes = Array("00000000000ff040 T bios_int\n000000000000f040 T wrong\n".utf8)
-    let session = try RecordingTests.session("hello-real") { $0.symbols = symbols.path }
-    _ = session.perform("exit 5")
-    return session
+    return try withExtendedLifetime(symbols) {
+      let session = try RecordingTests.session("hello-real") { $0.symbols = symbols.path }
+      _ = session.perform("exit 5")
+      return session
+    }
   }
 
   @Test func `are shown as CS:IP and named by their linear address`() throws {
@@ -30,7 +32,7 @@ import VMCore
     let snapshot = session.currentSnapshot()
     #expect(snapshot.exitAddresses == [AddressCount(address: 0xFF040, count: 5)])
     #expect(session.perform("info stats").lines.contains { $0.contains("at ff040 <bios_int>  5") })
-    #expect(StatisticsReport(snapshot).bySymbol.map(\.name) == ["bios_int"])
+    #expect(StatisticsReport(snapshot).bySymbol.map { $0.name } == ["bios_int"])
   }
 
   @Test func `are the same after going back, and in a recording`() throws {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import TerminalUI
+import TerminalUI
 
 struct FrameEncoderTests {
   private let encoder = FrameEncoder(depth: .sixteen)

@@ -1,7 +1,7 @@
 import TerminalDriver
 import Testing
 
-@testable import TerminalUI
+import TerminalUI
 
 /// Random frames, sent as differences, arrive on a terminal as they were drawn.
 @Suite struct RandomFramesTests {
