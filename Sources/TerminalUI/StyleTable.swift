@@ -20,10 +20,14 @@ struct StyleTable {
   mutating func index(of cell: Cell) -> Int {
     let key = UInt32(cell.role.rawValue) << 16 | UInt32(cell.surface.rawValue) << 8 | UInt32(cell.attribute)
     if key == lastKey { return last }
-    let found = ofCell[key] ?? index(theme.style(of: cell, depth: depth))
-    ofCell[key] = found
-    (lastKey, last) = (key, found)
-    return found
+    lastKey = key
+    if let known = ofCell[key] {
+      last = known
+    } else {
+      last = index(theme.style(of: cell, depth: depth))
+      ofCell[key] = last
+    }
+    return last
   }
 
   mutating func index(_ style: Style) -> Int {
