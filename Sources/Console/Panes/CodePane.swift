@@ -28,7 +28,7 @@ package final class CodePane: Pane {
     let place = snapshot.symbols.name(of: snapshot.vcpu.linearRIP.value).map { "  \($0)" } ?? ""
     if snapshot.isLive {
       // Rows that changed with every frame could not be read: those of the last stop stay, and say so.
-      if shown.contains(where: { $0.address == snapshot.vcpu.rip }) { return "Code\(place)" }
+      if shown.isEmpty || shown.contains(where: { $0.address == snapshot.vcpu.rip }) { return "Code\(place)" }
       return "Code  of the last stop; now in \(place.isEmpty ? Format.hex(snapshot.vcpu.rip) : String(place.dropFirst(2)))"
     }
     let next = outlook(snapshot)
