@@ -212,7 +212,7 @@ extension SessionCore {
       RunProgress(
         instructions: control.retired, mips: pace.mips,
         place: symbols.name(of: control.vcpus[control.current].state.linearRIP.value),
-        line: console.lines.last { !$0.allSatisfy { $0 == " " } }))
+        line: console.lines.last(where: { line in line.contains { $0 != " " } })))
   }
 
   private func publishIfDue(_ attention: Attention) {
