@@ -66,7 +66,7 @@ struct FrameEncoderTests {
     let old = CellBuffer(Size(width: 30, height: 8))
     let new = CellBuffer(old.size)
     for row in 0..<8 {
-      Canvas(new).text("name", x: 2, y: row)
+      Canvas(new).text("word", x: 2, y: row)
       Canvas(new).text("changed", x: 10, y: row, .changed)
     }
     var style: Style?
