@@ -158,6 +158,7 @@ extension ConsoleModel {
       carryOut(pane.handle(key, snapshot))
       return .none
     }
+    forgetOldCount()
     if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }),
       focusedPane?.takesDigits(snapshot) != true
     {
@@ -191,9 +192,18 @@ extension ConsoleModel {
     return act(binding.action, count: 1)
   }
 
+  /// A pane brought up by its digit and looked at for a while is no count for what is typed then.
+  private func forgetOldCount() {
+    guard pendingCount != nil, now &- countTime > Self.countPatience else { return }
+    pendingCount = nil
+    viewBeforeCount = nil
+  }
+  private static let countPatience: UInt64 = 2_000_000_000
+
   /// A digit brings up its pane at once, and is the beginning of a count should one follow.
   private func takeDigit(_ digit: Int) {
     if viewBeforeCount == nil { viewBeforeCount = (focus, fronts, zoomed) }
+    countTime = now
     let isFirst = pendingCount == nil
     let count = (pendingCount ?? 0) * 10 + digit
     pendingCount = min(count, 1_000_000)

@@ -67,6 +67,10 @@ package final class ConsoleModel {
   var help: HelpOverlay
   /// A number being typed, and what the view was before it.
   var pendingCount: Int?
+  /// When its last digit was typed.
+  var countTime: UInt64 = 0
+  /// When the input now handled came; nanoseconds of a clock that never goes back. Whoever has none leaves it 0.
+  package var now: UInt64 = 0
   var viewBeforeCount: (focus: PaneID, fronts: [PaneID], zoomed: PaneID?)?
   /// Draw nothing but the status while the guest runs.
   package internal(set) var isQuiet = false

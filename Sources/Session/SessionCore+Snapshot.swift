@@ -38,10 +38,11 @@ extension SessionCore {
     snapshot.hypercallStatistics = hypercallStatistics
     snapshot.hypercallAddresses = stream.callers.top(isRunning ? 16 : 256).map { AddressCount(address: $0.address, count: $0.count) }
     snapshot.xen = isRunning ? nil : machine.words.xen
-    snapshot.breakpoints = recorded == nil ? control.breakpoints.all.compactMap { summary($0) } : recordedBreakpoints
+    snapshot.breakpoints = shownBreakpoints
     snapshot.recording = stream.recording.map { Self.status($0) }
     snapshot.replay = replay
     snapshot.guestConsole = console.lines
+    snapshot.forgottenConsoleLines = console.forgotten
     snapshot.screen = machine.words.textScreen
     snapshot.devices = machine.platform.inspection
     snapshot.messages = messages.newest(messages.capacity)
@@ -68,6 +69,11 @@ extension SessionCore {
     return snapshot
   }
 
+  /// Those of a recording's session before those set to look through it.
+  var shownBreakpoints: [BreakpointSummary] {
+    (recorded == nil ? [] : recordedBreakpoints) + control.breakpoints.all.compactMap { summary($0) }
+  }
+
   private var idleSentence: String {
     "The guest waits in HLT at \(place(currentState)) for an interrupt; type to it, or pause."
   }
@@ -79,7 +85,8 @@ extension SessionCore {
       return ExitRecord(
         sequence: kept.ordinal, time: kept.event.time, exit: exit, handler: machine.words.handlerName(for: exit),
         cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
-        answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal])
+        answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal],
+        segment: kept.segment)
     }
   }
 

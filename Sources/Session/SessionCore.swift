@@ -68,6 +68,8 @@ final class SessionCore {
   var awaitInput: () -> Bool = { false }
   /// Gives the guest input that came meanwhile.
   var onSlackInput: () -> Void = {}
+  /// Hears how far the guest is, where somebody asked.
+  var onProgress: ((RunProgress) -> Void)?
 
   init(_ configuration: SessionConfiguration, machine: VirtualMachine) {
     self.configuration = configuration

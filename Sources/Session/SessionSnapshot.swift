@@ -62,11 +62,17 @@ package struct ExitRecord: Equatable, Sendable {
   package var answerEvent: UInt64?
   /// The registers around it; nil where they were not recorded.
   package var states: ExitStates?
+  /// The code segment RIP counts in.
+  package var segment = CodeSegment()
+
+  package var linear: UInt64 { segment.linear(exit.rip) }
+  /// `7c16`, `f000:e987`.
+  package var place: String { segment.place(exit.rip) }
 }
 
 /// How many exits came from an address.
 package struct AddressCount: Equatable, Sendable {
-  /// RIP: the offset in CS.
+  /// The linear address.
   package var address: UInt64
   package var count: UInt64
   package init(address: UInt64, count: UInt64) {
@@ -189,6 +195,8 @@ package struct SessionSnapshot: Sendable {
   package var breakpoints: [BreakpointSummary]
   /// What the guest wrote to its console, newest 256 KiB, as text lines after carriage control.
   package var guestConsole: [String]
+  /// Lines it wrote before those.
+  package var forgottenConsoleLines = 0
   package var screen: TextScreen?
   package var devices: [DeviceInspection]
   package var messages: [ConsoleMessage]

@@ -44,6 +44,9 @@ import X86
   /// The person changed what makes the guest exit. a = VMCS field; b = its value or, for bitmaps, the first port
   /// or MSR, c = the last port or access kinds, d = on.
   case controls
+  /// The code segment a vCPU's next exits come from, where it is another than at its last (at first: base 0). a =
+  /// selector, b = what is to be added to RIP.
+  case codeSegment
 }
 
 /// What a `nested` event says happened.

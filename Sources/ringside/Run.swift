@@ -68,6 +68,10 @@ struct Run: ParsableCommand {
   @Option(help: "The console's layout.") var layout: String?
   @Flag(help: "Believe a paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false
   @Flag(help: "No console.") var headless = false
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Say on standard error how far a headless run is; without either, where that is a terminal.")
+  var progress: Bool?
   @Flag(help: "Answers as JSON.") var json = false
   @Flag(help: "A reset the guest asks for starts it again.") var reboot = false
   @Option(help: "Record the session into a file that 'ringside replay' opens.") var record: String?
@@ -121,7 +125,7 @@ struct Run: ParsableCommand {
     let session = try Session(configuration)
     if let events { try session.record(to: events) }
     if let record { try session.startRecording(to: record) }
-    let batch = Batch(session: session, json: json, digest: digest)
+    let batch = Batch(session: session, json: json, digest: digest, saysProgress: progress)
     return batch.run(lines)
   }
 

@@ -277,6 +277,11 @@ package final class KVMVCPU: VCPU {
     capture.mode = mode
   }
 
+  package var codeBase: UInt64 {
+    let base = cpu.sync.pointee.sregs.cs.base
+    return base != 0 && mode == .long64 ? 0 : base
+  }
+
   /// Where the guest stands as far as anybody can see: before an instruction that is open.
   var shownRIP: UInt64 {
     switch open.kind {

@@ -10,13 +10,17 @@ struct AddressCounts {
   private static let size = 8192
   private static let probes = 16
 
-  /// Counts those of a kind among events, with one look at the table's storage for all of them.
-  mutating func add(_ kind: EventKind, of events: UnsafeBufferPointer<Event>) {
+  /// Counts those of a kind among events by linear address, with one look at the table's storage for all of them.
+  /// `segments` is what held before the first of the events.
+  mutating func add(_ kind: EventKind, of events: UnsafeBufferPointer<Event>, _ segments: CodeSegments) {
+    var segments = segments
     var missed: UInt64 = 0
     addresses.withUnsafeMutableBufferPointer { addresses in
       counts.withUnsafeMutableBufferPointer { counts in
-        for event in events where event.kind == kind {
-          if !Self.count(event.rip, addresses, counts) { missed &+= 1 }
+        for event in events {
+          if event.kind == .codeSegment { segments.take(event) }
+          guard event.kind == kind else { continue }
+          if !Self.count(segments[event.vcpu].linear(event.rip), addresses, counts) { missed &+= 1 }
         }
       }
     }

@@ -81,7 +81,7 @@ package final class RunDigest {
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
     case .interrupt where rip != 0: time = 0
-    case .entry, .stop, .go, .codeInvalidated, .controls: return false
+    case .entry, .stop, .go, .codeInvalidated, .controls, .codeSegment: return false
     // A timer raises its line at its own time: the address is that of whatever exited last.
     case .interruptLine: rip = 0
     default: break

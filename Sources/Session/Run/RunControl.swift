@@ -283,11 +283,20 @@ package final class RunControl {
 
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
+    let base = vcpu.codeBase
+    if base != lanes[current].codeBase { tell(base, vcpu) }
     events.emit(exit: exit)
     onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
+  }
+
+  /// Exits come from another code segment than the last one.
+  private func tell(_ base: UInt64, _ vcpu: any VCPU) {
+    lanes[current].codeBase = base
+    let selector = UInt32(vcpu.state[.cs].selector)
+    events.emit(Event(.codeSegment, vcpu: UInt8(truncatingIfNeeded: vcpu.index), a: selector, b: base))
   }
 
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
