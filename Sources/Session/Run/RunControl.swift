@@ -66,9 +66,9 @@ package final class RunControl {
   var onIdle: ((UInt64) -> Void)?
   /// Called with an exit of `loggedReasons`.
   var onLog: (VMExit) -> Void = { _ in }
-  /// Whether a breakpoint's condition holds now. An exit is given where there is one.
   /// What the monitor is about to do about an exit.
   var service: (VMExit, any VCPU) -> MonitorService? = { _, _ in nil }
+  /// Whether a breakpoint's condition holds now. An exit is given where there is one.
   var judge: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
   var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
     if case .hypercall(let number) = exit.qualification { return number }
