@@ -36,7 +36,7 @@ private final class MemoryDisk: XenDisk {
 private struct FrontEnd {
   let bench: XenBench
   let disk: MemoryDisk
-  let port: UInt64
+  private(set) var port: UInt64 = 0
   private let ringPage: UInt64 = 0x60
   let dataPage: UInt64 = 0x61
   private let is32Bit: Bool

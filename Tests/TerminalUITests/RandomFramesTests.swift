@@ -19,7 +19,7 @@ import TerminalUI
     ]
   }
 
-  private static let theme = try? Theme.parse(
+  private static let theme = try? ThemeFile.parse(
     """
     [roles]
     text = { fg = "#d4d7dd", bg = "#16181d" }

@@ -96,7 +96,8 @@ package struct StatisticsReport {
 
   /// Code where the code segment of now reaches it, else memory.
   private func target(_ address: UInt64) -> ReportTarget {
-    let base = snapshot.vcpu.linearRIP.value &- snapshot.vcpu.rip
+    let vcpu = snapshot.vcpus[snapshot.currentVCPU]
+    let base = vcpu.linearRIP.value &- vcpu.rip
     return address >= base ? .code(address - base) : .linear(address)
   }
 
