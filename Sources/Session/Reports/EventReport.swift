@@ -50,7 +50,7 @@ package struct EventReport {
       let record = exit(of: event)
       row.add("  \(record?.place ?? Hex.padded(event.rip, 4))", .address)
       if let name = symbols.name(of: record?.linear ?? event.rip) { row.add(" <\(name)>", .symbol) }
-      row.target = record.map { .exit($0.sequence) } ?? .code(event.rip)
+      if let record { row.target = .exit(record.sequence) } else { row.target = .code(event.rip) }
     }
     return row
   }
