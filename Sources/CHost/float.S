@@ -77,12 +77,29 @@ x87_stubs:
 	lea	rax, [rip + sse_stubs]
 	lea	rax, [rax + rdi * 8]
 .endm
+# A call whose instruction may raise SIGFPE: chost_float_begin's handler comes back behind it.
+	.section .rodata.chost_float, "a", @progbits
+	.balign 4
+	.globl chost_float_returns
+	.hidden chost_float_returns
+chost_float_returns:
+	.section .rodata.chost_x87, "a", @progbits
+x87_control:
+	.word	0x37F
+	.section .text.chost_float, "ax", @progbits
+.macro CALL_GUARDED
+	call	rax
+99:
+	.section .rodata.chost_float, "a", @progbits
+	.long	99b - .
+	.section .text.chost_float, "ax", @progbits
+.endm
 # The guest's MXCSR at [\control] around the call; the host's is kept on the stack.
 .macro CALL_UNDER control
 	sub	rsp, 24
 	stmxcsr	[rsp]
 	ldmxcsr	[\control]
-	call	rax
+	CALL_GUARDED
 	stmxcsr	[\control]
 	ldmxcsr	[rsp]
 	add	rsp, 24
@@ -111,7 +128,7 @@ FUNCTION chost_sse_compare
 	sub	rsp, 24
 	stmxcsr	[rsp]
 	ldmxcsr	[rcx]
-	call	rax
+	CALL_GUARDED
 	pushfq
 	pop	rax
 	stmxcsr	[rcx]
@@ -173,5 +190,45 @@ FUNCTION chost_x87
 	pop	rax
 	fnsave	[rsi]
 	ret
+
+# The operands go behind each other onto an empty stack. What the instruction pops, or pushes, EMMS makes good; exception
+# flags, which storing from an empty register sets too, must not stay.
+FUNCTION chost_x87_quick
+	mov	edi, edi
+	lea	rax, [rip + x87_stubs]
+	lea	rax, [rax + rdi * 4]
+	mov	rdi, rdx
+	fldcw	[rsi + 32]
+	fld	tbyte ptr [rsi + 16]
+	fld	tbyte ptr [rsi]
+	call	rax
+	fnstsw	[rsi + 34]
+	fstp	tbyte ptr [rsi]
+	fstp	tbyte ptr [rsi + 16]
+	fnstsw	ax
+	test	al, 0x7F
+	jz	1f
+	fnclex
+1:	emms
+	fldcw	[rip + x87_control]
+	ret
+
+# RDI to R9 are the form's arguments; behind the return address lie the form and the place of MXCSR.
+FUNCTION chost_vector_under
+	mov	rax, [rsp + 8]
+	push	rbx
+	mov	rbx, [rsp + 24]
+	sub	rsp, 16
+	stmxcsr	[rsp]
+	ldmxcsr	[rbx]
+	CALL_GUARDED
+	stmxcsr	[rbx]
+	ldmxcsr	[rsp]
+	add	rsp, 16
+	pop	rbx
+	ret
+
+	.section .rodata.chost_float, "a", @progbits
+	.long	0
 
 	.section .note.GNU-stack, "", @progbits

@@ -43,8 +43,11 @@ package enum EngineRegistry {
       throw VMError(.usage, "there is no engine '\(name)'", remedy: "choose one of \(known)")
     }
     if let why = row.refusal { throw why }
-    if name == "kvm" { return try KVMEngine(memory: memory, configuration: configuration) }
+    if name == "kvm" {
+      try configuration.cpu.requireHost()
+      return try KVMEngine(memory: memory, configuration: configuration)
+    }
     let rewriter = name == "rewriter" ? try Rewriter(configuration) : nil
-    return InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
+    return try InterpreterEngine(memory: memory, events: events, configuration: configuration, rewriter: rewriter)
   }
 }

@@ -56,6 +56,7 @@ package final class PC: Platform {
   /// The disk whose contents belong to the machine's state.
   package var disk: Disk?
   private let apicBus: APICBus
+  private var knownDeadline = Deadline.never
   /// Everything that is reset, saved and shown, in this order. The interrupt controllers come last, so
   /// that a reset leaves them without requests.
   private var devices: [any Device]
@@ -223,7 +224,16 @@ package final class PC: Platform {
     return apicBus.locals.first { $0.deadline == next }
   }
 
+  /// The least of all timers' deadlines: worked out again where one of them may have changed.
   private var earliestDeadline: UInt64 {
+    if context.timersChanged {
+      context.timersChanged = false
+      knownDeadline = leastDeadline
+    }
+    return knownDeadline
+  }
+
+  private var leastDeadline: UInt64 {
     var result = min(serial.deadline, pit.deadline, rtc.deadline)
     for local in apicBus.locals { result = min(result, local.deadline) }
     return result
@@ -256,6 +266,7 @@ package final class PC: Platform {
 
   // MARK: The outside
 
+  package var hasRequests: Bool { context.hasRequests }
   package func takeRequests() -> [PlatformRequest] { context.takeRequests() }
   package func takeConsoleOutput() -> [UInt8] { context.takeConsoleOutput() }
 

@@ -42,6 +42,8 @@ package struct SessionConfiguration: Sendable {
   /// The processor's model; nil takes the one the guest is made for.
   package var cpu: CPUModel?
   package var initrd: String?
+  /// A paravirtual guest's page tables are believed unchecked: what isolation costs.
+  package var isTrusting = false
   /// `FILE[,ro]`.
   package var disk: String?
   /// What is written to the disk stays in memory: for runs beside the one that counts.

@@ -73,6 +73,9 @@ extension VirtualMachine {
 
   /// Choices that do not go together say so.
   private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
+    guard !configuration.isTrusting || configuration.technique == .pv else {
+      throw VMError(.usage, "--trusting: only a paravirtual guest's page tables are checked", remedy: "use --technique pv")
+    }
     switch configuration.technique {
     case .hvm: break
     case .rewrite where configuration.engineName == "kvm":
@@ -101,7 +104,7 @@ struct GuestFiles {
   var name: String
   private(set) var image: NamedImage?
   private var firmware: NamedImage?
-  private var disk: Disk?
+  private(set) var disk: Disk?
   private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 

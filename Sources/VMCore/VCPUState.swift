@@ -36,7 +36,7 @@ package struct TableRegister: Equatable, Sendable {
   }
 }
 
-/// x87, MMX and SSE state (SDM 1 chapters 8 and 10).
+/// x87, MMX, SSE and AVX state (SDM 1 chapters 8, 10 and 14).
 package struct FPUState: Equatable, Sendable {
   package var control: UInt16 = 0x37F
   package var status: UInt16 = 0
@@ -52,11 +52,13 @@ package struct FPUState: Equatable, Sendable {
   package var mxcsr: UInt32 = 0x1F80
   /// XMM0..XMM15, low quadword then high quadword.
   package var xmm: [UInt64] = Array(repeating: 0, count: 32)
+  /// The upper halves of YMM0..YMM15, laid out alike.
+  package var ymmHigh: [UInt64] = Array(repeating: 0, count: 32)
   package init() {}
 }
 
 /// What a vCPU is doing when it does not retire instructions (SDM 3C 25.4.2).
-package enum ActivityState: UInt8, Sendable {
+@usableFromInline package enum ActivityState: UInt8, Sendable {
   case active, halted, shutdown, waitForSIPI
 }
 

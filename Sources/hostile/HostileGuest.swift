@@ -90,7 +90,14 @@ package struct GuestMaker: Sendable {
     configuration.cpus = random.one(in: 8) ? 2 : 1
     let machine = try VirtualMachine.assemble(
       name: mode.description, memory: memory, cpus: configuration.cpus, state: state, engine: engine)
-    return Session(configuration, machine: machine.machine)
+    let session = Session(configuration, machine: machine.machine)
+    // KVM has the controls to itself.
+    guard countsInstructions else { return session }
+    for change in ControlGenerator.changes(&random) {
+      let answer = session.perform(VMCSCommandLine.set(change))
+      precondition(!answer.failed, "what is generated can be set: \(answer.lines)")
+    }
+    return session
   }
 
   /// Registers near and far, flags, and what the guest may use.

@@ -67,33 +67,8 @@ struct Compare: ParsableCommand {
       return true
     }
     let report = try comparison.run()
-    progress.clear()
+    progress.erase()
     Output.standard(json ? report.json.text + "\n" : report.rows.lines.joined(separator: "\n") + "\n")
     throw ExitCode(report.divergence == nil ? 0 : 1)
-  }
-}
-
-/// A line on standard error that says how far a long task is; none in the first second.
-final class ProgressLine {
-  private let start = ProgressLine.seconds
-  private var last = 0.0
-  private var isShown = false
-
-  private static var seconds: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-  }
-
-  func show(_ text: String) {
-    let now = Self.seconds
-    guard now - start > 1, now - last > 0.5 else { return }
-    last = now
-    isShown = true
-    Output.error(isatty(STDERR_FILENO) == 1 ? "\r\(text) " : text + "\n")
-  }
-
-  func clear() {
-    if isShown, isatty(STDERR_FILENO) == 1 { Output.error("\n") }
   }
 }

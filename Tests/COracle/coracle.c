@@ -58,6 +58,26 @@ enum { SELECTOR_CODE64 = 0x33, SELECTOR_CODE32 = 0x23, SELECTOR_DATA = 0x2B };
 // LDT entries 0, 1, 2 with TI and RPL 3.
 enum { SELECTOR_LDT32 = 0x07, SELECTOR_LDT16 = 0x0F, SELECTOR_LDT_DATA = 0x17, SELECTOR_LDT_DATA16 = 0x1F };
 
+// The frame is an XSAVE area in the standard format as far as the system uses it: XSTATE_BV at 512, upper halves at 576.
+// The kernel says in the reserved bytes from 464 on how far (struct _fpx_sw_bytes).
+enum { XSTATE_BV = 512, UPPERS = 576, SW_MAGIC = 464, SW_FEATURES = 472, HAS_UPPERS = 4 };
+
+static int has_uppers(const struct _libc_fpstate *f) {
+  uint32_t magic;
+  uint64_t features;
+  memcpy(&magic, (const uint8_t *)f + SW_MAGIC, 4);
+  memcpy(&features, (const uint8_t *)f + SW_FEATURES, 8);
+  return magic == 0x46505853 && features & HAS_UPPERS;
+}
+
+static void take_uppers(struct coracle_case *c, const struct _libc_fpstate *f) {
+  if (!has_uppers(f)) return;
+  uint64_t present;
+  memcpy(&present, (const uint8_t *)f + XSTATE_BV, 8);
+  if (present & HAS_UPPERS) memcpy(c->ymm_high, (const uint8_t *)f + UPPERS, sizeof c->ymm_high);
+  else memset(c->ymm_high, 0, sizeof c->ymm_high);
+}
+
 // Takes the state a case left in the signal frame.
 static void take(struct coracle_case *c, const greg_t *g, const struct _libc_fpstate *f) {
   for (int i = 0; i < 16; i++) c->gpr[i] = (uint64_t)g[gpr_order[i]];
@@ -66,6 +86,7 @@ static void take(struct coracle_case *c, const greg_t *g, const struct _libc_fps
   c->error = (uint32_t)g[REG_ERR];
   c->cr2 = (uint64_t)g[REG_CR2];
   memcpy(c->xmm, f->_xmm, sizeof c->xmm);
+  take_uppers(c, f);
   for (int i = 0; i < 8; i++) {
     memcpy(&c->significand[i], f->_st[i].significand, 8);
     c->sign_exponent[i] = f->_st[i].exponent;
@@ -100,6 +121,10 @@ static void put(const struct coracle_case *c, greg_t *g, struct _libc_fpstate *f
   uint64_t present;
   memcpy(&present, (uint8_t *)f + 512, 8);
   present |= 3;
+  if (has_uppers(f)) {
+    present |= HAS_UPPERS;
+    memcpy((uint8_t *)f + UPPERS, c->ymm_high, sizeof c->ymm_high);
+  }
   memcpy((uint8_t *)f + 512, &present, 8);
   memcpy(code_view, c->code, sizeof c->code);
   memcpy((void *)CORACLE_DATA, channel->data[c - channel->cases], CORACLE_DATA_BYTES);

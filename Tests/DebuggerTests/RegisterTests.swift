@@ -16,6 +16,21 @@ struct RegisterTests {
     #expect(state.read(register) & 1 == 1)
   }
 
+  @Test("a YMM register is shown whole, over its XMM register, and set whole")
+  func upperHalves() throws {
+    var state = VCPUState()
+    (state.fpu.xmm[6], state.fpu.xmm[7]) = (1, 2)
+    (state.fpu.ymmHigh[6], state.fpu.ymmHigh[7]) = (3, 4)
+    let register = try #require(RegisterNames.lookup("$ymm3"))
+    let digits = [4, 3, 2, 1].map { String(repeating: "0", count: 15) + "\($0)" }.joined()
+    #expect(RegisterDescription.value(register, state) == digits)
+    try state.write(register, 9)
+    #expect(Array(state.fpu.ymmHigh[6...7]) == [0, 0] && Array(state.fpu.xmm[6...7]) == [9, 0])
+    let plain = RegisterReport(state).sse(.qwords)
+    state.xcr0 = 7
+    #expect(RegisterReport(state).sse(.qwords).count == plain.count + 16)
+  }
+
   @Test("a part leaves the rest alone")
   func parts() throws {
     var state = VCPUState()

@@ -44,6 +44,15 @@ enum OracleComparison {
         }
       }
     }
+    withUnsafeBytes(of: native.ymm_high) { a in
+      withUnsafeBytes(of: ours.ymm_high) { b in
+        for i in 0..<32 {
+          check(
+            "ymm\(i / 2).\(2 + i & 1)", a.load(fromByteOffset: i * 8, as: UInt64.self),
+            b.load(fromByteOffset: i * 8, as: UInt64.self))
+        }
+      }
+    }
     check("mxcsr", UInt64(native.mxcsr & 0xFFFF), UInt64(ours.mxcsr))
     compareX87(c, native, ours, &lines)
     // PUSHA and ENTER may have pushed a part before they fault.
@@ -58,7 +67,7 @@ enum OracleComparison {
     let faults: Set<UInt8> = [12, 13, 14]
     guard faults.contains(native.vector), faults.contains(ours.vector), native.rip == ours.rip else { return false }
     if c.contains("cmps", "call", "pop") { return true }
-    return c.contains("xmm") && native.vector != ours.vector
+    return c.contains("xmm", "ymm") && native.vector != ours.vector
   }
 
   private static func compareX87(
@@ -114,6 +123,9 @@ enum OracleComparison {
     let xmm = withUnsafeBytes(of: c.initial.xmm) { Array($0.bindMemory(to: UInt64.self)) }
     text += "\n  in xmm:"
     for i in 0..<16 { text += " \(hex(xmm[i * 2 + 1])):\(hex(xmm[i * 2]))" }
+    let upper = withUnsafeBytes(of: c.initial.ymm_high) { Array($0.bindMemory(to: UInt64.self)) }
+    text += "\n  in upper halves:"
+    for i in 0..<16 { text += " \(hex(upper[i * 2 + 1])):\(hex(upper[i * 2]))" }
     let significands = withUnsafeBytes(of: c.initial.significand) { Array($0.bindMemory(to: UInt64.self)) }
     let exponents = withUnsafeBytes(of: c.initial.sign_exponent) { Array($0.bindMemory(to: UInt16.self)) }
     text += "\n  in st:"

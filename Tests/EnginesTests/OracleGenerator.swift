@@ -20,6 +20,9 @@ struct OracleCase {
 
 /// Draws instruction sequences and states for the oracle.
 struct OracleGenerator {
+  /// What most instructions are of: everything, x87, or SSE3 and later with VEX and BMI.
+  enum Focus: String, CaseIterable { case any, x87, vector }
+  private let focus: Focus
   private var random: OracleRandom
   private var decoders: [ZydisDecoder]
   private var formatter = ZydisFormatter()
@@ -27,7 +30,8 @@ struct OracleGenerator {
   private var pinned: Set<Int> = []
   private var draft = OracleCase()
 
-  init(seed: UInt64) {
+  init(seed: UInt64, focus: Focus = .any) {
+    self.focus = focus
     random = OracleRandom(seed: seed)
     decoders = [
       (ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64), (ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32),
@@ -99,6 +103,10 @@ struct OracleGenerator {
       let xmm = bytes.bindMemory(to: UInt64.self)
       for i in 0..<(is64 ? 32 : 16) { xmm[i] = random.vectorHalf() }
     }
+    withUnsafeMutableBytes(of: &c.ymm_high) { bytes in
+      let upper = bytes.bindMemory(to: UInt64.self)
+      for i in 0..<(is64 ? 32 : 16) where OracleFilter.hasVEX { upper[i] = random.vectorHalf() }
+    }
     c.mxcsr = random.mxcsr()
     c.control = random.x87Control()
     c.status = UInt16(random.below(8)) << 11 | UInt16(random.below(16) & 7) << 8
@@ -130,12 +138,7 @@ struct OracleGenerator {
     if random.chance(3) { bytes.append(0x67) }
     if random.chance(2) { bytes.append(random.pick([0x26, 0x2E, 0x36, 0x3E])) }
     if is64 && random.chance(45) { bytes.append(0x40 | UInt8(random.below(16))) }
-    let shape = random.below(100)
-    if shape < 50 {
-      bytes.append(0x0F)
-    } else if shape < 65 {
-      bytes.append(0xD8 + UInt8(random.below(8)))
-    }
+    drawOpcode(&bytes)
     let start = bytes.count
     while bytes.count < 15 { bytes.append(random.byte()) }
     // Immediates and displacements with small values are likelier to do something.
@@ -153,6 +156,35 @@ struct OracleGenerator {
     }
     draft.disassembly.append(text(result.bytes, at: offset))
     return result
+  }
+
+  /// The opcode's first bytes: what makes random ones of a kind.
+  private mutating func drawOpcode(_ bytes: inout [UInt8]) {
+    let shape = focus == .x87 ? 95 : focus == .vector ? 99 : random.below(100)
+    switch shape {
+    case 0..<35: break
+    case 35..<80: bytes.append(0x0F)
+    case 80..<96: bytes.append(0xD8 + UInt8(random.below(8)))
+    default: drawVector(&bytes)
+    }
+  }
+
+  /// A VEX prefix, or one of the longer opcode maps.
+  private mutating func drawVector(_ bytes: inout [UInt8]) {
+    guard OracleFilter.hasVEX && random.chance(65) else {
+      bytes.append(0x0F)
+      if random.chance(85) { bytes.append(random.pick([0x38, 0x3A])) }
+      return
+    }
+    // Other prefixes are not allowed before it.
+    bytes = []
+    // Outside 64-bit mode these bits tell it from LDS and LES.
+    let fixed: UInt8 = is64 ? 0 : 0xC0
+    if random.chance(30) {
+      bytes += [0xC5, random.byte() | fixed]
+    } else {
+      bytes += [0xC4, random.byte() & 0xE0 | fixed | random.pick([1, 2, 2, 3]), random.byte()]
+    }
   }
 
   private func decode(_ bytes: [UInt8]) -> (ZydisDecodedInstruction, [ZydisDecodedOperand])? {
@@ -211,8 +243,31 @@ struct OracleGenerator {
     }
     for operand in operands where operand.type == ZYDIS_OPERAND_TYPE_MEMORY {
       let bytes = max(Int(operand.size) / 8, 1)
-      let alignment = bytes == 16 && random.chance(90) ? 16 : random.pick([1, 2, 4, 8])
+      let alignment = bytes >= 16 && random.chance(90) ? 32 : random.pick([1, 2, 4, 8])
+      chooseIndices(operand.mem.index, isWide: instruction.opcode & 1 != 0)
       steer(operand.mem, instruction, &drawn, at: offset, target: dataAddress(alignment: alignment))
+    }
+  }
+
+  /// Small indices in the vector register that a gather takes them from.
+  private mutating func chooseIndices(_ register: ZydisRegister, isWide: Bool) {
+    switch ZydisRegisterGetClass(register) {
+    case ZYDIS_REGCLASS_XMM, ZYDIS_REGCLASS_YMM: break
+    default: return
+    }
+    let number = Int(ZydisRegisterGetId(register))
+    for half in 0..<2 {
+      let low = (UInt64(random.below(64)), UInt64(random.below(64)))
+      let values = isWide ? [low.0, low.1] : [low.0 | low.1 << 32, low.1 | low.0 << 32]
+      func put(_ bytes: UnsafeMutableRawBufferPointer) {
+        let words = bytes.bindMemory(to: UInt64.self)
+        (words[number * 2], words[number * 2 + 1]) = (values[0], values[1])
+      }
+      if half == 0 {
+        withUnsafeMutableBytes(of: &draft.initial.xmm, put)
+      } else if OracleFilter.hasVEX {
+        withUnsafeMutableBytes(of: &draft.initial.ymm_high, put)
+      }
     }
   }
 

@@ -9,12 +9,14 @@ final class OracleMachine {
   private static let codePage = GPA(0x1_0000)
   private static let dataPage = GPA(0x2_0000)
   private let memory: GuestMemory
-  private let engine: InterpreterEngine
+  private let engine: any Engine
   private let vcpu: any VCPU
 
-  init() throws {
+  /// On the rewriter every block is rewritten at its first execution.
+  init(cpu: CPUModel = .widest, engine name: String = "interpreter") throws {
     memory = try GuestMemory(ramSize: 1 << 20)
-    engine = InterpreterEngine(memory: memory, events: EventSink(capacity: 64), configuration: EngineConfiguration())
+    engine = try EngineRegistry.makeEngine(
+      named: name, memory: memory, events: EventSink(capacity: 64), configuration: EngineConfiguration(warmth: 1, cpu: cpu))
     vcpu = engine.vcpus[0]
     var controls = ExitControls.standard
     controls.wishes.vectors = .all
@@ -66,6 +68,10 @@ final class OracleMachine {
     s.cr0 = CR0.pe | CR0.mp | CR0.et | CR0.ne | CR0.wp | CR0.am | CR0.pg
     s.cr3 = 0x1000
     s.cr4 = CR4.pae | CR4.osfxsr | CR4.osxmmexcpt
+    if CPUModel.widest == .v3 {
+      s.cr4 |= CR4.osxsave
+      s.xcr0 = 7
+    }
     s.efer = EFER.lme | EFER.lma | EFER.nxe | EFER.sce
     let (code, data) = segments(mode: c.mode)
     s[.cs] = code
@@ -75,6 +81,7 @@ final class OracleMachine {
     s.rip = c.rip
     s.rflags = c.rflags
     withUnsafeBytes(of: c.xmm) { s.fpu.xmm = Array($0.bindMemory(to: UInt64.self)) }
+    withUnsafeBytes(of: c.ymm_high) { s.fpu.ymmHigh = Array($0.bindMemory(to: UInt64.self)) }
     withUnsafeBytes(of: c.significand) { s.fpu.significand = Array($0.bindMemory(to: UInt64.self)) }
     withUnsafeBytes(of: c.sign_exponent) { s.fpu.signExponent = Array($0.bindMemory(to: UInt16.self)) }
     s.fpu.mxcsr = c.mxcsr
@@ -114,6 +121,7 @@ final class OracleMachine {
     withUnsafeMutableBytes(of: &c.gpr) { $0.copyBytes(from: s.gpr.withUnsafeBytes { Array($0) }) }
     c.rflags = s.rflags
     withUnsafeMutableBytes(of: &c.xmm) { $0.copyBytes(from: s.fpu.xmm.withUnsafeBytes { Array($0) }) }
+    withUnsafeMutableBytes(of: &c.ymm_high) { $0.copyBytes(from: s.fpu.ymmHigh.withUnsafeBytes { Array($0) }) }
     withUnsafeMutableBytes(of: &c.significand) { $0.copyBytes(from: s.fpu.significand.withUnsafeBytes { Array($0) }) }
     withUnsafeMutableBytes(of: &c.sign_exponent) {
       $0.copyBytes(from: s.fpu.signExponent.withUnsafeBytes { Array($0) })

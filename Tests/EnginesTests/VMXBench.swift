@@ -35,7 +35,7 @@ final class VMXBench {
 
   init() throws {
     memory = try GuestMemory(ramSize: 4 << 20)
-    engine = InterpreterEngine(memory: memory, events: events, configuration: EngineConfiguration())
+    engine = try InterpreterEngine(memory: memory, events: events, configuration: EngineConfiguration())
     vcpu = engine.vcpus[0]
     buildTables()
     for region in [Self.vmxon, Self.vmcs, Self.otherVMCS] { put(region, VMXCapabilities.revision) }

@@ -3,12 +3,13 @@ import Session
 import Testing
 import VMCore
 
+/// The image's path.
+private let debianImage = getenv("RINGSIDE_DEBIAN_IMAGE").map { String(cString: $0) }
+
 /// A Debian on a disk, as `Samples/linux/debian.sh` makes it. Its image is named by an environment variable; a copy is
 /// booted, so it stays as it is.
-@Suite("Debian on a disk", .serialized, .enabled(if: DebianTests.image != nil, "RINGSIDE_DEBIAN_IMAGE names no image"))
+@Suite("Debian on a disk", .serialized, .enabled(if: debianImage != nil, "RINGSIDE_DEBIAN_IMAGE names no image"))
 struct DebianTests {
-  static let image = getenv("RINGSIDE_DEBIAN_IMAGE").map { String(cString: $0) }
-
   /// A session and all its guest said.
   private final class Terminal {
     let session: Session
@@ -38,7 +39,7 @@ struct DebianTests {
 
   @Test func `it comes to its login prompt, and what was written is there at the next boot`() throws {
     let disk = "/tmp/ringside-debian-\(getpid()).img"
-    let image = try #require(Self.image)
+    let image = try #require(debianImage)
     #expect(LinuxImage.isThere && HostFile.exists(LinuxImage.folder + "/image/initrd-disk.gz"))
     #expect(system("cp --sparse=always '\(image)' '\(disk)'") == 0)
     defer { unlink(disk) }

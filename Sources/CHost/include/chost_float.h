@@ -1,6 +1,6 @@
 // One SSE, MMX or x87 instruction carried out by the host's own processor, so that results and exception
 // flags are the architecture's to the last bit. Every function leaves the host's MXCSR and x87 state as
-// the ABI wants them; nothing here faults, provided exceptions are masked in the control words given.
+// the ABI wants them.
 #ifndef CHOST_FLOAT_H
 #define CHOST_FLOAT_H
 #include <stdint.h>
@@ -13,7 +13,12 @@
 
 // Instructions under the MXCSR that is loaded, as far as they look at it. The result is EAX (PMOVMSKB, MOVMSKPS).
 uint32_t chost_sse(uint32_t stub, void *a, const void *b);
-// Instructions under `*mxcsr`, which must mask all exceptions; it comes back with the flags raised.
+// Has an exception that a function below does not mask end its instruction, with no effect but MXCSR's flags: the
+// host raises it, and a handler of SIGFPE comes back. Other SIGFPEs go where they went before. To be called once,
+// before any of them.
+void chost_float_begin(void);
+
+// Instructions under `*mxcsr`; it comes back with the flags raised.
 void chost_sse_float(uint32_t stub, void *a, const void *b, uint32_t *mxcsr);
 // COMISx, UCOMISx: the same, and gives RFLAGS.
 uint64_t chost_sse_compare(uint32_t stub, const void *a, const void *b, uint32_t *mxcsr);
@@ -25,6 +30,17 @@ uint64_t chost_sse_to_gpr(uint32_t stub, const void *b, uint32_t *mxcsr);
 void chost_sse_from_mmx(uint32_t stub, void *a, const void *b, uint32_t *mxcsr);
 // CVTPx2PI, CVTTPx2PI: `a` is an MMX register.
 void chost_sse_to_mmx(uint32_t stub, void *a, const void *b, uint32_t *mxcsr);
+// Calls generated code that carries out one vector instruction: `cpu` and `memory` are addresses, the others what
+// that code makes of them. Gives RFLAGS.
+typedef uint64_t (*chost_vector_form)(void *cpu, void *memory, uintptr_t, uintptr_t, uintptr_t, uintptr_t);
+static inline uint64_t chost_vector(uintptr_t form, void *cpu, void *memory, uintptr_t reg, uintptr_t rm,
+                                    uintptr_t other, uintptr_t last) {
+  return ((chost_vector_form)form)(cpu, memory, reg, rm, other, last);
+}
+// The same under `*mxcsr`.
+uint64_t chost_vector_under(void *cpu, void *memory, uintptr_t reg, uintptr_t rm, uintptr_t other, uintptr_t last,
+                            uintptr_t form, uint32_t *mxcsr);
+
 // MMX instructions. The result is EAX (PMOVMSKB).
 uint32_t chost_mmx(uint32_t stub, void *a, const void *b);
 
@@ -34,6 +50,11 @@ uint32_t chost_mmx(uint32_t stub, void *a, const void *b);
 // accesses `memory`, 512 + (opcode - D8h) * 8 + ModRM.reg. Only for instructions that use no
 // general-purpose register.
 uint64_t chost_x87(uint32_t stub, void *image, void *memory, uint64_t flags);
+
+// Executes an x87 instruction on two operands alone. `frame`: ST(0) and ST(1) in 16 bytes each, both written back; the
+// control word, which must mask everything, and the status word that the instruction left. What it pushes is written to
+// ST(0)'s place; of instructions that pop, only what they store counts.
+void chost_x87_quick(uint32_t stub, void *frame, void *memory);
 
 #pragma clang assume_nonnull end
 #endif

@@ -79,6 +79,9 @@ package enum RegisterDescription {
     let low = state.read(register)
     switch register {
     case .xmm: return Hex.padded(state.readHigh(register), 16) + Hex.padded(low, 16)
+    case .ymm(let number):
+      let upper = [1, 0].map { Hex.padded(state.fpu.ymmHigh[Int(number & 15) * 2 + $0], 16) }
+      return upper.joined() + Hex.padded(state.readHigh(register), 16) + Hex.padded(low, 16)
     case .st: return Hex.padded(state.readHigh(register), 4) + ":" + Hex.padded(low, 16)
     default: return Hex.padded(low, max(1, (register.bits + 3) / 4))
     }

@@ -8,7 +8,7 @@ package struct RegisterError: Error, Equatable, Sendable, CustomStringConvertibl
 }
 
 extension VCPUState {
-  /// The value of `register`, zero-extended; of XMM and ST registers the low 64 bits.
+  /// The value of `register`, zero-extended; of XMM, YMM and ST registers the low 64 bits.
   package func read(_ register: Register) -> UInt64 {
     switch register {
     case .gpr(let gpr, let part):
@@ -33,16 +33,16 @@ extension VCPUState {
     case .control(let number): return controlRegister(number)
     case .debug(let number): return number < 4 ? dr[Int(number)] : number & 1 == 0 ? dr6 : dr7
     case .system(let register): return readSystem(register)
-    case .xmm(let number): return fpu.xmm[Int(number & 15) * 2]
+    case .xmm(let number), .ymm(let number): return fpu.xmm[Int(number & 15) * 2]
     case .st(let number): return fpu.significand[Int(number & 7)]
     }
   }
 
-  /// The bits of `register` above the low 64: an XMM register's high quadword, an ST register's sign and
+  /// The bits of `register` above the low 64: a vector register's second quadword, an ST register's sign and
   /// exponent, else 0.
   package func readHigh(_ register: Register) -> UInt64 {
     switch register {
-    case .xmm(let number): fpu.xmm[Int(number & 15) * 2 + 1]
+    case .xmm(let number), .ymm(let number): fpu.xmm[Int(number & 15) * 2 + 1]
     case .st(let number): UInt64(fpu.signExponent[Int(number & 7)])
     default: 0
     }
@@ -118,6 +118,9 @@ extension VCPUState {
     case .xmm(let number):
       fpu.xmm[Int(number & 15) * 2] = value
       fpu.xmm[Int(number & 15) * 2 + 1] = high
+    case .ymm(let number):
+      try write(.xmm(number), value, high: high)
+      (fpu.ymmHigh[Int(number & 15) * 2], fpu.ymmHigh[Int(number & 15) * 2 + 1]) = (0, 0)
     case .st(let number):
       fpu.significand[Int(number & 7)] = value
       fpu.signExponent[Int(number & 7)] = UInt16(truncatingIfNeeded: high)

@@ -198,20 +198,28 @@ package struct RegisterReport {
     BitName(15, "fz", "flush to zero"),
   ]
 
-  /// XMM0...XMM15 read as `format`, the highest element first, and MXCSR by name.
+  /// XMM0...XMM15 read as `format`, the highest element first, each with the upper half of its YMM register before it
+  /// where the guest has AVX on, and MXCSR by name.
   package func sse(_ format: VectorFormat) -> [ReportRow] {
-    var rows = (0..<16).map { index -> ReportRow in
-      let low = now.fpu.xmm[index * 2]
-      let high = now.fpu.xmm[index * 2 + 1]
-      let changed = low != before.fpu.xmm[index * 2] || high != before.fpu.xmm[index * 2 + 1]
-      var row = ReportRow()
-      row.add("XMM\(index)", width: 5, .dim)
-      row.add(Self.vector(high, low, format), mark(changed))
-      row.add(changed ? "*" : "", .changed)
-      return row
+    let hasUppers = now.xcr0 & 4 != 0
+    var rows = (0..<16).flatMap { index -> [ReportRow] in
+      let lower = half("XMM\(index)", now.fpu.xmm, before.fpu.xmm, index, format)
+      return hasUppers ? [half("YMM\(index)", now.fpu.ymmHigh, before.fpu.ymmHigh, index, format), lower] : [lower]
     }
     rows.append(named("MXCSR", UInt64(now.fpu.mxcsr), UInt64(before.fpu.mxcsr), Self.mxcsrBits))
     return rows
+  }
+
+  private func half(
+    _ name: String, _ now: [UInt64], _ before: [UInt64], _ index: Int, _ format: VectorFormat
+  ) -> ReportRow {
+    let place = index * 2...index * 2 + 1
+    let changed = now[place] != before[place]
+    var row = ReportRow()
+    row.add(name, width: 5, .dim)
+    row.add(Self.vector(now[place.upperBound], now[place.lowerBound], format), mark(changed))
+    row.add(changed ? "*" : "", .changed)
+    return row
   }
 
   /// 128 bits in a format's elements.

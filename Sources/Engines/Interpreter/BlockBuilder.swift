@@ -9,12 +9,16 @@ struct BlockBuilder {
   /// Blocks count their executions, so many before they are rewritten; 0 if they never are.
   private let warmth: Int64
   private let sites: SensitiveSites?
+  private let features: CPUFeatures
+  private let forms: HostForms?
   /// What becomes of sensitive instructions; nil leaves them to the VMCS.
   var policy: RewritingPolicy?
 
-  init(warmth: Int64 = 0, sites: SensitiveSites? = nil) {
+  init(features: CPUFeatures, forms: HostForms?, warmth: Int64, sites: SensitiveSites) {
     self.warmth = warmth
     self.sites = sites
+    self.features = features
+    self.forms = forms
     let modes: [(ZydisMachineMode, ZydisStackWidth)] = [
       (ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16), (ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32),
       (ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64), (ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16),
@@ -25,9 +29,10 @@ struct BlockBuilder {
       var decoder = ZydisDecoder()
       ZydisDecoderInit(&decoder, mode, width)
       // The encodings of a processor without MPX, CET, BMI1 or LZCNT mean what they meant before.
-      for off in [ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_LZCNT, ZYDIS_DECODER_MODE_TZCNT] {
-        ZydisDecoderEnableMode(&decoder, off, 0)
-      }
+      var off = [ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET]
+      if !features.contains(.lzcnt) { off.append(ZYDIS_DECODER_MODE_LZCNT) }
+      if !features.contains(.bmi1) { off.append(ZYDIS_DECODER_MODE_TZCNT) }
+      for mode in off { ZydisDecoderEnableMode(&decoder, mode, 0) }
       return decoder
     }
   }
@@ -45,7 +50,8 @@ struct BlockBuilder {
     context: Context, rip: UInt64, gpa: UInt64, room: UInt64, memory: GuestMemory, breakpoints: (UInt64) -> Bool,
     secondPage: () throws(Stop) -> UInt64, raise: (Exception, UInt32?) -> Stop
   ) throws(Stop) -> BlockPointer {
-    var translator = Translator(context: context, rip: rip, gpa: gpa, policy: policy, sites: sites)
+    var translator = Translator(
+      context: context, rip: rip, gpa: gpa, features: features, forms: forms, policy: policy, sites: sites)
     let limit = context.alone ? 1 : Self.maximumInstructions
     let inPage = 4096 - (gpa & 4095)
     var second = Block.noPage
@@ -113,10 +119,13 @@ struct BlockBuilder {
   }
 
   private func translate(_ translator: inout Translator) {
-    if translator.translateInteger() { return }
-    if translator.translateSSE() { return }
-    if translator.translateX87() { return }
-    if translator.translateSystem() { return }
+    if translator.isPresent {
+      if translator.translateInteger() { return }
+      if translator.translateSSE() { return }
+      if translator.translateVector() { return }
+      if translator.translateX87() { return }
+      if translator.translateSystem() { return }
+    }
     var op = MicroOp(.undefined)
     op.imm = 1
     translator.finish(op)

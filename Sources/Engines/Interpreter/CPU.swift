@@ -36,6 +36,8 @@ enum Slot {
   static let gsBase = 19
   /// Where `CPU.xmm` lies, in bytes.
   @inline(__always) static var xmmOffset: Int { 20 * 8 }
+  /// From a vector register's lower half to its upper one, in bytes.
+  @inline(__always) static var upperDistance: Int { 256 }
 }
 
 /// One software TLB, for supervisor or user: direct-mapped by linear page number, reads in its lower half and
@@ -80,6 +82,10 @@ struct CPU {
   var r = InlineArray<20, UInt64>(repeating: 0)
   /// XMM0..XMM15, low quadword first, at `Slot.xmmOffset`.
   var xmm = InlineArray<32, UInt64>(repeating: 0)
+  /// The upper halves of YMM0..YMM15, `Slot.upperDistance` behind the lower ones.
+  var ymmHigh = InlineArray<32, UInt64>(repeating: 0)
+  /// A memory operand of a vector instruction that the TLB does not give one host address for.
+  var vectorMemory = InlineArray<4, UInt64>(repeating: 0)
 
   /// RIP of the next instruction; inside a block valid only after `sync`.
   var rip: UInt64 = 0
@@ -214,6 +220,8 @@ struct CPU {
   // Of generated code: the operand that flags not yet worked out depend on (`FlagRecipe`), the host's stack pointer
   // before it, and what it left off at (`HostEnd`).
   var flagOperand: UInt64 = 0
+  /// Accesses that the TLB did not answer.
+  var slowAccesses: UInt64 = 0
   /// The access whose slow way is taken (`HostSite`), 0 if it is none of those.
   var hostSite: UInt = 0
   var hostStack: UInt64 = 0
@@ -227,6 +235,8 @@ struct CPU {
     memory: GuestMemory, bitmaps: UnsafeMutablePointer<UInt8>, owner: Unmanaged<InterpreterVCPU>
   ) {
     precondition(MemoryLayout<CPU>.offset(of: \CPU.xmm) == Slot.xmmOffset, "XMM registers follow the others")
+    precondition(
+      MemoryLayout<CPU>.offset(of: \CPU.ymmHigh) == Slot.xmmOffset + Slot.upperDistance, "their upper halves follow them")
     tlb = tlbs
     self.tlbs = tlbs
     singleOp = .allocate(capacity: 2)

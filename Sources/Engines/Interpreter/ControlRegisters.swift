@@ -7,10 +7,12 @@ extension UnsafeMutablePointer<CPU> {
   var supportedCR4: UInt64 {
     let common = CR4.pse | CR4.pae | CR4.pge | CR4.osfxsr | CR4.osxmmexcpt | CR4.tsd | CR4.de | CR4.pce
     let owner = vcpu
-    switch owner.engine.configuration.cpu {
-    case .p0: return common
-    case .baseline: return common | CR4.smep | CR4.smap | CR4.umip | CR4.fsgsbase | CR4.vmxe
-    }
+    let features = owner.engine.configuration.cpu.features
+    var supported = common
+    if features.contains(.protection) { supported |= CR4.smep | CR4.smap | CR4.umip | CR4.fsgsbase }
+    if features.contains(.vmx) { supported |= CR4.vmxe }
+    if features.contains(.xsave) { supported |= CR4.osxsave }
+    return supported
   }
 
   private func control(_ number: Int) -> QuickExits {

@@ -9,6 +9,9 @@ enum IntegerOp: UInt16 {
   case cbw, cwd, lahf, sahf, clc, stc, cmc, cld, std, salc, xlat
   case aaa, aas, aam, aad, daa, das
   case pushRM, pushImmediate, popRM, pusha, popa, enter, leave, bound
+  // `dst` is the destination, `src` the operand of ModRM.rm, `imm` VEX.vvvv (both by byte offset) or a constant.
+  case popcnt, lzcnt, tzcnt, andn, bextr, blsi, blsmsk, blsr, bzhi, mulx, pdep, pext, rorx, sarx, shlx, shrx
+  case movbeLoad, movbeStore, crc32
   case jccChecked, jmpChecked, callChecked, jmpRM, callRM, ret, loop, loope, loopne, jcxz
 }
 
@@ -56,7 +59,6 @@ extension Translator {
     ZYDIS_MNEMONIC_SHLD.rawValue: .shld, ZYDIS_MNEMONIC_SHRD.rawValue: .shrd,
     ZYDIS_MNEMONIC_BT.rawValue: .bt, ZYDIS_MNEMONIC_BTS.rawValue: .bts, ZYDIS_MNEMONIC_BTR.rawValue: .btr,
     ZYDIS_MNEMONIC_BTC.rawValue: .btc, ZYDIS_MNEMONIC_BSF.rawValue: .bsf, ZYDIS_MNEMONIC_BSR.rawValue: .bsr,
-    ZYDIS_MNEMONIC_TZCNT.rawValue: .bsf, ZYDIS_MNEMONIC_LZCNT.rawValue: .bsr,
     ZYDIS_MNEMONIC_MUL.rawValue: .mul, ZYDIS_MNEMONIC_IMUL.rawValue: .imul, ZYDIS_MNEMONIC_DIV.rawValue: .div,
     ZYDIS_MNEMONIC_IDIV.rawValue: .idiv,
     ZYDIS_MNEMONIC_CMPXCHG.rawValue: .cmpxchg, ZYDIS_MNEMONIC_XADD.rawValue: .xadd,

@@ -1,3 +1,4 @@
+import CHost
 import VMCore
 import X86
 
@@ -22,14 +23,21 @@ package final class InterpreterEngine: Engine {
   private(set) var invalidations: UInt64 = 0
   var tally = RewritingTally()
 
-  package convenience init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration) {
-    self.init(memory: memory, events: events, configuration: configuration, rewriter: nil)
+  package convenience init(
+    memory: GuestMemory, events: EventSink, configuration: EngineConfiguration
+  ) throws(VMError) {
+    try self.init(memory: memory, events: events, configuration: configuration, rewriter: nil)
   }
 
-  init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration, rewriter: Rewriter?) {
+  init(memory: GuestMemory, events: EventSink, configuration: EngineConfiguration, rewriter: Rewriter?) throws(VMError) {
+    try configuration.cpu.requireHost()
+    chost_float_begin()
     name = rewriter == nil ? "interpreter" : "rewriter"
     self.rewriter = rewriter
-    builder = BlockBuilder(warmth: rewriter == nil ? 0 : Int64(configuration.warmth), sites: sites)
+    let features = configuration.cpu.features
+    let forms = features.isDisjoint(with: .vector) ? nil : try HostForms()
+    builder = BlockBuilder(
+      features: features, forms: forms, warmth: rewriter == nil ? 0 : Int64(configuration.warmth), sites: sites)
     self.memory = memory
     self.events = events
     self.configuration = configuration
@@ -121,7 +129,7 @@ package final class InterpreterEngine: Engine {
   /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
   func adopt(_ block: BlockPointer) {
     if cache.blockCount >= BlockCache.blockLimit {
-      cache.dropAll()
+      cache.makeRoom()
       for processor in processors { processor.c.bumpGeneration() }
     }
     guard cache.insert(block) else { return }

@@ -545,6 +545,7 @@ extension UnsafeMutablePointer<CPU> {
           o = block.pointee.ops
           continue
         case .sse: try c.sse(o)
+        case .vector: try c.vector(o)
         case .x87:
           c.pointee.rip = c.nextRIP(block, o)
           try c.x87(o)

@@ -124,6 +124,8 @@ enum Op: UInt16 {
   case systemEnd
   /// SSE and SSE2, FXSAVE and friends; `aux` is an `SSEOp`.
   case sse
+  /// SSE3 to SSE4.2, AVX, AVX2, FMA, F16C; `aux` has a `VectorOp`.
+  case vector
   /// x87; `aux` is an `X87Op`.
   case x87
   /// An encoding nobody claims.

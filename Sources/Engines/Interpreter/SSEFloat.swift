@@ -5,16 +5,8 @@ import X86
 enum MXCSR {
   /// IE DE ZE OE UE PE.
   static let flags: UInt32 = 0x3F
-  /// IE, DE, ZE: found before anything is computed.
-  static let early: UInt32 = 0x07
-  static let overflow: UInt32 = 0x08
-  static let underflow: UInt32 = 0x10
-  static let precision: UInt32 = 0x20
   static let daz: UInt32 = 0x40
   static let masks: UInt32 = 0x1F80
-  /// The masks of OE and UE.
-  static let lateMasks: UInt32 = 0x0C00
-  static let flushToZero: UInt32 = 0x8000
   /// Bits that may be set, as FXSAVE reports them in MXCSR_MASK.
   static let mask: UInt32 = 0xFFFF
 }
@@ -72,23 +64,14 @@ extension UnsafeMutablePointer<CPU> {
     self[xmm: o.pointee.dst] = XMM(operation(self[xmm: o.pointee.dst].singles, b.singles))
   }
 
-  /// The MXCSR to load on the host: the guest's with all exceptions masked and no flags. FTZ works only
-  /// while underflow is masked (SDM 1 10.2.3.3).
-  var hostControl: UInt32 {
-    let control = pointee.mxcsr & ~MXCSR.flags | MXCSR.masks
-    return pointee.mxcsr & MXCSR.underflow << 7 == 0 ? control & ~MXCSR.flushToZero : control
-  }
+  /// The MXCSR to load on the host for one instruction: the guest's without flags, so that those found come out.
+  var hostControl: UInt32 { pointee.mxcsr & ~MXCSR.flags }
 
   /// Takes over the flags an instruction raised; throws #XM, or #UD without CR4.OSXMMEXCPT, if one of them
-  /// is unmasked: then the destination must stay as it was. Exceptions found before computing hide those
-  /// found after it (SDM 1 4.9.2, 11.5.2).
+  /// is unmasked: then the destination has stayed as it was.
   func settle(_ raised: UInt32) throws(Stop) {
-    let unmasked = raised & ~(pointee.mxcsr >> 7) & MXCSR.flags
-    if unmasked == 0 {
-      pointee.mxcsr |= raised
-      return
-    }
-    pointee.mxcsr |= unmasked & MXCSR.early != 0 ? raised & MXCSR.early : raised
+    pointee.mxcsr |= raised
+    if raised & ~(pointee.mxcsr >> 7) & MXCSR.flags == 0 { return }
     throw raise(pointee.cr4 & CR4.osxmmexcpt != 0 ? .xm : .ud)
   }
 
@@ -104,11 +87,7 @@ extension UnsafeMutablePointer<CPU> {
     }
     var control = hostControl
     chost_sse_float(stub, &a, &b, &control)
-    var raised = control & MXCSR.flags
-    if pointee.mxcsr & MXCSR.lateMasks != MXCSR.lateMasks {
-      raised = FloatShape(stub: stub).raised(raised, self[xmm: o.pointee.dst], source, mxcsr: pointee.mxcsr)
-    }
-    try settle(raised)
+    try settle(control & MXCSR.flags)
     self[xmm: o.pointee.dst] = a
   }
 

@@ -102,7 +102,8 @@ extension SystemOp {
     case .lmsw, .lmswM: .lmsw
     case .clts: .clts
     case .lar, .larM, .lsl, .lslM, .verr, .verrM, .verw, .verwM: .segmentCheck
-    case .arpl, .arplM, .pause, .undefined: nil
+    case .arpl, .arplM, .pause, .xgetbv, .xsave, .xrstor, .undefined: nil
+    case .xsetbv: .xsetbv
     case .movToCR: .crWrite
     case .movFromCR: .crRead
     case .movToDR, .movFromDR: .drAccess
@@ -136,7 +137,7 @@ extension SystemOp {
   /// privilege; its micro-op only counts.
   func form(of op: MicroOp) -> (SensitiveForm, Int64) {
     switch self {
-    case .in, .out, .ins, .outs, .rdmsr, .wrmsr, .cpuid, .hlt, .invlpg, .invd: (.counted, 0)
+    case .in, .out, .ins, .outs, .rdmsr, .wrmsr, .cpuid, .hlt, .invlpg, .invd, .xsetbv: (.counted, 0)
     case .movToCR: op.imm == 8 ? (.counted, 8) : (.crWrite, op.imm)
     case .movFromCR: op.imm == 8 ? (.counted, 8) : (.crRead, op.imm)
     case .movToDR: (.drWrite, op.imm)

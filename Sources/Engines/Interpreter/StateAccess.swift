@@ -18,6 +18,11 @@ extension InterpreterVCPU {
     capture.mode = c.mode
   }
 
+  package var codeBase: UInt64 {
+    let base = c.pointee.segments[Int(SegmentName.cs.rawValue)].base
+    return base != 0 && c.mode == .long64 ? 0 : base
+  }
+
   private func read() -> VCPUState {
     var s = VCPUState()
     for i in 0..<16 { s.gpr[i] = c[slot: i] }
@@ -72,6 +77,7 @@ extension InterpreterVCPU {
     }
     f.mxcsr = c.pointee.mxcsr
     for i in 0..<32 { f.xmm[i] = c.pointee.xmm[i] }
+    for i in 0..<32 { f.ymmHigh[i] = c.pointee.ymmHigh[i] }
   }
 
   private func write(_ s: VCPUState) {
@@ -133,5 +139,6 @@ extension InterpreterVCPU {
     }
     c.pointee.mxcsr = f.mxcsr & MXCSR.mask
     for i in 0..<32 { c.pointee.xmm[i] = f.xmm[i] }
+    for i in 0..<32 { c.pointee.ymmHigh[i] = f.ymmHigh[i] }
   }
 }

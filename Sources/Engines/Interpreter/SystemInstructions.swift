@@ -22,6 +22,8 @@ enum SystemOp: UInt16 {
   case `in`, out, ins, outs
   case syscall, sysret, sysenter, sysexit, swapgs
   case rdfsbase, rdgsbase, wrfsbase, wrgsbase
+  /// `dst` is 1 for the REX.W formats.
+  case xgetbv, xsetbv, xsave, xrstor
   // `M`: the operand that may lie in memory does. VMREAD: `src` is the encoding; VMWRITE, INVEPT, INVVPID:
   // `dst` is the encoding or type.
   case vmxon, vmxoff, vmclear, vmptrld, vmptrst, vmread, vmreadM, vmwrite, vmwriteM, vmlaunch, vmresume, vmcall
@@ -59,6 +61,7 @@ extension UnsafeMutablePointer<CPU> {
     case .ins, .outs: try portStringInstruction(op, o)
     case .syscall, .sysret, .sysenter, .sysexit, .swapgs: try fastCall(op, o)
     case .rdfsbase, .rdgsbase, .wrfsbase, .wrgsbase: try baseInstruction(op, o)
+    case .xgetbv, .xsetbv, .xsave, .xrstor: try extendedState(op, o)
     case .vmxon, .vmxoff, .vmclear, .vmptrld, .vmptrst, .vmread, .vmreadM, .vmwrite, .vmwriteM, .vmlaunch, .vmresume,
       .vmcall, .invept, .invvpid:
       try vmxInstruction(op, o)
@@ -195,8 +198,9 @@ extension UnsafeMutablePointer<CPU> {
       let linear = address(o)
       try intercept(.invlpg, .invlpg, linear)
       if try offer(.invlpg, .invlpg, .invlpg, .invlpg(GVA(linear))) { return }
-      if !isLong64 || AddressWidth.isCanonical(linear) { flushPage(linear) }
-      bumpGeneration()
+      guard !isLong64 || AddressWidth.isCanonical(linear) else { return }
+      flushPage(linear)
+      if pointee.paging.mayHaveCode(linear) { bumpGeneration() }
     case .invd:
       try intercept(.invd, .invd)
       _ = try offer(.always, .invd, .invd, .none)
@@ -223,7 +227,8 @@ extension UnsafeMutablePointer<CPU> {
     let owner = vcpu
     return EmbeddedCPUID.result(
       leaf: leaf, subleaf: subleaf, apicID: UInt32(truncatingIfNeeded: owner.index),
-      processors: owner.engine.configuration.vcpuCount, model: owner.engine.configuration.cpu)
+      processors: owner.engine.configuration.vcpuCount, model: owner.engine.configuration.cpu,
+      osxsave: pointee.cr4 & CR4.osxsave != 0, xcr0: pointee.xcr0)
   }
 
   /// Virtual time in nanoseconds at an instruction; the TSC counts it.

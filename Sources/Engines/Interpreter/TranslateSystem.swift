@@ -50,13 +50,15 @@ private let plainSystem: [ZydisMnemonic.RawValue: PlainSystem] = {
   add(ZYDIS_MNEMONIC_SYSENTER, PlainSystem(.sysenter, ends: true))
   add(ZYDIS_MNEMONIC_SYSEXIT, PlainSystem(.sysexit, ends: true))
   add(ZYDIS_MNEMONIC_SWAPGS, PlainSystem(.swapgs))
+  add(ZYDIS_MNEMONIC_XGETBV, PlainSystem(.xgetbv))
+  add(ZYDIS_MNEMONIC_XSETBV, PlainSystem(.xsetbv, ends: true))
   add(ZYDIS_MNEMONIC_VMCALL, PlainSystem(.vmcall, ends: true))
   add(ZYDIS_MNEMONIC_VMLAUNCH, PlainSystem(.vmlaunch, ends: true))
   add(ZYDIS_MNEMONIC_VMRESUME, PlainSystem(.vmresume, ends: true))
   add(ZYDIS_MNEMONIC_VMXOFF, PlainSystem(.vmxoff, ends: true))
   let absent = [
-    ZYDIS_MNEMONIC_UD0, ZYDIS_MNEMONIC_UD1, ZYDIS_MNEMONIC_UD2, ZYDIS_MNEMONIC_RSM, ZYDIS_MNEMONIC_XGETBV,
-    ZYDIS_MNEMONIC_XSETBV, ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_VMMCALL, ZYDIS_MNEMONIC_VMRUN,
+    ZYDIS_MNEMONIC_UD0, ZYDIS_MNEMONIC_UD1, ZYDIS_MNEMONIC_UD2, ZYDIS_MNEMONIC_RSM, ZYDIS_MNEMONIC_MONITOR,
+    ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_VMMCALL, ZYDIS_MNEMONIC_VMRUN,
     ZYDIS_MNEMONIC_GETSEC,
   ]
   for mnemonic in absent { add(mnemonic, PlainSystem(.undefined, ends: true)) }
@@ -255,9 +257,22 @@ extension Translator {
         op.dst = Self.registerOffset(operands[0].reg.value)
       }
       add(op)
+    case ZYDIS_MNEMONIC_XSAVE, ZYDIS_MNEMONIC_XSAVE64:
+      translateState(.xsave, wide: instruction.mnemonic == ZYDIS_MNEMONIC_XSAVE64, write: true)
+    case ZYDIS_MNEMONIC_XRSTOR, ZYDIS_MNEMONIC_XRSTOR64:
+      translateState(.xrstor, wide: instruction.mnemonic == ZYDIS_MNEMONIC_XRSTOR64, write: false)
     default: return false
     }
     return true
+  }
+
+  /// XSAVE and XRSTOR: `src` is the number of vector registers there are.
+  private mutating func translateState(_ kind: SystemOp, wide: Bool, write: Bool) {
+    var op = systemOp(kind, size: 0)
+    op.dst = wide ? 1 : 0
+    op.src = context.isLong64 ? 16 : 8
+    address(operands[0], &op, size: 1, write: write)
+    add(op)
   }
 
   private mutating func translateTable(_ kind: SystemOp, write: Bool) {

@@ -43,7 +43,7 @@ extension Translator {
   /// Loads, stores, arithmetic: the host's instruction of the same opcode.
   private mutating func translateX87Data() -> Bool {
     switch instruction.meta.isa_set {
-    case ZYDIS_ISA_SET_X87, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_PPRO: break
+    case ZYDIS_ISA_SET_X87, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_SSE3X87: break
     default: return false
     }
     guard instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT, instruction.opcode & 0xF8 == 0xD8 else { return false }
@@ -55,17 +55,23 @@ extension Translator {
     guard let memory = operands.first(where: { $0.type == ZYDIS_OPERAND_TYPE_MEMORY }) else {
       m.x87Op = quickRegisterForm(family, modrm.reg)
       m.src = modrm.rm
-      m.imm = X87Detail(stub: family * 64 + UInt32(rest - 0xC0), bytes: 0, opcode: fop, segment: 3).raw
+      let quick = m.x87Op == .hostRegister ? X87Quick(family, register: modrm.reg, modrm.rm) : nil
+      if quick != nil { m.x87Op = .quickRegister }
+      if let quick, !quick.hasOther { m.src = 0 }
+      m.imm = X87Detail(
+        stub: family * 64 + UInt32(rest - 0xC0), bytes: 0, opcode: fop, segment: 3, quick: quick
+      ).raw
       emit(m)
       return true
     }
     let bytes = Int(memory.size) / 8
     let writes = memory.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0
     let isDouble = instruction.mnemonic == ZYDIS_MNEMONIC_FLD && bytes == 8
-    m.x87Op = writes ? .hostStore : isDouble ? .load64 : .hostLoad
+    let quick = isDouble ? nil : X87Quick(family, memory: modrm.reg)
+    m.x87Op = quick?.memoryOp ?? (writes ? .hostStore : isDouble ? .load64 : .hostLoad)
     let stub = 512 + family * 8 + UInt32(modrm.reg)
     let segment = Self.segmentIndex(memory.mem.segment)
-    m.imm = X87Detail(stub: stub, bytes: bytes, opcode: fop, segment: segment).raw
+    m.imm = X87Detail(stub: stub, bytes: bytes, opcode: fop, segment: segment, quick: quick).raw
     let start = ops.count
     address(memory, &m, size: bytes, write: writes)
     emitReady(waiting: true, before: start)
@@ -86,6 +92,79 @@ extension Translator {
     case (1, 1): .exchange
     case (5, 3): .storeRegister
     default: .hostRegister
+    }
+  }
+}
+
+/// How an x87 instruction is done with one or two operands alone: the host's instruction, which does not pop, with
+/// ST(1) for ST(i), and what becomes of its results.
+struct X87Quick {
+  enum Target: UInt8 { case none, top, other }
+  /// Index of the host's instruction (`chost_float.h`).
+  var stub: UInt32
+  var target = Target.none
+  var pops = false
+  /// Sets C0, C2 and C3 too.
+  var compares = false
+  /// ST(i) takes part.
+  var hasOther = true
+  /// Where there is a memory operand.
+  var memoryOp: X87Op?
+
+  /// The register form `reg`, `rm` of opcode D8h + `family`; nil if it is none of these.
+  init?(_ family: UInt32, register reg: UInt8, _ rm: UInt8) {
+    let isArithmetic = reg < 2 || reg > 3
+    stub = family * 64 + UInt32(reg) * 8 + 1
+    switch family {
+    case 0 where isArithmetic: target = .top
+    case 0:
+      stub = 0x11
+      compares = true
+      pops = reg == 3
+    case 4 where isArithmetic: target = .other
+    case 6 where isArithmetic:
+      stub -= 2 * 64
+      target = .other
+      pops = true
+    case 5 where reg == 4 || reg == 5:
+      stub = 5 * 64 + 0x21
+      compares = true
+      pops = reg == 5
+    case 1 where [0x20, 0x21, 0x24, 0x25, 0x3A, 0x3C].contains(reg << 3 | rm):
+      stub = 64 + UInt32(reg << 3 | rm)
+      hasOther = false
+      compares = reg == 4 && rm >= 4
+      target = compares ? .none : .top
+    default: return nil
+    }
+  }
+
+  /// The memory form `reg`.
+  init?(_ family: UInt32, memory reg: UInt8) {
+    stub = 512 + family * 8 + UInt32(reg)
+    if family & 1 == 0 {
+      memoryOp = .quickMemory
+      if reg == 2 || reg == 3 {
+        stub = 512 + family * 8 + 2
+        compares = true
+        pops = reg == 3
+      } else {
+        target = .top
+      }
+    }
+    switch (family, reg) {
+    case (0, _), (2, _), (4, _), (6, _): break
+    case (1, 0), (3, 0), (7, 0), (7, 5), (3, 5): memoryOp = .quickPush
+    case (1, 2), (3, 2), (5, 2), (7, 2): memoryOp = .quickStore
+    case (1, 3), (3, 3), (5, 3), (7, 3):
+      memoryOp = .quickStore
+      stub -= 1
+      pops = true
+    case (3, 1), (5, 1), (7, 1), (3, 7), (7, 7):
+      // These have no form that does not pop; the host's stack is emptied anyhow.
+      memoryOp = .quickStore
+      pops = true
+    default: return nil
     }
   }
 }

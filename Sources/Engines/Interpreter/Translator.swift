@@ -10,6 +10,9 @@ struct Translator {
   let gpa: UInt64
   /// What becomes of sensitive instructions; nil without a policy.
   let policy: RewritingPolicy?
+  /// What of the instruction set there is, and the host code of vector instructions, where there are some: the engine's.
+  let features: CPUFeatures
+  private let unmanagedForms: Unmanaged<HostForms>?
   /// Where they are counted: the engine's, which outlives every translation.
   private let unmanagedSites: Unmanaged<SensitiveSites>?
   var ops: [MicroOp] = []
@@ -26,14 +29,20 @@ struct Translator {
   /// Set by `finish`: the block ends with this instruction.
   var ended = false
 
-  init(context: Context, rip: UInt64, gpa: UInt64, policy: RewritingPolicy?, sites: SensitiveSites?) {
+  init(
+    context: Context, rip: UInt64, gpa: UInt64, features: CPUFeatures, forms: HostForms?, policy: RewritingPolicy?,
+    sites: SensitiveSites?
+  ) {
     self.context = context
+    self.features = features
+    unmanagedForms = forms.map { Unmanaged.passUnretained($0) }
     self.rip = rip
     self.gpa = gpa
     self.policy = policy
     unmanagedSites = sites.map { Unmanaged.passUnretained($0) }
   }
 
+  var forms: HostForms? { unmanagedForms?.takeUnretainedValue() }
   var sites: SensitiveSites? { unmanagedSites?.takeUnretainedValue() }
 
   /// RIP of the instruction after the present one.

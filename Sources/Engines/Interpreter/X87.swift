@@ -12,6 +12,8 @@ enum X87Op: UInt8 {
   case hostStore
   // Frequent and simple ones without the host.
   case load64, loadRegister, exchange, storeRegister
+  /// By `X87Quick`, else as the first three: on registers, on ST(0) and memory, memory pushed, ST(0) stored.
+  case quickRegister, quickMemory, quickPush, quickStore
   case fwait, initialize, clearExceptions, nothing
   case loadControl, storeControl, storeStatus, storeStatusAX
   case loadEnvironment, storeEnvironment, save, restore
@@ -31,12 +33,16 @@ extension MicroOp {
 struct X87Detail {
   var raw: Int64
   init(_ raw: Int64) { self.raw = raw }
-  init(stub: UInt32, bytes: Int, opcode: UInt16, segment: Int) {
+  init(stub: UInt32, bytes: Int, opcode: UInt16, segment: Int, quick: X87Quick? = nil) {
     let low = Int64(stub)
     let size = Int64(bytes) << 16
     let code = Int64(opcode) << 24
     let register = Int64(segment) << 40
     raw = low | size | code | register
+    guard let quick else { return }
+    let target = Int64(quick.target.rawValue) << 43
+    let others: Int64 = (quick.pops ? 1 << 45 : 0) | (quick.compares ? 1 << 46 : 0)
+    raw |= target | others | Int64(quick.stub) << 48
   }
   /// Index of the host's instruction (`chost_float.h`).
   var stub: UInt32 { UInt32(truncatingIfNeeded: raw & 0xFFFF) }
@@ -45,6 +51,11 @@ struct X87Detail {
   var opcode: UInt16 { UInt16(truncatingIfNeeded: raw >> 24) & 0x7FF }
   /// Segment register of the memory operand.
   var segment: Int { Int(raw >> 40 & 7) }
+  /// Where `X87Quick` takes part.
+  var target: X87Quick.Target { X87Quick.Target(rawValue: UInt8(raw >> 43 & 3)) ?? .none }
+  var pops: Bool { raw >> 45 & 1 != 0 }
+  var compares: Bool { raw >> 46 & 1 != 0 }
+  var quickStub: UInt32 { UInt32(truncatingIfNeeded: raw >> 48) & 0x7FFF }
 }
 
 /// The x87 status word's bits (SDM 1 8.1.3).
@@ -54,6 +65,8 @@ enum X87Status {
   static let stackFault: UInt16 = 0x40
   static let summary: UInt16 = 0x80
   static let c1: UInt16 = 0x200
+  /// C0 to C3.
+  static let conditions: UInt16 = 0x4700
   static let top: UInt16 = 0x3800
   static let busy: UInt16 = 0x8000
 }
@@ -118,7 +131,8 @@ extension UnsafeMutablePointer<CPU> {
     case .fwait:
       if pointee.cr0 & (CR0.mp | CR0.ts) == CR0.mp | CR0.ts { throw raise(.nm) }
       try requireNoFPUException()
-    case .hostRegister, .hostLoad, .hostStore, .load64, .loadRegister, .exchange, .storeRegister:
+    case .hostRegister, .hostLoad, .hostStore, .load64, .loadRegister, .exchange, .storeRegister, .quickRegister,
+      .quickMemory, .quickPush, .quickStore:
       try requireFPU()
       try requireNoFPUException()
       try x87Data(o, op)
@@ -143,7 +157,7 @@ extension UnsafeMutablePointer<CPU> {
     pointee.fpuInstructionPointer = pointee.rip &- UInt64(o.pointee.length)
     pointee.fpuOpcode = detail.opcode
   }
-  private func recordData(_ linear: UInt64, _ detail: X87Detail) {
+  func recordData(_ linear: UInt64, _ detail: X87Detail) {
     let long = isLong64
     let base: UInt64
     switch detail.segment {
@@ -168,19 +182,28 @@ extension UnsafeMutablePointer<CPU> {
     case .loadRegister, .exchange, .storeRegister:
       if !quickMove(op, Int(o.pointee.src)) { hostRegister(o) }
       recordPointers(o)
+    case .quickRegister:
+      if !quickRegister(o) { hostRegister(o) }
+      recordPointers(o)
+    case .quickMemory:
+      if try quickMemory(o) { recordPointers(o) } else { try hostLoad(o) }
+    case .quickPush:
+      if try quickPush(o) { recordPointers(o) } else { try hostLoad(o) }
+    case .quickStore:
+      if try quickStore(o) { recordPointers(o) } else { try hostStore(o) }
     default:
       hostRegister(o)
       recordPointers(o)
     }
   }
 
-  private func isEmpty(physical i: Int) -> Bool { pointee.fpuTag >> (UInt16(i) * 2) & 3 == 3 }
-  private func setFull(physical i: Int) { pointee.fpuTag &= ~(3 << (UInt16(i) * 2)) }
+  func isEmpty(physical i: Int) -> Bool { pointee.fpuTag >> (UInt16(i) * 2) & 3 == 3 }
+  func setFull(physical i: Int) { pointee.fpuTag &= ~(3 << (UInt16(i) * 2)) }
 
   /// Pushes a double that is normal or zero onto a stack with room; false where more is to be done.
   private func quickLoad(_ value: UInt64) -> Bool {
     let exponent = UInt16(truncatingIfNeeded: value >> 52) & 0x7FF
-    let top = Int(pointee.fpuTop &- 1 & 7)
+    let top = Int((pointee.fpuTop &- 1) & 7)
     let isZero = value << 1 == 0
     guard isEmpty(physical: top), isZero || (exponent != 0 && exponent != 0x7FF) else { return false }
     let sign = UInt16(truncatingIfNeeded: value >> 48) & 0x8000

@@ -1,6 +1,6 @@
 import X86
 
-// Control words, environments and whole states (SDM 1 8.1.10, 10.5; figures 8-9 to 8-12).
+// Control words and environments (SDM 1 8.1.10; figures 8-9 to 8-12).
 extension UnsafeMutablePointer<CPU> {
   /// Instructions that move the x87 unit's own registers about.
   func x87Control(_ o: MicroOpPointer, _ op: X87Op) throws(Stop) {
@@ -25,7 +25,7 @@ extension UnsafeMutablePointer<CPU> {
     }
   }
 
-  private func setControlWord(_ value: UInt16) {
+  func setControlWord(_ value: UInt16) {
     // Bit 6 reads as one, 7 and 13 to 15 as zero.
     pointee.fpuControl = value & 0x1F7F | 0x40
     updateSummary()
@@ -133,82 +133,12 @@ extension UnsafeMutablePointer<CPU> {
     pointee.fpuOpcode = narrow ? 0 : UInt16(words[4] >> 16 & 0x7FF)
   }
 
-  private func offset(_ at: UInt64, _ bytes: Int) -> UInt64 { (at &+ UInt64(bytes)) & pointee.addressMask }
+  /// An address some bytes on.
+  func offset(_ at: UInt64, _ bytes: Int) -> UInt64 { (at &+ UInt64(bytes)) & pointee.addressMask }
 
   /// Makes sure that a range of at most a page can be written from end to end.
-  private func probeRange(_ at: UInt64, _ size: Int) throws(Stop) {
+  func probeRange(_ at: UInt64, _ size: Int) throws(Stop) {
     try probeWrite(at, 1)
     try probeWrite(offset(at, size - 1), 1)
-  }
-
-  // MARK: - FXSAVE, FXRSTOR (SDM 1 10.5, table 10-2)
-
-  /// FXSAVE: `dst` 1 is the REX.W format, `src` the number of XMM registers.
-  func fxsave(_ o: MicroOpPointer) throws(Stop) {
-    try requireFPU()
-    let at = try alignedAddress(o)
-    try probeRange(at, 512)
-    let pointers = fxPointers(wide: o.pointee.dst == 1)
-    let head = UInt64(pointee.fpuControl) | UInt64(fpuStatusWord) << 16
-    let tags = UInt64(abridgedTags) << 32
-    let opcode = UInt64(pointee.fpuOpcode) << 48
-    try store(at, head | tags | opcode)
-    try store(offset(at, 8), pointers.instruction)
-    try store(offset(at, 16), pointers.data)
-    unloadMXCSR()
-    try store(offset(at, 24), UInt64(MXCSR.mask) << 32 | UInt64(pointee.mxcsr))
-    for i in 0..<8 {
-      let register = (Int(pointee.fpuTop) + i) & 7
-      try store(offset(at, 32 + i * 16), pointee.fpuSignificand[register])
-      try store(offset(at, 40 + i * 16), UInt64(pointee.fpuSignExponent[register]))
-    }
-    for i in 0..<Int(o.pointee.src) * 2 { try store(offset(at, 160 + i * 8), pointee.xmm[i]) }
-  }
-
-  private func fxPointers(wide: Bool) -> (instruction: UInt64, data: UInt64) {
-    if wide { return (pointee.fpuInstructionPointer, pointee.fpuDataPointer) }
-    return (pointee.fpuInstructionPointer & 0xFFFF_FFFF, pointee.fpuDataPointer & 0xFFFF_FFFF)
-  }
-
-  /// One bit a physical register, 1 = not empty.
-  var abridgedTags: UInt8 {
-    var tags: UInt8 = 0
-    for i in 0..<8 where pointee.fpuTag >> (UInt16(i) * 2) & 3 != 3 { tags |= 1 << UInt8(i) }
-    return tags
-  }
-
-  /// FXRSTOR: #GP(0) for reserved bits of MXCSR, before anything is changed.
-  func fxrstor(_ o: MicroOpPointer) throws(Stop) {
-    try requireFPU()
-    let at = try alignedAddress(o)
-    var image = InlineArray<52, UInt64>(repeating: 0)
-    let used = 20 + Int(o.pointee.src) * 2
-    for i in 0..<used { image[i] = try load(offset(at, i * 8)) }
-    // The area is 512 bytes: its end must be readable too.
-    _ = try load(offset(at, 504), as: UInt64.self)
-    let mxcsr = UInt32(truncatingIfNeeded: image[3])
-    if mxcsr & ~MXCSR.mask != 0 { throw raise(.gp, 0) }
-    takeFX(image, wide: o.pointee.dst == 1)
-    unloadMXCSR()
-    pointee.mxcsr = mxcsr
-    for i in 0..<Int(o.pointee.src) * 2 { pointee.xmm[i] = image[20 + i] }
-  }
-
-  private func takeFX(_ image: InlineArray<52, UInt64>, wide: Bool) {
-    let head = image[0]
-    setStatusWord(UInt16(truncatingIfNeeded: head >> 16))
-    let tags = UInt8(truncatingIfNeeded: head >> 32)
-    var full: UInt16 = 0
-    for i in 0..<8 where tags >> UInt8(i) & 1 == 0 { full |= 3 << (UInt16(i) * 2) }
-    pointee.fpuTag = full
-    setControlWord(UInt16(truncatingIfNeeded: head))
-    pointee.fpuOpcode = UInt16(truncatingIfNeeded: head >> 48) & 0x7FF
-    pointee.fpuInstructionPointer = wide ? image[1] : image[1] & 0xFFFF_FFFF
-    pointee.fpuDataPointer = wide ? image[2] : image[2] & 0xFFFF_FFFF
-    for i in 0..<8 {
-      let register = (Int(pointee.fpuTop) + i) & 7
-      pointee.fpuSignificand[register] = image[4 + i * 2]
-      pointee.fpuSignExponent[register] = UInt16(truncatingIfNeeded: image[5 + i * 2])
-    }
   }
 }

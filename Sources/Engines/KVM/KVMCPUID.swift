@@ -9,7 +9,7 @@ enum KVMCPUID {
     0x8000_0008,
   ]
   /// Leaves with subleaves, and how many of them.
-  private static let indexed: [(leaf: UInt32, count: UInt32)] = [(4, 4), (0xB, 3)]
+  private static let indexed: [(leaf: UInt32, count: UInt32)] = [(4, 4), (0xB, 3), (0xD, 3)]
   private static let vmx: UInt32 = 1 << 5
   private static let x2APIC: UInt32 = 1 << 21
   private static let apic: UInt32 = 1 << 9
@@ -29,7 +29,7 @@ enum KVMCPUID {
   ) -> kvm_cpuid_entry2 {
     var found = EmbeddedCPUID.result(
       leaf: leaf, subleaf: subleaf, apicID: apicID, processors: configuration.vcpuCount, model: configuration.cpu)
-    if leaf == 1, configuration.cpu == .baseline {
+    if leaf == 1, configuration.cpu != .p0 {
       found.ecx = found.ecx & ~vmx | x2APIC
       found.edx |= apic
     }

@@ -11,9 +11,9 @@ final class KVMCompanion {
   private let engine: InterpreterEngine
   let vcpu: InterpreterVCPU
 
-  init(_ memory: GuestMemory, _ configuration: EngineConfiguration, index: Int) {
+  init(_ memory: GuestMemory, _ configuration: EngineConfiguration, index: Int) throws(VMError) {
     let (onWrite, onLayout) = (memory.onExternalWrite, memory.onLayoutChange)
-    engine = InterpreterEngine(memory: memory, events: EventSink(capacity: 64), configuration: configuration)
+    engine = try InterpreterEngine(memory: memory, events: EventSink(capacity: 64), configuration: configuration)
     (memory.onExternalWrite, memory.onLayoutChange) = (onWrite, onLayout)
     vcpu = engine.processors[index]
   }

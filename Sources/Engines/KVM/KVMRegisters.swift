@@ -159,7 +159,7 @@ enum KVMRegisters {
     return isBig ? .protected32 : .protected16
   }
 
-  // MARK: x87 and SSE, as FXSAVE lays them out (SDM 1 10.5.1)
+  // MARK: x87, SSE and AVX, as XSAVE lays them out (SDM 1 13.4)
 
   static func getFPU(_ f: inout FPUState, from area: UnsafeRawBufferPointer) {
     f.control = area.loadUnaligned(fromByteOffset: 0, as: UInt16.self)
@@ -179,6 +179,10 @@ enum KVMRegisters {
       f.tag |= (isUsed ? tag(f.significand[i], f.signExponent[i]) : 3) << UInt16(2 * physical)
     }
     for i in 0..<32 { f.xmm[i] = area.loadUnaligned(fromByteOffset: 160 + 8 * i, as: UInt64.self) }
+    let hasUppers = area.loadUnaligned(fromByteOffset: 512, as: UInt64.self) & XCR0.avx != 0
+    for i in 0..<32 {
+      f.ymmHigh[i] = hasUppers ? area.loadUnaligned(fromByteOffset: XSaveArea.upper + 8 * i, as: UInt64.self) : 0
+    }
   }
 
   /// The full tag of a register in use: 0 valid, 1 zero, 2 special (SDM 1 8.1.7).
@@ -203,8 +207,12 @@ enum KVMRegisters {
       area.storeBytes(of: UInt64(f.signExponent[i]), toByteOffset: 40 + 16 * i, as: UInt64.self)
     }
     for i in 0..<32 { area.storeBytes(of: f.xmm[i], toByteOffset: 160 + 8 * i, as: UInt64.self) }
-    // XSTATE_BV: x87 and SSE are in their places (SDM 1 13.4.2).
-    let present = area.loadUnaligned(fromByteOffset: 512, as: UInt64.self)
-    area.storeBytes(of: present | 3, toByteOffset: 512, as: UInt64.self)
+    // XSTATE_BV: x87 and SSE are in their places, and upper halves where there are some (SDM 1 13.4.2).
+    let old = area.loadUnaligned(fromByteOffset: 512, as: UInt64.self)
+    let hasUppers = old & XCR0.avx != 0 || f.ymmHigh.contains { $0 != 0 }
+    if hasUppers {
+      for i in 0..<32 { area.storeBytes(of: f.ymmHigh[i], toByteOffset: XSaveArea.upper + 8 * i, as: UInt64.self) }
+    }
+    area.storeBytes(of: old | (hasUppers ? 7 : 3), toByteOffset: 512, as: UInt64.self)
   }
 }

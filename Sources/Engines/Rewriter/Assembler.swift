@@ -74,7 +74,8 @@ struct Assembler {
     operand(reg & 7, rm, immediate)
   }
 
-  private mutating func operand(_ reg: UInt8, _ rm: HostOperand, _ immediate: Int) {
+  /// ModRM and what follows it, for `reg` below 8.
+  mutating func operand(_ reg: UInt8, _ rm: HostOperand, _ immediate: Int) {
     let middle = reg << 3
     switch rm {
     case .register(let r): byte(0xC0 | middle | r.number & 7)

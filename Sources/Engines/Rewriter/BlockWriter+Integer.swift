@@ -9,10 +9,22 @@ extension MicroOp {
   var isRewritten: Bool {
     switch op {
     case .sse: isRewrittenSSE
-    case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .vector: isRewrittenVector
+    case .system: isRewrittenSystem
     case .sensitive: isCounter
-    case .integer, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .integer: isRewrittenBits
+    case .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .keepCarry, .materialize, .rotateFlags: false
     default: true
+    }
+  }
+
+  private var isRewrittenSystem: Bool {
+    switch SystemOp(rawValue: aux) {
+    case .cli, .pushf, .swapgs, .rdtsc: true
+    case .movFromCR: imm != 8
+    case .lgdt, .lidt: true
+    default: false
     }
   }
 }
@@ -44,6 +56,8 @@ extension BlockWriter {
     case .nop: return true
     case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
+    case .vector: return emitVector(o)
+    case .integer: return emitBits(o, live)
     case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)

@@ -23,18 +23,18 @@ extension BlockWriter {
   }
 
   /// The host's register for a guest's, which an operand names by twice its number.
-  private func number(_ operand: UInt8) -> UInt8 { (operand & 30) >> 1 }
+  func number(_ operand: UInt8) -> UInt8 { (operand & 30) >> 1 }
   private func register(_ operand: UInt8) -> HostOperand { .register(HostRegister(number(operand))) }
 
   /// Has the guest's register in the host's.
-  private mutating func ensure(_ operand: UInt8) {
+  mutating func ensure(_ operand: UInt8) {
     let number = number(operand)
     guard state.vectors >> UInt16(number) & 1 == 0 else { return }
     host(0, 0x10, number, Self.vector(Int(number)))
     state.vectors |= 1 << UInt16(number)
   }
   /// The host's register holds a new value for the guest's.
-  private mutating func define(_ operand: UInt8) {
+  mutating func define(_ operand: UInt8) {
     let bit: UInt16 = 1 << UInt16(number(operand))
     state.vectors |= bit
     state.changedVectors |= bit
@@ -91,7 +91,7 @@ extension BlockWriter {
   }
 
   /// SSE is switched on; otherwise the interpreter goes on from here, and raises what is due.
-  private mutating func requireSSE(_ o: MicroOpPointer) {
+  mutating func requireSSE(_ o: MicroOpPointer) {
     guard !state.isSSEReady else { return }
     asm.test(offsets.field(offsets.cr0), 0xC, size: 4)
     interpretInstead(from: asm.jumpAhead(5), o)
@@ -101,7 +101,7 @@ extension BlockWriter {
     host = .none
   }
   /// The guest's MXCSR is in the host's and masks every exception.
-  private mutating func requireMXCSR(_ o: MicroOpPointer) {
+  mutating func requireMXCSR(_ o: MicroOpPointer) {
     guard !state.isMXCSRReady else { return }
     asm.alu(7, offsets.field(offsets.mxcsrLoaded), 0, size: 1)
     interpretInstead(from: asm.jumpAhead(4), o)

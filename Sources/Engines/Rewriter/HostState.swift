@@ -55,6 +55,8 @@ struct HostState: Equatable {
   /// SSE was found switched on, or the guest's MXCSR loaded, and nothing has come between.
   var isSSEReady = false
   var isMXCSRReady = false
+  /// AVX was.
+  var isAVXReady = false
 }
 
 /// Which flags the host's are the guest's.

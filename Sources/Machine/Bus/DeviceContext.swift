@@ -9,6 +9,8 @@ package final class DeviceContext {
   /// The vCPU whose exit is being handled, and its RIP: stamped on events.
   package var vcpu: UInt8 = 0
   package var rip: UInt64 = 0
+  /// A timer's deadline may be another one than when this was cleared.
+  var timersChanged = true
   private var output: [UInt8] = []
   private var requests: [PlatformRequest] = []
 
@@ -52,6 +54,7 @@ package final class DeviceContext {
     requests.append(request)
   }
 
+  package var hasRequests: Bool { !requests.isEmpty }
   package func takeRequests() -> [PlatformRequest] {
     if requests.isEmpty { return [] }
     defer { requests.removeAll(keepingCapacity: true) }

@@ -41,7 +41,7 @@ package struct LoadRequest: Sendable {
   package var modules: [NamedImage]
   /// A ROM that starts at the reset vector; then `image` is empty.
   package var firmware: NamedImage?
-  /// A hard disk: of the BIOS services of a boot sector, or of Linux's machine P1.
+  /// A hard disk: of the BIOS services of a boot sector, of firmware, or of Linux's machine P1.
   package var disk: Disk?
   package var memory: GuestMemory
 
@@ -72,6 +72,7 @@ package struct LoadedGuest: Sendable {
     case flat = "flat image"
     case firmware = "firmware"
     case linux = "Linux"
+    case bootProtocol = "bzImage"
   }
   package var kind: Kind
   /// The boot processor at the guest's first instruction.
@@ -87,11 +88,14 @@ package struct LoadedGuest: Sendable {
   /// The drives of a guest that finds a BIOS under it; nil where there is none.
   package var bios: BIOSConfiguration?
   package var disk: Disk?
+  /// What stands in the PC for firmware to find; nil where there is none.
+  package var firmware: FirmwareMachine?
 
-  /// Gives the PC what the guest expects of it besides memory: the services of its BIOS, if it has one, or virtio devices.
-  /// Called once a PC, before the guest runs.
+  /// Gives the PC what the guest expects of it besides memory: the services of its BIOS, what firmware looks for, or
+  /// virtio devices. Called once a PC, before the guest runs.
   package func attach(to pc: PC) {
     if let bios { pc.add(BIOSServices(bios, on: pc)) }
+    firmware?.attach(to: pc)
     if platform == .p1 { VirtioDevices.attach(to: pc, disk: disk) }
     pc.disk = disk
   }

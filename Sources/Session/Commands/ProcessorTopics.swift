@@ -128,7 +128,7 @@ enum ProcessorTopics {
   }
 
   private static func floats(_ state: VCPUState) -> CommandResult {
-    let registers = (0..<8).map { Register.st($0) } + (0..<16).map { Register.xmm($0) }
+    let registers = (0..<8).map { Register.st($0) } + (0..<16).map { state.xcr0 & 4 != 0 ? Register.ymm($0) : .xmm($0) }
     let fpu = state.fpu
     let head =
       "fcw \(Hex.text(UInt64(fpu.control))) fsw \(Hex.text(UInt64(fpu.status))) ftw \(Hex.text(UInt64(fpu.tag))) "

@@ -18,7 +18,7 @@ struct RecordingHeader {
   /// Eight bytes every recording begins with: none that text or an image of a guest begins with, and broken by
   /// whoever takes it for text.
   static let magic: [UInt8] = [0x89, 0x52, 0x53, 0x52, 0x0D, 0x0A, 0x1A, 0x0A]
-  static let version: UInt32 = 1
+  static let version: UInt32 = 2
   /// Symbols kept at most.
   private static let symbolLimit = 200_000
 

@@ -103,6 +103,7 @@ struct StateWords {
     pass(&f.signExponent)
     pass(&f.mxcsr)
     pass(&f.xmm)
+    pass(&f.ymmHigh)
   }
 
   private mutating func pass(_ v: inout VMXOperation) {

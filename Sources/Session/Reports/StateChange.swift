@@ -44,12 +44,15 @@ package struct StateChange: Equatable, Sendable {
     for (name, before, after) in [
       ("star", a.star, b.star), ("lstar", a.lstar, b.lstar), ("sfmask", a.sfmask, b.sfmask),
       ("kernel_gs_base", a.kernelGSBase, b.kernelGSBase), ("tsc_aux", a.tscAux, b.tscAux), ("pat", a.pat, b.pat),
+      ("xcr0", a.xcr0, b.xcr0),
     ] { add(name, before, after) }
     for index in 0..<8 { add("st\(index)", a.fpu.significand[index], b.fpu.significand[index]) }
     add("mxcsr", UInt64(a.fpu.mxcsr), UInt64(b.fpu.mxcsr))
     for index in 0..<16 {
       add("xmm\(index).low", a.fpu.xmm[index * 2], b.fpu.xmm[index * 2])
       add("xmm\(index).high", a.fpu.xmm[index * 2 + 1], b.fpu.xmm[index * 2 + 1])
+      add("ymm\(index).2", a.fpu.ymmHigh[index * 2], b.fpu.ymmHigh[index * 2])
+      add("ymm\(index).3", a.fpu.ymmHigh[index * 2 + 1], b.fpu.ymmHigh[index * 2 + 1])
     }
     return all
   }

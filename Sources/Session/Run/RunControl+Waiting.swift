@@ -319,7 +319,7 @@ extension RunControl {
     guard vcpus.indices.contains(index) else { return }
     events.emit(Event(.processorSignal, vcpu: UInt8(truncatingIfNeeded: index), a: 0))
     vcpus[index].state = VCPUState()
-    if index == 0 { lanes[index] = RunLane() } else { lanes[index].initialize() }
+    if index == 0 { lanes[index].startAgain() } else { lanes[index].initialize() }
     takeShadows(index)
   }
 

@@ -66,6 +66,8 @@ package final class RunControl {
   var onIdle: ((UInt64) -> Void)?
   /// Called with an exit of `loggedReasons`.
   var onLog: (VMExit) -> Void = { _ in }
+  /// What the monitor is about to do about an exit.
+  var service: (VMExit, any VCPU) -> MonitorService? = { _, _ in nil }
   /// Whether a breakpoint's condition holds now. An exit is given where there is one.
   var judge: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
   var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
@@ -118,6 +120,9 @@ package final class RunControl {
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
+    // References held outside the loop are not counted at every exit.
+    let needsAttention = self.needsAttention
+    var vcpu = vcpus[current]
     while true {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
@@ -127,20 +132,20 @@ package final class RunControl {
         if let outcome = finishAction() { return outcome }
         onCheckpoint()
       }
-      if let outcome = advance(goal) { return outcome }
+      if isReached(goal) { return .target }
+      if vcpus.count > 1 {
+        // Who is woken by what is due now is known before anybody goes on.
+        bringPlatform(to: time)
+        giveTurn()
+        vcpu = vcpus[current]
+      }
+      if let outcome = advance(vcpu, goal) { return outcome }
     }
   }
 
   /// One entry and exit of one vCPU, or one wait; nil to go on.
   @inline(__always)
-  private func advance(_ goal: RunGoal) -> RunOutcome? {
-    if isReached(goal) { return .target }
-    if vcpus.count > 1 {
-      // Who is woken by what is due now is known before anybody goes on.
-      bringPlatform(to: time)
-      giveTurn()
-    }
-    let vcpu = vcpus[current]
+  private func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
@@ -278,11 +283,20 @@ package final class RunControl {
 
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
-    events.emit(Event(exit: exit))
+    let base = vcpu.codeBase
+    if base != lanes[current].codeBase { tell(base, vcpu) }
+    events.emit(exit: exit)
     onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
+  }
+
+  /// Exits come from another code segment than the last one.
+  private func tell(_ base: UInt64, _ vcpu: any VCPU) {
+    lanes[current].codeBase = base
+    let selector = UInt32(vcpu.state[.cs].selector)
+    events.emit(Event(.codeSegment, vcpu: UInt8(truncatingIfNeeded: vcpu.index), a: selector, b: base))
   }
 
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
@@ -294,8 +308,7 @@ package final class RunControl {
     lanes[current].action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
-    let requests = platform.takeRequests()
-    return requests.isEmpty ? nil : deal(with: requests).map { .stopped($0) }
+    return platform.hasRequests ? deal(with: platform.takeRequests()).map { .stopped($0) } : nil
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -336,8 +349,10 @@ package final class RunControl {
     let number = breakpointTable.check(exit, hypercall: hypercall) { judge($0, exit, current) }
     if let number { return .breakpoint(number) }
     if var waiting = stepPlan {
-      let reached = waiting.observe(exit, isHypercall: hypercall != nil)
+      let reached = waiting.observe(exit, isHypercall: hypercall != nil, service: service(exit, vcpu))
       stepPlan = waiting
+      // What the monitor does about it is the point, not the exception that the guest may never hear of.
+      if reached, case .service = waiting.goal { return .exit(exit.reason) }
       if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
     }
     if Self.contains(loggedReasons, exit) { onLog(exit) }
@@ -358,6 +373,12 @@ package final class RunControl {
     }
   }
 
+  private func measure(_ exit: VMExit, _ call: UInt64?, since start: UInt64) {
+    let cost = ExitCosts.now() &- start
+    costs.add(cost, exit.reason)
+    if let call { costs.add(cost, hypercall: UInt32(truncatingIfNeeded: call)) }
+  }
+
   /// Hands an exit to the platform; gives the stop that follows from it, if any.
   @inline(__always)
   func pass(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
@@ -375,9 +396,10 @@ package final class RunControl {
     default: break
     }
     let start = measuresCost ? ExitCosts.now() : 0
+    let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
-    if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
+    if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
     case .hlt: if action.isEmulate { halt(vcpu) }
     case .cr: if action.isEmulate { followShadows(exit) }
@@ -385,29 +407,13 @@ package final class RunControl {
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-    let requests = platform.takeRequests()
-    return requests.isEmpty ? nil : deal(with: requests)
+    return platform.hasRequests ? deal(with: platform.takeRequests()) : nil
   }
 
   @inline(__always)
   private func answer(_ action: VMEntry.Action, _ exit: VMExit) {
     lanes[current].action = action
-    var event = Event(.entry, vcpu: exit.vcpu, rip: exit.rip)
-    switch action {
-    case .resume: event.a = 0
-    case .emulate: event.a = 1
-    case .complete(let value):
-      event.a = 2
-      event.b = value
-    case .skip: event.a = 3
-    case .retire(let rip):
-      event.a = 5
-      event.b = rip
-    case .fault(let vector, _):
-      event.a = 4
-      event.b = UInt64(vector)
-    }
-    events.emit(event)
+    events.emit(action, to: exit)
   }
 
   /// As it was before the first run, with the guest in these states; breakpoints and settings stay.

@@ -262,7 +262,7 @@ package struct VMCSReport {
   private var alwaysRows: [VMCSRow] {
     let names = [
       ("cpuid", "CPUID"), ("invd", "INVD"), ("taskswitch", "task switch"), ("triplefault", "triple fault"),
-      ("xsetbv", "XSETBV: raises #UD here, the processor has no XSAVE"), ("getsec", "GETSEC: raises #UD here, there is no SMX"),
+      ("xsetbv", "XSETBV: changes XCR0; #UD where --cpu has no XSAVE"), ("getsec", "GETSEC: raises #UD here, there is no SMX"),
       ("vmcall", "VMX instructions: a guest's own VMX is carried out by the processor model, without an exit"),
     ]
     return [heading("No control bit: always exits")] + names.map { name, words in

@@ -58,6 +58,8 @@ package enum Register: Hashable, Sendable {
   case system(SystemRegister)
   /// XMM0..XMM15, 128 bits.
   case xmm(UInt8)
+  /// YMM0..YMM15, 256 bits.
+  case ymm(UInt8)
   /// ST(0)..ST(7), 80 bits.
   case st(UInt8)
 
@@ -72,6 +74,7 @@ package enum Register: Hashable, Sendable {
     case .control, .debug: 64
     case .system(let register): register.bits
     case .xmm: 128
+    case .ymm: 256
     case .st: 80
     }
   }
@@ -89,6 +92,7 @@ package enum Register: Hashable, Sendable {
     case .debug(let number): "dr\(number)"
     case .system(let register): register.rawValue
     case .xmm(let number): "xmm\(number)"
+    case .ymm(let number): "ymm\(number)"
     case .st(let number): "st\(number)"
     }
   }

@@ -25,6 +25,7 @@ package enum RegisterNames {
     list += [0, 1, 2, 3, 6, 7].map { .debug($0) }
     list += SystemRegister.allCases.map { .system($0) }
     list += (0..<16).map { .xmm($0) }
+    list += (0..<16).map { .ymm($0) }
     list += (0..<8).map { .st($0) }
     return list
   }()

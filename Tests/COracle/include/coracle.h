@@ -41,6 +41,8 @@ struct coracle_case {
   uint64_t rip;
   uint64_t rflags;
   uint64_t xmm[32];
+  // The upper halves of YMM0..YMM15; as they are where the host has no AVX.
+  uint64_t ymm_high[32];
   uint64_t significand[8];
   uint16_t sign_exponent[8];
   uint32_t mxcsr;

@@ -31,7 +31,7 @@ enum LinuxLoader {
     }
     let limit = kernel.header.map { UInt64($0.initrdAddressMaximum) + 1 } ?? 1 << 32
     let initrd = try placeInitrd(request, below: limit, &placement)
-    let root = try placeACPI(request, &placement)
+    let root = placeACPI(request)
     let info = try PVHStartInfo.build(commandLine: commandLine(request), modules: initrd, acpiRoot: root, &placement)
     var state = try InitialState.protected(entry: request.entry ?? entry, &placement)
     state[.rbx] = info
@@ -42,8 +42,6 @@ enum LinuxLoader {
 
   // MARK: The 64-bit protocol
 
-  /// The protected-mode part at its preferred address, entered at 200h in 64-bit mode with RSI pointing at
-  /// `boot_params` (Documentation/x86/boot.rst, "64-bit BOOT PROTOCOL").
   private static func loadBzImage(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
     let file = ImageBytes(request.image)
     guard let header = kernel.header else {
@@ -53,23 +51,9 @@ enum LinuxLoader {
     guard header.hasEntry64 else {
       throw file.wrong("setup header: xloadflags", "without bit 0", expected: "a kernel with a 64-bit entry")
     }
-    var placement = ImagePlacement(request)
-    let code = file.bytes[header.kernelOffset...]
-    let load = header.preferredAddress
-    let size = max(UInt64(header.initialSize), UInt64(code.count))
-    guard load >= 0x10_0000, load < 1 << 32 else {
-      throw file.wrong("setup header: pref_address", load, expected: "an address from 1 MiB to 4 GiB")
-    }
-    try placement.place(code, at: load, memorySize: size, file: file, field: "setup header: pref_address to pref_address+init_size")
-    let initrd = try placeInitrd(request, below: UInt64(header.initrdAddressMaximum) + 1, &placement)
-    let root = try placeACPI(request, &placement)
-    let parameters = try BootParameters.build(
-      header, commandLine: commandLine(request), initrd: initrd.first, acpiRoot: root, &placement)
-    let entry = request.entry ?? load + 0x200
-    var state = try InitialState.linux64(entry: entry, &placement)
-    state[.rsi] = parameters
-    return guest(
-      request, kernel, state, entry: entry, initrd, "64-bit entry \(prefixedHex(entry)), boot_params at \(prefixedHex(parameters))")
+    let started = try BootProtocolLoader.start64(
+      request, header, commandLine: commandLine(request), acpiRoot: placeACPI(request))
+    return guest(request, kernel, started.state, entry: started.entry, started.initrd, started.text)
   }
 
   // MARK: Both
@@ -98,12 +82,12 @@ enum LinuxLoader {
   }
 
   /// P1's ACPI tables, where a BIOS would have them; gives the RSDP's address, 0 on a machine without ACPI.
-  private static func placeACPI(_ request: LoadRequest, _ placement: inout ImagePlacement) throws(VMError) -> UInt64 {
+  private static func placeACPI(_ request: LoadRequest) -> UInt64 {
     guard machine(request) == .p1 else { return 0 }
     let tables = ACPITables.build(
       vcpuCount: request.vcpuCount, virtioCount: VirtioDevices.count(hasDisk: request.disk != nil))
-    placement.memory.write(GPA(ACPITables.base), tables)
-    placement.memory.write(GPA(0xF_FFF0), SleepPorts.resetCode)
+    request.memory.write(GPA(ACPITables.base), tables)
+    request.memory.write(GPA(0xF_FFF0), SleepPorts.resetCode)
     return ACPITables.base
   }
 
@@ -118,11 +102,11 @@ enum LinuxLoader {
   }
 
   /// As high as it goes, page-aligned, out of the kernel's way.
-  private static func placeInitrd(
+  static func placeInitrd(
     _ request: LoadRequest, below limit: UInt64, _ placement: inout ImagePlacement
   ) throws(VMError) -> [Range<UInt64>] {
     guard request.modules.count <= 1 else {
-      throw VMError(.usage, "\(printable(request.image.name)): Linux takes one initrd; \(request.modules.count) were given")
+      throw VMError(.usage, "\(printable(request.image.name)): a bzImage takes one initrd; \(request.modules.count) were given")
     }
     guard let module = request.modules.first else { return [] }
     let file = ImageBytes(module)
