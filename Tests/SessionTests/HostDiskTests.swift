@@ -1,5 +1,4 @@
 import Glibc
-import Machine
 import Session
 import Testing
 import VMCore

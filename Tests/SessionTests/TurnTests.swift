@@ -21,14 +21,18 @@ struct TurnTests {
     let machine = try machine()
     let control = machine.control()
     let slice = VCPUTurn.instructions
-    for (target, expected) in [(4, [4, 0]), (5, [4, 1]), (4 + slice, [4, slice]), (5 + slice, [5, slice]), (4 + 3 * slice, [4 + slice, 2 * slice])] {
+    let last = 4 + 3 * slice
+    let cases: [(UInt64, [UInt64])] = [
+      (4, [4, 0]), (5, [4, 1]), (4 + slice, [4, slice]), (5 + slice, [5, slice]), (last, [4 + slice, 2 * slice]),
+    ]
+    for (target, expected) in cases {
       var goal = RunGoal()
       goal.target = target
       #expect(control.run(goal) == .target)
       #expect(counts(machine) == expected)
     }
     // One time line: neither clock is ahead of the instructions of both.
-    #expect(machine.engine.scripted.allSatisfy { $0.virtualTime <= control.place.time } && control.place.time == 4 + 3 * slice)
+    #expect(machine.engine.scripted.allSatisfy { $0.virtualTime <= control.place.time } && control.place.time == last)
   }
 
   @Test func `HLT gives the turn away, and an idle vCPU costs the other nothing`() throws {
