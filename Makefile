@@ -31,7 +31,7 @@ test: build-tests
 
 # The long campaigns: a million instruction sequences against the host's processor, and hostile guests.
 test-long: build-tests
-	RINGSIDE_CAMPAIGN=1000000 swift test $(SWIFT_FLAGS) --skip-build
+	RINGSIDE_CAMPAIGN=1000000 RINGSIDE_HYPERCALLS=1000000 swift test $(SWIFT_FLAGS) --skip-build
 	.build/release/hostile $(HOSTILE)
 
 # 10,000 random programs in every mode and 10,000 mutated images: make hostile HOSTILE='--seed 2 --only long64'

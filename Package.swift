@@ -51,10 +51,10 @@ let package = Package(
         "Debugger", "Machine", "Paravirtual", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], settings: hot)
-    + room("TerminalUI", ["CNcurses", "TOMLKit"])
+    + room("TerminalUI", ["CNcurses", "TOMLKit"], tests: ["TerminalDriver"], settings: hot)
     + room(
       "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalDriver"],
-      testData: ["Goldens"])
+      testData: ["Goldens"], settings: hot)
     + [
       .executableTarget(
         name: "ringside",

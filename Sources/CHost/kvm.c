@@ -245,8 +245,8 @@ int chost_kvm_signal(void) {
 
 void chost_kvm_prepare(struct kvm_run *run) {
   entered = run;
+  // Whoever asks this thread to leave from here on sees it cleared, or is seen by the look for a kick that follows.
   __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 int chost_kvm_run(int vcpu) { return command(vcpu, KVM_RUN, 0); }

@@ -6,23 +6,32 @@ import TerminalUI
 package final class Console {
   private let model: ConsoleModel
   private let terminal: any Terminal
-  private let session: any SessionFacade
+  private var session: any SessionFacade { model.session }
   private var buffer: CellBuffer
   private var needsDraw = true
   /// Input came since the last frame: the answer does not wait for the guest's next frame.
   private var isAsked = false
   private var lastDraw: UInt64 = 0
+  /// When the person last wanted something.
+  private var lastInput: UInt64 = 0
+  /// Processor time a frame takes, and what the process had used of it after the last.
+  private var frameCost: UInt64 = 0
+  private var usedAtDraw: UInt64 = 0
   /// Bytes sent to the terminal so far.
   package private(set) var bytesSent = 0
 
   /// At most 30 frames a second while the guest runs; an answer to a key waits no longer than this.
   private static let runningInterval: UInt64 = 33_000_000
   private static let keyInterval: UInt64 = 4_000_000
+  /// Frames nobody waits for take at most one part in so many of the processor time the guest gets, but come this often.
+  private static let guestShare: UInt64 = 25
+  private static let longestInterval: UInt64 = 100_000_000
+  /// How long after an input the person waits for what the guest makes of it.
+  private static let attention: UInt64 = 500_000_000
 
   package init(model: ConsoleModel, terminal: any Terminal) {
     self.model = model
     self.terminal = terminal
-    session = model.session
     buffer = CellBuffer(terminal.size)
   }
 
@@ -35,7 +44,8 @@ package final class Console {
   /// in the console and left out.
   package static func run(
     session: any SessionFacade, theme: String?, layout: String?, themeDirectories: [String],
-    environment: [String: String], settings: Settings = Settings(), complaints: [String] = []
+    environment: [String: String], settings: Settings = Settings(), complaints: [String] = [],
+    lessons: LessonDoor = .closed
   ) -> Int32 {
     func refuse(_ line: String) -> Int32 {
       let bytes = Array("ringside: \(line)\n".utf8)
@@ -69,7 +79,7 @@ package final class Console {
       defer { terminal.close() }
       let model = ConsoleModel(
         session: session, theme: chosenTheme, themes: themes, layout: chosenLayout, layouts: layouts,
-        keys: settings.keys, speeds: settings.speeds)
+        keys: settings.keys, speeds: settings.speeds, lessons: lessons)
       if let first = complaints.first {
         model.greet(complaints.count > 1 ? "\(first) (and \(complaints.count - 1) more: ringside doctor)" : first)
       }
@@ -108,6 +118,8 @@ package final class Console {
     for event in terminal.events(wake: session.changeDescriptor, milliseconds: patience()) {
       needsDraw = true
       isAsked = true
+      lastInput = Self.now()
+      model.now = lastInput
       switch model.handle(event) {
       case .none: break
       case .quit: return status(of: event)
@@ -131,13 +143,20 @@ package final class Console {
     }
   }
 
-  private var interval: UInt64 { model.snapshot.isRunning && !isAsked ? Self.runningInterval : Self.keyInterval }
+  /// When the next frame is due, as far as that is known now.
+  private func nextFrame(_ now: UInt64) -> UInt64 {
+    guard model.snapshot.isRunning, !isAsked else { return lastDraw + Self.keyInterval }
+    let soonest = lastDraw + Self.runningInterval
+    guard now >= soonest, now < lastDraw + Self.longestInterval, now - lastInput > Self.attention else { return soonest }
+    let used = Self.time(CLOCK_PROCESS_CPUTIME_ID) &- usedAtDraw
+    return used >= frameCost * Self.guestShare ? soonest : now + Self.keyInterval
+  }
 
   /// Milliseconds to wait for input: until the next frame or step is due, or without end.
   private func patience() -> Int32 {
     let now = Self.now()
     var due: UInt64?
-    if needsDraw || model.snapshot.isRunning { due = lastDraw + interval }
+    if needsDraw || model.snapshot.isRunning { due = nextFrame(now) }
     if let step = model.animate(now) { due = min(due ?? .max, step) }
     guard let due else { return -1 }
     return due <= now ? (needsDraw ? 0 : 33) : Int32(min(due - now, 1_000_000_000) / 1_000_000) + 1
@@ -145,19 +164,25 @@ package final class Console {
 
   private func drawIfDue() {
     let now = Self.now()
-    if model.snapshot.isRunning && now >= lastDraw + Self.runningInterval { session.requestSnapshot() }
-    guard needsDraw, now >= lastDraw + interval || lastDraw == 0 else { return }
+    let isDue = nextFrame(now) <= now
+    if model.snapshot.isRunning, isDue { session.requestSnapshot() }
+    guard needsDraw, isDue || lastDraw == 0 else { return }
+    let start = Self.time(CLOCK_THREAD_CPUTIME_ID)
     if buffer.size != terminal.size { buffer = CellBuffer(terminal.size) }
     let cursor = model.draw(on: buffer, glyphs: terminal.glyphs)
     bytesSent += terminal.present(buffer, theme: model.theme, cursor: cursor)
     lastDraw = now
     needsDraw = false
     isAsked = false
+    frameCost = (frameCost * 3 + Self.time(CLOCK_THREAD_CPUTIME_ID) &- start) / 4
+    usedAtDraw = Self.time(CLOCK_PROCESS_CPUTIME_ID)
   }
 
-  private static func now() -> UInt64 {
+  private static func now() -> UInt64 { time(CLOCK_MONOTONIC) }
+
+  private static func time(_ clock: clockid_t) -> UInt64 {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    clock_gettime(clock, &time)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 }

@@ -39,9 +39,9 @@ package struct ConsoleLayout: Equatable, Sendable {
 
   /// The layout as rules: the frame around its rows. With more than one vCPU a second one's registers get a
   /// place beside the first's as soon as there is room.
-  package func tree(vcpus: Int = 1) -> LayoutNode<PaneID> {
+  package func tree(vcpus: Int = 1, teaches: Bool = false) -> LayoutNode<PaneID> {
     var placed = Set(rows.flatMap { $0.places.flatMap(\.panes) })
-    placed.insert(.secondRegisters)
+    placed.formUnion([.secondRegisters, .lesson])
     let rest = PaneID.allCases.filter { !$0.isFrame && !placed.contains($0) }
     let body = rows.map { row -> LayoutNode<PaneID> in
       var leaves = row.places.map { leaf($0, in: row, rest: rest) }
@@ -50,7 +50,7 @@ package struct ConsoleLayout: Equatable, Sendable {
       }
       return .columns(leaves.map { .leaf($0) })
     }
-    return .rows([frame(.status)] + body + [stopRows, frame(.command), keyLine])
+    return .rows([frame(.status)] + body + (teaches ? [lessonRows] : []) + [stopRows, frame(.command), keyLine])
   }
 
   private func leaf(_ place: Place, in row: Row, rest: [PaneID]) -> LayoutLeaf<PaneID> {
@@ -74,6 +74,14 @@ package struct ConsoleLayout: Equatable, Sendable {
       LayoutLeaf(
         [.stop], minimum: Size(width: 1, height: 2), maximum: Size(width: 100_000, height: 2), weight: 1, titled: false,
         floor: Size(width: 1, height: 1)))
+  }
+
+  /// A lesson's page; code and it are the last to go.
+  private var lessonRows: LayoutNode<PaneID> {
+    .leaf(
+      LayoutLeaf(
+        [.lesson], minimum: Size(width: 40, height: 14), maximum: Size(width: 100_000, height: 18), weight: 12,
+        floor: Size(width: 20, height: 4), floorPriority: 250))
   }
 
   private var keyLine: LayoutNode<PaneID> {

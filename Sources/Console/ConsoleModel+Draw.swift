@@ -26,6 +26,7 @@ extension ConsoleModel {
       for placement in placements { draw(placement, canvas) }
       for separator in arrangement.separators { canvas.part(separator).verticalLine(x: 0) }
     }
+    drawLessonMark(canvas)
     drawNote(canvas)
     return drawFrame(canvas)
   }
@@ -188,11 +189,11 @@ extension ConsoleModel {
 
   /// The first line of the newest answer, where no line is being typed.
   private func drawAnswer(_ canvas: Canvas) {
-    // Of a refusal the fault is shown, not the usage line after it.
-    let answers = snapshot.messages.split { $0.kind == .command }.last ?? []
-    let newest = answers.first { $0.kind == .error } ?? answers.last
-    guard let message = newest else {
-      canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim)
+    // Of a refusal the fault is shown, not the usage line after it. What has no answer yet has not that of before.
+    let parts = snapshot.messages.split(omittingEmptySubsequences: false) { $0.kind == .command }
+    let answers = parts.last ?? []
+    guard let message = answers.first(where: { $0.kind == .error }) ?? answers.last else {
+      if parts.count < 2 { canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim) }
       return
     }
     let lines = message.text.split(separator: "\n")

@@ -63,7 +63,7 @@ extension ConsoleModel {
     return Request.none
   }
 
-  func contentRegion(of pane: PaneID) -> Region {
+  package func contentRegion(of pane: PaneID) -> Region {
     if zoomed != nil { return zoomRegion.dropTop(1) }
     return placements.first { front(of: $0) == pane }?.content ?? Region(x: 0, y: 0, width: 0, height: 0)
   }
@@ -87,6 +87,7 @@ extension ConsoleModel {
     case .paging: ["pte"]
     case .interrupts: ["lapic", "ioapic", "pic", "pit", "rtc"]
     case .capabilities: ["capability"]
+    case .hypercalls, .xen: ["xen", "event"]
     case .rewriter, .comparison, .techniques: ["rewriting", "instruction"]
     default: []
     }

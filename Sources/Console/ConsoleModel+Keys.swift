@@ -158,7 +158,10 @@ extension ConsoleModel {
       carryOut(pane.handle(key, snapshot))
       return .none
     }
-    if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }) {
+    forgetOldCount()
+    if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }),
+      focusedPane?.takesDigits(snapshot) != true
+    {
       takeDigit(digit)
       return .none
     }
@@ -171,7 +174,7 @@ extension ConsoleModel {
       if let before { (focus, fronts, zoomed) = before }
       return act(binding.action, count: count ?? 1)
     }
-    if key.typed == "n", lastSearch != nil, focus != .code, focus != .registers {
+    if key.typed == "n", lastSearch != nil, focus != .code, focus != .registers, focus != .lesson {
       search(lastSearch ?? "", backward: false)
       return .none
     }
@@ -189,9 +192,18 @@ extension ConsoleModel {
     return act(binding.action, count: 1)
   }
 
+  /// A pane brought up by its digit and looked at for a while is no count for what is typed then.
+  private func forgetOldCount() {
+    guard pendingCount != nil, now &- countTime > Self.countPatience else { return }
+    pendingCount = nil
+    viewBeforeCount = nil
+  }
+  private static let countPatience: UInt64 = 2_000_000_000
+
   /// A digit brings up its pane at once, and is the beginning of a count should one follow.
   private func takeDigit(_ digit: Int) {
     if viewBeforeCount == nil { viewBeforeCount = (focus, fronts, zoomed) }
+    countTime = now
     let isFirst = pendingCount == nil
     let count = (pendingCount ?? 0) * 10 + digit
     pendingCount = min(count, 1_000_000)
@@ -225,6 +237,8 @@ extension ConsoleModel {
     case .perform(let line): perform(line)
     case .focus(let pane): bringUp(pane)
     case .typeToGuest: mode = .guest
+    case .typeCommand(let text): beginCommand(text)
+    case .leaveLesson: leaveLesson()
     case .say(let text): say(text)
     case .show(let address, let pane):
       if pane == .code { code.go(to: address, snapshot) } else { memory.go(toLinear: address) }
@@ -304,6 +318,7 @@ extension ConsoleModel {
       mode = .help
       help.first = 0
     case .command: beginCommand("")
+    case .lesson: showLesson()
     case .redraw: return .redraw
     case .suspend: return .suspend
     case .quit: return wantQuit()

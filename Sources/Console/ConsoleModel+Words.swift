@@ -8,6 +8,7 @@ extension ConsoleModel {
   package static let words: [(name: String, arguments: String, help: String)] = [
     ("theme", "[NAME|FILE.toml]", "change the colours, or list the themes"),
     ("layout", "[NAME | save NAME]", "change the layout, list the layouts, or keep the present one under a name"),
+    ("lesson", "NAME", "begin a lesson in a session of its own; the present one comes back when it is left"),
     ("quit", "", "leave Ringside"),
   ]
 
@@ -18,6 +19,9 @@ extension ConsoleModel {
     case "quit", "q": return wantQuit()
     case "theme": return chooseTheme(words.dropFirst().first)
     case "layout": return chooseLayout(Array(words.dropFirst()))
+    case "lesson":
+      chooseLesson(line, words.dropFirst().first)
+      return .none
     default:
       submit(line)
       return .none
@@ -33,6 +37,9 @@ extension ConsoleModel {
     }
     let last = String(line.split(separator: " ", omittingEmptySubsequences: false).last ?? "")
     if line.hasPrefix("theme ") { return (themes.names + ["plain"]).filter { $0.hasPrefix(last) } }
+    if line.hasPrefix("lesson "), !line.dropFirst(7).contains(" ") {
+      return lessonDoor.names().filter { $0.hasPrefix(last) } + session.completions(for: line)
+    }
     guard line.hasPrefix("layout ") else { return nil }
     return line.hasPrefix("layout save ") ? layouts.names.filter { $0.hasPrefix(last) } : (layoutNames + ["save"]).filter { $0.hasPrefix(last) }
   }

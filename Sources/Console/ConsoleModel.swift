@@ -29,7 +29,10 @@ package final class ConsoleModel {
     case copy(String)
   }
 
-  package let session: any SessionFacade
+  package private(set) var session: any SessionFacade
+  /// The session that was left for a lesson.
+  var outer: (any SessionFacade)?
+  let lessonDoor: LessonDoor
   package private(set) var snapshot: SessionSnapshot
   package internal(set) var mode = Mode.panes
   package internal(set) var focus = PaneID.code
@@ -64,6 +67,10 @@ package final class ConsoleModel {
   var help: HelpOverlay
   /// A number being typed, and what the view was before it.
   var pendingCount: Int?
+  /// When its last digit was typed.
+  var countTime: UInt64 = 0
+  /// When the input now handled came; nanoseconds of a clock that never goes back. Whoever has none leaves it 0.
+  package var now: UInt64 = 0
   var viewBeforeCount: (focus: PaneID, fronts: [PaneID], zoomed: PaneID?)?
   /// Draw nothing but the status while the guest runs.
   package internal(set) var isQuiet = false
@@ -75,13 +82,17 @@ package final class ConsoleModel {
   private var typedCommand = false
   var screen = Size(width: 80, height: 24)
   private var solved: Solved?
+  /// Generations of sessions before this one.
+  private var elapsed: UInt64 = 0
   var codeHeight = 0
 
   package init(
     session: any SessionFacade, theme: Theme, themes: ThemeLibrary, layout: ConsoleLayout,
-    layouts: LayoutLibrary = LayoutLibrary(directory: nil), keys: KeyMap = .standard, speeds: [Int] = Animation.usual
+    layouts: LayoutLibrary = LayoutLibrary(directory: nil), keys: KeyMap = .standard, speeds: [Int] = Animation.usual,
+    lessons: LessonDoor = .closed
   ) {
     self.session = session
+    lessonDoor = lessons
     self.theme = theme
     self.themes = themes
     self.layout = layout
@@ -97,21 +108,43 @@ package final class ConsoleModel {
       code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
       HypercallsPane(),
       BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
-      CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), ComparisonPane(), TechniquesPane(),
-      MessagesPane(), GuestConsolePane(),
+      CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), XenPane(), ComparisonPane(), TechniquesPane(),
+      MessagesPane(), GuestConsolePane(), LessonPane(),
     ]
     panes = Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0) })
     for pane in all { pane.stopped(snapshot) }
+    followLesson(from: nil)
+  }
+
+  /// Another session takes the place of this one.
+  func adopt(_ other: any SessionFacade) {
+    elapsed = snapshot.generation &+ 1
+    session = other
+    snapshot = newest
+    messagesSeen = snapshot.messages.last?.number ?? 0
+    animation.stop()
+    mode = .panes
+    for pane in panes.values { pane.stopped(snapshot) }
+    followLesson(from: nil)
+  }
+
+  /// The session's newest snapshot; its generation is of no other session's.
+  private var newest: SessionSnapshot {
+    var newest = session.snapshot
+    newest.generation &+= elapsed
+    return newest
   }
 
   /// Takes the session's newest snapshot; true if there was a new one.
   @discardableResult
   package func update() -> Bool {
-    let new = session.snapshot
+    let new = newest
     guard new.generation != snapshot.generation else { return false }
     let wasRunning = snapshot.isLive
     let moved = new.instructionCount != snapshot.instructionCount || new.vcpu.rip != snapshot.vcpu.rip
+    let lessonBefore = snapshot.lesson
     snapshot = new
+    followLesson(from: lessonBefore)
     if !new.isLive {
       if wasRunning || moved { for pane in panes.values { pane.stopped(new) } }
       isQuiet = false
@@ -163,10 +196,13 @@ package final class ConsoleModel {
   /// Where everything is; worked out again only when something it depends on changed.
   var arrangement: LayoutResult<PaneID> {
     let vcpus = snapshot.vcpus.count
-    if let known = solved, known.layout == layout, known.size == screen, known.vcpus == vcpus { return known.result }
+    let teaches = snapshot.lesson != nil
+    if let known = solved, known.layout == layout, known.size == screen, known.vcpus == vcpus, known.teaches == teaches {
+      return known.result
+    }
     let region = Region(x: 0, y: 0, width: screen.width, height: screen.height)
-    let result = LayoutSolver.solve(layout.tree(vcpus: vcpus), in: region)
-    solved = Solved(layout: layout, size: screen, vcpus: vcpus, result: result)
+    let result = LayoutSolver.solve(layout.tree(vcpus: vcpus, teaches: teaches), in: region)
+    solved = Solved(layout: layout, size: screen, vcpus: vcpus, teaches: teaches, result: result)
     return result
   }
 
@@ -174,6 +210,7 @@ package final class ConsoleModel {
     var layout: ConsoleLayout
     var size: Size
     var vcpus: Int
+    var teaches: Bool
     var result: LayoutResult<PaneID>
   }
 

@@ -7,7 +7,7 @@ package enum ConsoleAction: Equatable, Sendable {
   case exitBack(Int), exitForward(Int), firstExit, lastExit
   case find, findNext, findPrevious, goTo, toInstructionPointer
   case focusNext, focusPrevious, zoom, nextLayout, focusRegisters, nextVCPU, neighbour
-  case explain, copy, help, command, redraw, suspend, quit, leave
+  case explain, lesson, copy, help, command, redraw, suspend, quit, leave
 
   /// Lets the guest run in another way than an animation does.
   package var runsGuest: Bool {
@@ -79,6 +79,7 @@ package enum KeyTable {
     bind("zoom", [Key("z")], .zoom, "the focused pane alone, and back", line: ("zoom", 16)),
     bind("next-layout", [Key("L")], .nextLayout, "next layout", line: ("layout", 17)),
     bind("explain", [Key("?")], .explain, "explain what is under the cursor (then arrows point at anything)", line: ("explain", 18)),
+    bind("lesson", [Key("l")], .lesson, "the lesson's page has the keys; without a lesson, which ones there are"),
     bind("copy", [Key("y")], .copy, "copy the selected row or explained word to the terminal's clipboard"),
     bind("help", [Key(.function(1)), Key("H")], .help, "this help; ? explains what is under the cursor", line: ("help", 0)),
     bind("command", [Key(":")], .command, "type a command (Tab completes, arrows recall)", line: ("cmd", 10)),
@@ -93,7 +94,7 @@ package enum KeyTable {
 
   /// Keys with a meaning in some panes only.
   package static let paneKeys: [(String, String)] = [
-    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events, VMCS; 5 tables, interrupts, devices, capabilities; 8 console, VGA; 9 statistics, rewriter; 0 log, compare"),
+    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events, VMCS; 5 tables, interrupts, devices, capabilities; 8 console, VGA; 9 statistics, rewriter; 0 log, compare; 2 hypercalls, Xen"),
     ("10e", "a number before a key repeats it"),
     ("arrows PgUp PgDn", "move; Home and End go to the ends, End follows again"),
     ("Enter", "open: an exit's anatomy, follow a branch, pointer or table entry, type to the guest"),
@@ -111,6 +112,7 @@ package enum KeyTable {
     ("o", "statistics: sort by count, cost or name"),
     ("=", "events: only those with the text searched for"),
     ("Del", "breakpoints: delete; Enter switches one on and off"),
+    ("Enter n p h 1-9 a d r q", "lesson: on, back, hint, answers, done; r brings the guest back to it, q leaves it"),
     ("mouse", "click focuses, selects and explains a flag; right click explains any word; wheel scrolls; drag a border"),
   ]
 }

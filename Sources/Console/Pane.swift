@@ -27,6 +27,10 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case registers = 21
   /// Another vCPU's, where there is more than one.
   case secondRegisters = 22
+  /// A lesson's page, while one is under way.
+  case lesson = 23
+  /// A paravirtual domain's state.
+  case xen = 24
   case techniques = 29
   case status = 30
   case stop = 31
@@ -41,6 +45,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     switch digit {
     case 0: [.messages, .comparison, .techniques]
     case 1: [.exits, .anatomy, .events, .vmcs]
+    case 2: [.hypercalls, .xen]
     case 5: [.tables, .interrupts, .devices, .capabilities]
     case 8: [.console, .screen]
     case 9: [.reasons, .rewriter]
@@ -74,6 +79,8 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .code: "Code"
     case .registers: "Registers"
     case .secondRegisters: "vCPU+"
+    case .lesson: "Lesson"
+    case .xen: "Xen"
     case .status, .stop, .command, .help: ""
     }
   }
@@ -91,6 +98,9 @@ package enum PaneResponse: Equatable, Sendable {
   case focus(PaneID)
   /// From here on keys go to the guest.
   case typeToGuest
+  /// Begins a command line.
+  case typeCommand(String)
+  case leaveLesson
   /// A line for the person, without the session.
   case say(String)
   /// Show this address in the code or memory pane.
@@ -116,6 +126,8 @@ package protocol Pane: AnyObject {
   func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse
   /// It wants every key, digits too: something is being edited.
   var takesText: Bool { get }
+  /// Digits are its own for the moment, and bring up no panes.
+  func takesDigits(_ snapshot: SessionSnapshot) -> Bool
   /// Moves by rows, negative upwards (mouse wheel).
   func scroll(_ rows: Int, _ snapshot: SessionSnapshot)
   /// Moves to the next place that contains `text`, without regard to case; false if there is none.
@@ -132,6 +144,7 @@ package protocol Pane: AnyObject {
 
 extension Pane {
   package var takesText: Bool { false }
+  package func takesDigits(_ snapshot: SessionSnapshot) -> Bool { false }
   package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
   package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) {}
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool { false }

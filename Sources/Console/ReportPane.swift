@@ -45,6 +45,8 @@ extension Canvas {
 package class ReportPane: ListPane {
   private var known: (generation: UInt64, width: Int, view: Int, rows: [ReportRow])?
   private var width = 80
+  /// Snapshots of a running guest for which rows are kept.
+  private static let patience: UInt64 = 5
 
   // What a report pane provides.
 
@@ -56,7 +58,11 @@ package class ReportPane: ListPane {
   package func handleKey(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
 
   package func rows(_ snapshot: SessionSnapshot) -> [ReportRow] {
-    if let known, known.generation == snapshot.generation, known.width == width, known.view == view {
+    // Of a running guest nobody reads a report thirty times a second.
+    let newest = known.map { snapshot.isLive ? $0.generation &+ Self.patience : $0.generation } ?? 0
+    if let known, snapshot.generation <= newest, known.generation <= snapshot.generation, known.width == width,
+      known.view == view
+    {
       return known.rows
     }
     let rows = makeRows(snapshot, width: width)

@@ -48,6 +48,7 @@ package enum StatusLine {
     let shown: [Part?] = [
       Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70),
       Part(text: snapshot.guestName, importance: 50),
+      snapshot.machineName.map { Part(text: $0, importance: 42) },
       snapshot.replay.map { Part(text: "event \(Format.grouped($0.position))/\(Format.grouped($0.events))", importance: 91) },
       snapshot.replay.flatMap { $0.complaint == nil ? nil : Part(text: "DAMAGED", role: .statusRunning, importance: 93) },
       Part(text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: 40),

@@ -35,6 +35,16 @@ package enum StepDirective: Equatable, Sendable {
   case done
 }
 
+/// What a monitor does about an exit of a guest that was ported to it, by the names that `exit` takes.
+package enum MonitorService: String, CaseIterable, Sendable {
+  /// A trap or system call goes to the guest's kernel as a frame on its stack.
+  case bounce
+  /// An event does, at the kernel's callback.
+  case upcall
+  /// A privileged instruction, or a store into a page table, is carried out in the guest's stead.
+  case emulated
+}
+
 /// "Step N", "over", "out" and "to the next ...": a pure state machine. The driver asks `next` where the
 /// guest stands, lets it run as told, and asks again; exits and deliveries on the way go to `observe`.
 package struct StepPlan: Equatable, Sendable {
@@ -49,6 +59,7 @@ package struct StepPlan: Equatable, Sendable {
     case exit
     case reason(ExitReason)
     case hypercall
+    case service(MonitorService)
     /// Exceptions, external and software interrupts.
     case delivery
   }
@@ -76,7 +87,7 @@ package struct StepPlan: Equatable, Sendable {
   package var wantsExits: Bool {
     switch goal {
     case .instructions, .over, .out, .until: false
-    case .exit, .reason, .hypercall, .delivery: true
+    case .exit, .reason, .hypercall, .service, .delivery: true
     }
   }
 
@@ -87,6 +98,7 @@ package struct StepPlan: Equatable, Sendable {
     case .exit: ReasonSet(ExitReason.allCases.filter { !$0.isBookkeeping })
     case .reason(let reason): ReasonSet([reason])
     case .hypercall: ReasonSet([.vmcall, .io, .syscall, .softwareInterrupt])
+    case .service: ReasonSet([.syscall, .softwareInterrupt, .exception, .cpuid])
     case .delivery: ReasonSet([.exception, .softwareInterrupt])
     }
   }
@@ -140,7 +152,7 @@ package struct StepPlan: Equatable, Sendable {
     case .until(let address):
       reaching = true
       return .runTo(address, stackAtLeast: 0)
-    case .exit, .reason, .hypercall, .delivery: return .run
+    case .exit, .reason, .hypercall, .service, .delivery: return .run
     }
   }
 
@@ -150,11 +162,14 @@ package struct StepPlan: Equatable, Sendable {
   }
 
   /// An exit of `interest` came; true when it is the goal and the last of them.
-  package mutating func observe(_ exit: VMExit, isHypercall: Bool) -> Bool {
+  package mutating func observe(
+    _ exit: VMExit, isHypercall: Bool, service: @autoclosure () -> MonitorService? = nil
+  ) -> Bool {
     switch goal {
     case .exit: return count(!exit.reason.isBookkeeping)
     case .reason(let reason): return count(exit.reason == reason || exit.architecturalReason == reason)
     case .hypercall: return count(isHypercall)
+    case .service(let wanted): return count(service() == wanted)
     case .delivery: return count(exit.reason == .exception || exit.architecturalReason == .softwareInterrupt)
     case .instructions, .over, .out, .until: return false
     }
@@ -162,7 +177,7 @@ package struct StepPlan: Equatable, Sendable {
 
   /// An external interrupt is about to be injected; true when it is the goal and the last of them.
   package mutating func observeInterrupt() -> Bool {
-    count(goal == .delivery || goal == .reason(.externalInterrupt))
+    count(goal == .delivery || goal == .reason(.externalInterrupt) || goal == .service(.upcall))
   }
 
   /// An interrupt was delivered while "over" or "out" was under way: comes back here before it goes on.

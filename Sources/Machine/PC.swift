@@ -7,6 +7,9 @@ package enum PCModel: String, Sendable, CaseIterable {
   case pc
   /// The least that Linux boots on: PIC pair, PIT, one serial port, the clock, and a way to reset.
   case p0
+  /// What a system without a past finds: local APICs and IOAPIC, hardware-reduced ACPI, one serial port, the clock,
+  /// virtio devices; no PIC, PIT or keyboard controller.
+  case p1
 }
 
 /// What a PC is made of.
@@ -22,7 +25,7 @@ package struct PCConfiguration: Equatable, Sendable {
   package init(ramSize: UInt64, vcpuCount: Int = 1, hasLocalAPIC: Bool = true, model: PCModel = .pc) {
     self.ramSize = ramSize
     self.vcpuCount = vcpuCount
-    self.hasLocalAPIC = hasLocalAPIC && model == .pc
+    self.hasLocalAPIC = hasLocalAPIC && model != .p0
     self.model = model
   }
 }
@@ -48,7 +51,12 @@ package final class PC: Platform {
   package let ioapic: IOAPIC?
   /// Text for the guest's console is typed on its keyboard as well: a guest with a BIOS reads that one.
   package var typesOnKeyboard = false
+  /// The virtio console, on a machine that has one.
+  var console: VirtioConsolePort?
+  /// The disk whose contents belong to the machine's state.
+  package var disk: Disk?
   private let apicBus: APICBus
+  private var knownDeadline = Deadline.never
   /// Everything that is reset, saved and shown, in this order. The interrupt controllers come last, so
   /// that a reset leaves them without requests.
   private var devices: [any Device]
@@ -63,20 +71,21 @@ package final class PC: Platform {
     self.router = router
     ports = PortBus(context: context)
     mmio = MMIOBus(context: context)
-    serial = Serial16550(context: context, line: InterruptLine(gsi: 4, router: router), transmit: context.writeConsole)
+    serial = Serial16550(context: context, line: InterruptLine(gsi: 4, router: router), transmit: { context.writeConsole($0) })
     pit = PIT8254(context: context, line: InterruptLine(gsi: 0, router: router))
     rtc = RTC(context: context, line: InterruptLine(gsi: 8, router: router), ramSize: configuration.ramSize)
     keyboard = PS2(context: context, line: InterruptLine(gsi: 1, router: router))
     vga = VGAText(context: context)
     pic = PIC8259A(context: context)
     apicBus = APICBus(context: context)
-    var devices: [any Device] = [serial, pit, rtc]
+    var devices: [any Device] = configuration.model == .p1 ? [serial, rtc] : [serial, pit, rtc]
     let small = SmallDevices(context: context)
     switch configuration.model {
     case .pc: devices += [keyboard, vga] + small.all
     case .p0: devices += [small.post, small.reset] as [any Device]
+    case .p1: devices += [small.post, small.sleep] as [any Device]
     }
-    devices.append(pic)
+    if configuration.model != .p1 { devices.append(pic) }
     if configuration.hasLocalAPIC {
       ioapic = IOAPIC(bus: apicBus)
       for index in 0..<configuration.vcpuCount {
@@ -90,8 +99,10 @@ package final class PC: Platform {
     self.devices = devices
     wire()
     claimCommonPorts(small)
+    if configuration.model != .p1 { claimOldTimerAndPICs() }
     switch configuration.model {
     case .pc: claimPorts(small)
+    case .p1: ports.claim(SleepPorts.ports, small.sleep, label: "ACPI")
     case .p0:
       ports.claim(0x60...0x60, small.reset, label: "reset")
       ports.claim(0x64...0x64, small.reset, offset: 1, label: "reset")
@@ -99,7 +110,7 @@ package final class PC: Platform {
   }
 
   private func wire() {
-    router.pic = { [unowned pic] line, level in pic.set(line, level) }
+    if configuration.model != .p1 { router.pic = { [unowned pic] line, level in pic.set(line, level) } }
     guard let ioapic else { return }
     router.ioapic = { [unowned ioapic] pin, level in ioapic.set(pin, level) }
     apicBus.onEOI = { [unowned ioapic] vector in ioapic.endOfInterrupt(vector) }
@@ -107,13 +118,16 @@ package final class PC: Platform {
     mmio.claim(IOAPIC.base, size: 0x1000, ioapic, label: "IOAPIC")
   }
 
-  /// What both machines have.
-  private func claimCommonPorts(_ small: SmallDevices) {
+  private func claimOldTimerAndPICs() {
     ports.claim(0x20...0x21, pic, label: "")
     ports.claim(0xA0...0xA1, pic, offset: 2, label: "")
     ports.claim(0x4D0...0x4D1, pic, offset: 4, label: "")
     ports.claim(0x40...0x43, pit, label: "PIT")
     ports.claim(0x61...0x61, pit, offset: 4, label: "PIT")
+  }
+
+  /// What all machines have.
+  private func claimCommonPorts(_ small: SmallDevices) {
     ports.claim(0x70...0x71, rtc, label: "CMOS")
     ports.claim(0x80...0x80, small.post, label: "POST")
     ports.claim(0x3F8...0x3FF, serial, label: "COM1")
@@ -210,7 +224,16 @@ package final class PC: Platform {
     return apicBus.locals.first { $0.deadline == next }
   }
 
+  /// The least of all timers' deadlines: worked out again where one of them may have changed.
   private var earliestDeadline: UInt64 {
+    if context.timersChanged {
+      context.timersChanged = false
+      knownDeadline = leastDeadline
+    }
+    return knownDeadline
+  }
+
+  private var leastDeadline: UInt64 {
     var result = min(serial.deadline, pit.deadline, rtc.deadline)
     for local in apicBus.locals { result = min(result, local.deadline) }
     return result
@@ -243,11 +266,13 @@ package final class PC: Platform {
 
   // MARK: The outside
 
+  package var hasRequests: Bool { context.hasRequests }
   package func takeRequests() -> [PlatformRequest] { context.takeRequests() }
   package func takeConsoleOutput() -> [UInt8] { context.takeConsoleOutput() }
 
   package func consoleInput(_ bytes: [UInt8]) {
     for byte in bytes { context.emit(.input, a: UInt32(byte), b: 0) }
+    if let console, context.speaksByVirtio { return console.type(bytes) }
     serial.receive(bytes)
     if typesOnKeyboard { keyboard.type(bytes) }
   }
@@ -283,12 +308,7 @@ package final class PC: Platform {
   private func code(_ coder: inout StateCoder) {
     var count = UInt32(devices.count)
     coder.code(&count)
-    var now = context.now
-    coder.code(&now)
-    if coder.isRestoring { context.set(now: now) }
-    // Timers' events carry the place of the last exit.
-    coder.code(&context.vcpu)
-    coder.code(&context.rip)
+    context.code(&coder)
     router.code(&coder)
     for device in devices { device.code(&coder) }
   }
@@ -304,6 +324,7 @@ package final class PC: Platform {
       var undo = StateCoder(restoring: before)
       undo.code(&magic)
       code(&undo)
+      if let why = disk?.refusal { throw VMError(.session, why, remedy: "start again with reset") }
       throw VMError(
         .session, "device snapshot: \(snapshot.count) bytes do not describe this PC; expected \(devices.count) devices",
         remedy: "restore it into a VM with the same memory, processors and devices")
@@ -320,11 +341,13 @@ struct SmallDevices {
   let echo = EchoPort()
   let post = POSTPorts()
   let reset: ResetPort
+  let sleep: SleepPorts
   var all: [any Device] { [post, debug, echo, power] }
 
   init(context: DeviceContext) {
     debug = DebugPort(context: context)
     power = PowerPorts(context: context)
     reset = ResetPort(context: context)
+    sleep = SleepPorts(context: context)
   }
 }

@@ -10,6 +10,8 @@ package struct DomainLayout: Equatable, Sendable {
   package var consoleRing: UInt64 = 0
   package var pageTables: UInt64 = 0
   package var pageTableCount: UInt64 = 0
+  /// How many of them lie above the L1 tables.
+  package var upperTables: UInt64 = 3
   package var bootStack: UInt64 = 0
   /// First frame behind what is mapped from the kernel's base on.
   package var mappedEnd: UInt64 = 0
@@ -29,6 +31,7 @@ package struct DomainBuilder {
   let memory: GuestMemory
   let machine: MachineLayout
   package private(set) var layout = DomainLayout()
+  package var abi: GuestABI { machine.abi }
 
   package static let storePort: UInt64 = 1
   package static let consolePort: UInt64 = 2
@@ -42,6 +45,7 @@ package struct DomainBuilder {
     self.commandLine = commandLine
     self.memory = memory
     self.machine = machine
+    layout.upperTables = Self.upperTables(kernel)
     let base = kernel.notes.physicalOffset
     guard kernel.start >= base, kernel.end &- base <= machine.pageCount << 12 else {
       throw VMError(
@@ -49,39 +53,71 @@ package struct DomainBuilder {
         remedy: "give more with --memory")
     }
     plan(from: (kernel.end - base + 4095) >> 12)
-    guard layout.p2m + layout.p2mFrames < machine.pageCount, layout.mappedEnd <= machine.pageCount else {
+    let moduleEnd = layout.module + (layout.moduleSize + 4095) >> 12
+    guard max(layout.p2m + layout.p2mFrames, moduleEnd, layout.mappedEnd) <= machine.pageCount else {
       throw VMError(
         .image, "kernel, module and tables do not fit into \(machine.pageCount >> 8) MiB",
         remedy: "give more with --memory")
     }
+    try checkAddresses()
   }
 
+  private func checkAddresses() throws(VMError) {
+    let first = layout.virtualBase
+    let last = first &+ (layout.mappedEnd << 12 - 1)
+    guard first & 0x1F_FFFF == 0, first >> 30 == last >> 30, abi.isGuestAddress(first), abi.isGuestAddress(last) else {
+      throw VMError(
+        .image, "its base \(String(first, radix: 16))h: what is mapped from there on does not lie within one GiB")
+    }
+  }
+
+  /// What lies behind the kernel: what of module and frame list is mapped there, start_info, rings, tables, stack.
   private mutating func plan(from kernelEnd: UInt64) {
     layout.pageCount = machine.pageCount
     layout.virtualBase = kernel.notes.virtualBase
     layout.kernelStart = (kernel.start - kernel.notes.physicalOffset) >> 12
-    layout.startInfo = kernelEnd
-    layout.storeRing = kernelEnd + 1
-    layout.consoleRing = kernelEnd + 2
-    layout.pageTables = kernelEnd + 3
-    // The tables map themselves: their number and the end of the mapping depend on each other.
-    var count: UInt64 = 4
+    layout.moduleSize = UInt64(module.count)
+    let modulePages = (layout.moduleSize + 4095) >> 12
+    let p2mPages = (layout.pageCount * abi.wordSize + 4095) >> 12
+    var next = kernelEnd
+    func take(_ pages: UInt64) -> UInt64 {
+      defer { next += pages }
+      return next
+    }
+    let mapsModule = !module.isEmpty && !kernel.notes.moduleIsPFN
+    if mapsModule { layout.module = take(modulePages) }
+    if kernel.notes.initialP2M == nil {
+      layout.p2m = take(p2mPages)
+      layout.p2mFrames = p2mPages
+      layout.p2mAddress = virtualAddress(layout.p2m)
+    }
+    layout.startInfo = take(1)
+    layout.storeRing = take(1)
+    layout.consoleRing = take(1)
+    layout.pageTables = next
+    planTables()
+    layout.bootStack = layout.pageTables + layout.pageTableCount
+    next = layout.mappedEnd
+    if !mapsModule { layout.module = take(modulePages) }
+    if let address = kernel.notes.initialP2M {
+      layout.p2m = next
+      layout.p2mFrames = p2mPages + 2 + (p2mPages + 511) / 512
+      layout.p2mAddress = address
+    }
+  }
+
+  /// The tables map themselves: their number and the end of the mapping depend on each other.
+  private mutating func planTables() {
+    var count = layout.upperTables + 1
     while true {
       let end = layout.pageTables + count + 1
       let spare: UInt64 = 128
       layout.mappedEnd = (end + spare + 1023) & ~1023
-      let needed = 3 + layout.mappedEnd / 512
+      let needed = layout.upperTables + layout.mappedEnd / 512
       if needed <= count { break }
       count = needed
     }
     layout.pageTableCount = count
-    layout.bootStack = layout.pageTables + count
-    layout.module = layout.mappedEnd
-    layout.moduleSize = UInt64(module.count)
-    layout.p2m = layout.module + (layout.moduleSize + 4095) >> 12
-    let p2mPages = (layout.pageCount * 8 + 4095) >> 12
-    layout.p2mFrames = p2mPages + 2 + (p2mPages + 511) / 512
-    layout.p2mAddress = kernel.notes.initialP2M ?? 0x80_0000_0000
   }
 
   func machineAddress(_ pfn: UInt64) -> GPA { GPA(machine.machineFrame(pfn) << 12) }
@@ -120,62 +156,89 @@ package struct DomainBuilder {
 
   private func writeStartInfo() {
     let page = machineAddress(layout.startInfo)
-    memory.write(page, Array("xen-3.0-x86_64\0".utf8))
-    func put(_ offset: UInt64, _ value: UInt64) { memory.store(page + offset, value) }
-    put(StartInfo.pageCount, layout.pageCount)
-    put(StartInfo.sharedInfo, machine.sharedInfo << 12)
+    let at = abi.startInfo
+    memory.write(page, Array((abi.magic + "\0").utf8))
+    func put(_ offset: UInt64, _ value: UInt64) { putWord(page + offset, value) }
+    put(at.pageCount, layout.pageCount)
+    put(at.sharedInfo, machine.sharedInfo << 12)
     let moduleFlag = kernel.notes.moduleIsPFN && !module.isEmpty ? StartInfo.moduleIsPFN : 0
-    memory.store(page + StartInfo.flags, moduleFlag)
-    put(StartInfo.storeFrame, machine.machineFrame(layout.storeRing))
-    memory.store(page + StartInfo.storePort, UInt32(Self.storePort))
-    put(StartInfo.consoleFrame, machine.machineFrame(layout.consoleRing))
-    memory.store(page + StartInfo.consolePort, UInt32(Self.consolePort))
-    put(StartInfo.pageTableBase, virtualAddress(layout.pageTables))
-    put(StartInfo.pageTableFrames, layout.pageTableCount)
-    put(StartInfo.frameList, layout.p2mAddress)
+    memory.store(page + at.flags, moduleFlag)
+    put(at.storeFrame, machine.machineFrame(layout.storeRing))
+    memory.store(page + at.storePort, UInt32(Self.storePort))
+    put(at.consoleFrame, machine.machineFrame(layout.consoleRing))
+    memory.store(page + at.consolePort, UInt32(Self.consolePort))
+    put(at.pageTableBase, virtualAddress(layout.pageTables))
+    put(at.pageTableFrames, layout.pageTableCount)
+    put(at.frameList, layout.p2mAddress)
     if !module.isEmpty {
-      put(StartInfo.moduleStart, kernel.notes.moduleIsPFN ? layout.module : virtualAddress(layout.module))
-      put(StartInfo.moduleLength, layout.moduleSize)
+      put(at.moduleStart, kernel.notes.moduleIsPFN ? layout.module : virtualAddress(layout.module))
+      put(at.moduleLength, layout.moduleSize)
     }
     let line = Array(commandLine.utf8.prefix(StartInfo.commandLineSize - 1)) + [0]
-    memory.write(page + StartInfo.commandLine, line)
-    put(StartInfo.firstP2M, layout.p2m)
-    put(StartInfo.p2mFrames, layout.p2mFrames)
+    memory.write(page + at.commandLine, line)
+    put(at.firstP2M, layout.p2m)
+    put(at.p2mFrames, layout.p2mFrames)
+  }
+
+  /// An unsigned long of the guest's.
+  private func putWord(_ at: GPA, _ value: UInt64) {
+    if abi.is32Bit { memory.store(at, UInt32(truncatingIfNeeded: value)) } else { memory.store(at, value) }
   }
 
   // MARK: Page tables
 
-  private static let leafFlags = XenABI.present | XenABI.writable | XenABI.user | XenABI.accessed
-  private static let tableFlags = leafFlags | XenABI.dirty
+  private static let leafFlags = XenABI.present | XenABI.writable | XenABI.accessed
+  private static let tableFlags = leafFlags | XenABI.user | XenABI.dirty
+  /// Ring 3 is the kernel's ring in 64 bits; in 32, pages without US are the kernel's.
+  private var pageFlags: UInt64 { abi.is32Bit ? Self.leafFlags : Self.leafFlags | XenABI.user }
 
-  /// L4, L3, L2 and the L1s, in this order; the tables themselves are mapped without RW.
+  /// Tables above the L1s: L4, L3 and L2, or a PAE L3, the base's L2 and, if that is another, the last one with the
+  /// monitor's slots.
+  private static func upperTables(_ kernel: PVKernel) -> UInt64 {
+    kernel.abi.is32Bit && kernel.notes.virtualBase >> 30 == 3 ? 2 : 3
+  }
+
+  /// From the top down, in this order; the tables themselves are mapped without RW.
   private func writePageTables() {
-    let l4 = layout.pageTables
-    let base = layout.virtualBase
-    setEntry(l4, Int(base >> 39 & 511), l4 + 1, Self.tableFlags)
-    setEntry(l4 + 1, Int(base >> 30 & 511), l4 + 2, Self.tableFlags)
+    let top = layout.pageTables
+    let l2 = abi.is32Bit ? top + 1 : top + 2
+    writeUpperTables(top)
     for pfn in 0..<layout.mappedEnd {
-      let table = l4 + 3 + pfn / 512
-      if pfn % 512 == 0 { setEntry(l4 + 2, Int(pfn / 512), table, Self.tableFlags) }
-      let isTable = pfn >= l4 && pfn < l4 + layout.pageTableCount
-      setEntry(table, Int(pfn % 512), pfn, isTable ? Self.leafFlags & ~XenABI.writable : Self.leafFlags)
+      let table = top + layout.upperTables + pfn / 512
+      let index = Int(virtualAddress(pfn) >> 21 & 511)
+      if pfn % 512 == 0 { setEntry(l2, index, table, Self.tableFlags) }
+      let isTable = pfn >= top && pfn < top + layout.pageTableCount
+      setEntry(table, Int(pfn % 512), pfn, isTable ? pageFlags & ~XenABI.writable : pageFlags)
     }
   }
 
-  /// The frame list and the three kinds of tables that map it, at an address of its own.
-  private func writeP2M() {
-    let pages = (layout.pageCount * 8 + 4095) >> 12
-    for pfn in 0..<layout.pageCount {
-      memory.store(GPA(machineAddress(layout.p2m + pfn / 512).value + pfn % 512 * 8), machine.machineFrame(pfn))
+  private func writeUpperTables(_ top: UInt64) {
+    let base = layout.virtualBase
+    guard abi.is32Bit else {
+      setEntry(top, Int(base >> 39 & 511), top + 1, Self.tableFlags)
+      setEntry(top + 1, Int(base >> 30 & 511), top + 2, Self.tableFlags)
+      return
     }
+    setEntry(top, Int(base >> 30), top + 1, XenABI.present)
+    if layout.upperTables == 3 { setEntry(top, 3, top + 2, XenABI.present) }
+  }
+
+  /// The frame list and, at an address of its own, the three kinds of tables that map it.
+  private func writeP2M() {
+    let size = abi.wordSize
+    for pfn in 0..<layout.pageCount {
+      let place = machineAddress(layout.p2m + (pfn * size) >> 12).value | pfn * size & 4095
+      putWord(GPA(place), machine.machineFrame(pfn))
+    }
+    guard let base = kernel.notes.initialP2M else { return }
+    let pages = (layout.pageCount * size + 4095) >> 12
     let l3 = layout.p2m + pages
-    let base = layout.p2mAddress
     setEntry(layout.pageTables, Int(base >> 39 & 511), l3, Self.tableFlags)
     setEntry(l3, Int(base >> 30 & 511), l3 + 1, Self.tableFlags)
     for page in 0..<pages {
       let l1 = l3 + 2 + page / 512
       if page % 512 == 0 { setEntry(l3 + 1, Int(base >> 21 & 511) + Int(page / 512), l1, Self.tableFlags) }
-      setEntry(l1, Int(page % 512), layout.p2m + page, Self.leafFlags)
+      setEntry(l1, Int(page % 512), layout.p2m + page, pageFlags)
     }
   }
 
@@ -189,12 +252,18 @@ package struct DomainBuilder {
     guard let page = kernel.notes.hypercallPage, page >= layout.virtualBase else { return }
     let pfn = (page - layout.virtualBase) >> 12
     guard pfn < layout.mappedEnd else { return }
-    for number in 0..<UInt8(128) {
-      // push rcx; push r11; mov eax, number; syscall; pop r11; pop rcx; ret
-      var code: [UInt8] = [0x51, 0x41, 0x53, 0xB8, number, 0, 0, 0, 0x0F, 0x05, 0x41, 0x5B, 0x59, 0xC3]
-      if number == 23 { code = [0x51, 0x41, 0x53, 0x50, 0xB8, number, 0, 0, 0, 0x0F, 0x05] }
-      memory.write(machineAddress(pfn) + UInt64(number) * 32, code)
-    }
+    for number in 0..<UInt8(128) { memory.write(machineAddress(pfn) + UInt64(number) * 32, Self.entry(number, abi)) }
+  }
+
+  /// What a call of the page's entry executes.
+  private static func entry(_ number: UInt8, _ abi: GuestABI) -> [UInt8] {
+    let load: [UInt8] = [0xB8, number, 0, 0, 0]
+    let isIRET = number == UInt8(HypercallNumber.iret.rawValue)
+    // mov eax, number; int 82h; ret, or push eax; mov eax, number; int 82h
+    if abi.is32Bit { return isIRET ? [0x50] + load + [0xCD, 0x82] : load + [0xCD, 0x82, 0xC3] }
+    // push rcx; push r11; mov eax, number; syscall; pop r11; pop rcx; ret
+    let save: [UInt8] = [0x51, 0x41, 0x53]
+    return isIRET ? save + [0x50] + load + [0x0F, 0x05] : save + load + [0x0F, 0x05, 0x41, 0x5B, 0x59, 0xC3]
   }
 
   // MARK: The monitor's frames
@@ -209,19 +278,18 @@ package struct DomainBuilder {
     for page in 0..<XenABI.gdtPages {
       put(machine.perDomainL1, page, page == XenABI.reservedGDTPage ? machine.reservedGDT : machine.zeroPage, inner)
     }
-    for (index, value) in Segments.reservedDescriptors {
+    for (index, value) in Segments.reservedDescriptors(abi) {
       memory.store(GPA(machine.reservedGDT << 12 + UInt64(index) * 8), value)
     }
-    let readable = XenABI.present | XenABI.user | XenABI.accessed | XenABI.dirty
+    let readable = XenABI.present | (abi.is32Bit ? 0 : XenABI.user) | XenABI.accessed | XenABI.dirty
     put(machine.machineL3, 0, machine.machineL2, inner | XenABI.user)
     for page in 0..<machine.machinePages {
       let l1 = machine.machineL1 + page / 512
       if page % 512 == 0 { put(machine.machineL2, Int(page / 512), l1, inner | XenABI.user) }
       put(l1, Int(page % 512), machine.firstMachinePage + page, readable)
     }
-    for mfn in 0..<machine.machinePages * 512 {
-      let value = machine.pseudoFrame(mfn) ?? XenABI.invalidEntry
-      memory.store(GPA(machine.firstMachinePage << 12 + mfn * 8), value)
+    for mfn in 0..<machine.machinePages << 12 / abi.wordSize {
+      putWord(GPA(machine.firstMachinePage << 12 + mfn * abi.wordSize), machine.pseudoFrame(mfn) ?? XenABI.invalidEntry)
     }
   }
 
@@ -230,16 +298,18 @@ package struct DomainBuilder {
 
   private func writeSharedInfo() {
     let page = GPA(machine.sharedInfo << 12)
-    for word in 0..<64 as Range<UInt64> { memory.store(page + (SharedInfo.mask + word * 8), UInt64.max) }
-    memory.store(page + SharedInfo.wallClockVersion, UInt32(2))
-    memory.store(page + (SharedInfo.wallClockVersion + 4), Self.wallClock)
-    memory.store(page + SharedInfo.maximumPFN, layout.pageCount)
+    let at = abi.sharedInfo
+    for word in 0..<at.bitmapSize / 8 { memory.store(page + (at.mask + word * 8), UInt64.max) }
+    memory.store(page + at.wallClockVersion, UInt32(2))
+    memory.store(page + (at.wallClockVersion + 4), Self.wallClock)
+    putWord(page + at.maximumPFN, layout.pageCount)
     memory.store(page + VCPUInfo.upcallMask, UInt8(1))
   }
 
   // MARK: Entry
 
-  /// The state at the kernel's first instruction: ring 3, flat, RSI = start_info.
+  /// The state at the kernel's first instruction: flat, in its ring, RSI (ESI) = start_info, the boot stack's end in
+  /// RSP. A 64-bit guest finds null data segments, a 32-bit one FLAT_KERNEL_DS in all of them.
   package func initialState() -> VCPUState {
     var state = VCPUState()
     state.rip = kernel.notes.entry ?? 0
@@ -249,13 +319,15 @@ package struct DomainBuilder {
     state.cr0 = CR0.pe | CR0.mp | CR0.et | CR0.ne | CR0.wp | CR0.am | CR0.pg
     state.cr3 = rootFrame << 12
     state.cr4 = CR4.pae | CR4.osfxsr | CR4.osxmmexcpt
-    state.efer = EFER.sce | EFER.lme | EFER.lma | EFER.nxe
-    state[.cs] = Segments.kernelCode
-    state[.ss] = Segments.kernelStack
-    for name in [SegmentName.ds, .es, .fs, .gs, .ldtr] { state[name] = Segments.null() }
+    state.efer = abi.is32Bit ? EFER.nxe : EFER.sce | EFER.lme | EFER.lma | EFER.nxe
+    state[.cs] = Segments.kernelCode(abi)
+    state[.ss] = Segments.kernelData(abi)
+    let data = abi.is32Bit ? Segments.kernelData(abi) : Segments.null()
+    for name in [SegmentName.ds, .es, .fs, .gs] { state[name] = data }
+    state[.ldtr] = Segments.null()
     state[.tr] = SegmentState(selector: 0, base: 0, limit: 0, access: 0x8B)
     let limit = UInt64(XenABI.reservedGDTPage + 1) * 4096 - 1
-    state.gdtr = TableRegister(base: XenABI.gdtAddress, limit: UInt16(limit))
+    state.gdtr = TableRegister(base: abi.gdtAddress, limit: UInt16(limit))
     state.idtr = TableRegister(base: 0, limit: 0)
     return state
   }

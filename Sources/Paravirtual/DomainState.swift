@@ -7,6 +7,8 @@ struct Callback: Equatable {
   var address: UInt64 = 0
   /// Events stay masked while it runs.
   var masksEvents = false
+  /// A 32-bit guest's code segment.
+  var selector: UInt16 = 0
 }
 
 /// One entry of the guest's trap table.
@@ -22,7 +24,7 @@ struct TrapHandler: Equatable {
 
 /// What an event channel's port is bound to.
 enum PortBinding: UInt8 {
-  case closed, unbound, console, store, virq, ipi
+  case closed, unbound, console, store, virq, ipi, disk
 }
 
 /// Everything the monitor keeps of the domain besides its memory and page types: with them, a snapshot.
@@ -33,7 +35,7 @@ struct DomainState: Equatable {
   var kernelRoot: UInt64 = 0
   var userRoot: UInt64 = 0
   /// Stack for traps from programs (stack_switch).
-  var kernelStackSelector = XenABI.dataSelector
+  var kernelStackSelector: UInt16 = 0
   var kernelStack: UInt64 = 0
   var traps = [TrapHandler](repeating: TrapHandler(), count: 256)
   var event = Callback()
@@ -44,6 +46,8 @@ struct DomainState: Equatable {
   /// Machine frames of the guest's GDT, in order.
   var gdtFrames: [UInt64] = []
   var gdtEntries: UInt64 = 0
+  /// Machine frames of its LDT, in order.
+  var ldtFrames: [UInt64] = []
   var iopl: UInt64 = 0
   /// The vm_assist bits that are on.
   var assists: UInt64 = 0
@@ -60,6 +64,9 @@ struct DomainState: Equatable {
   var ports = [UInt8](repeating: 0, count: 64)
   var interrupts = [UInt8](repeating: 0, count: 64)
   var fifo = FIFOState()
+  /// Frames of the grant table the guest has set up.
+  var grantFrames: UInt64 = 0
+  var block = BlockState()
   /// Virtual time of the one-shot timer; `max` while it stands.
   var singleshot = UInt64.max
   /// Interval and next time of the periodic timer; 0 while it stands.
@@ -82,6 +89,8 @@ struct DomainState: Equatable {
   /// Hypercalls, events delivered and instructions emulated so far.
   var hypercallCount: UInt64 = 0
   var upcallCount: UInt64 = 0
+  /// Hypercalls with those inside of multicalls, each an event.
+  var notedCount: UInt64 = 0
   var emulatedCount: UInt64 = 0
   /// Traps handed to the guest, by vector.
   var bounceCounts = [UInt64](repeating: 0, count: 32)
@@ -104,6 +113,7 @@ struct DomainState: Equatable {
     code(&sysenter, &coder)
     code(&nmi, &coder)
     coder.code(&gdtFrames)
+    coder.code(&ldtFrames)
     for path in [\DomainState.gdtEntries, \.iopl, \.assists, \.cr4, \.vcpuInfo, \.runstate, \.singleshot, \.period] {
       coder.code(&self[keyPath: path])
     }
@@ -112,10 +122,12 @@ struct DomainState: Equatable {
     coder.code(fixed: &ports)
     coder.code(fixed: &interrupts)
     fifo.code(&coder)
-    for path in [\DomainState.nextPeriod, \.consoleFrame, \.storeFrame, \.now, \.hypercallCount, \.upcallCount] {
+    for path in [\DomainState.nextPeriod, \.consoleFrame, \.storeFrame, \.now, \.hypercallCount, \.upcallCount, \.notedCount] {
       coder.code(&self[keyPath: path])
     }
     coder.code(&emulatedCount)
+    coder.code(&grantFrames)
+    block.code(&coder)
     coder.code(&typed)
     coder.code(&log)
     coder.code(&storeInput)
@@ -129,5 +141,6 @@ struct DomainState: Equatable {
   private func code(_ callback: inout Callback, _ coder: inout StateCoder) {
     coder.code(&callback.address)
     coder.code(&callback.masksEvents)
+    coder.code(&callback.selector)
   }
 }

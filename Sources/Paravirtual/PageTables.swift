@@ -14,6 +14,10 @@ package final class PageTables {
   package var isTrusting = false
   /// A frame that was writable became a table: no cached translation may be believed any more.
   var needsFlush = false
+  /// An entry of a PAE L3 changed, which processors keep in registers of their own.
+  var needsRootReload = false
+  private var abi: GuestABI { layout.abi }
+  package internal(set) var costs = IsolationCosts()
 
   init(memory: GuestMemory, layout: MachineLayout) {
     precondition(memory.ramSize >= layout.frameCount << 12, "there is memory behind every machine frame")
@@ -25,6 +29,7 @@ package final class PageTables {
 
   /// Every frame as before the domain was built.
   func reset() {
+    costs = IsolationCosts()
     for mfn in frames.indices {
       frames[mfn] = Frame()
       if UInt64(mfn) >= layout.firstDomainFrame { frames[mfn].owner = .domain }
@@ -33,7 +38,7 @@ package final class PageTables {
     shared.owner = .shared
     shared.type = .writable
     shared.count = 1
-    frames[Int(layout.sharedInfo)] = shared
+    for mfn in layout.sharedFrames { frames[Int(mfn)] = shared }
     needsFlush = true
   }
 
@@ -55,10 +60,11 @@ package final class PageTables {
   /// Takes a reference to `mfn` as `type`, validating a table that was none.
   func take(_ mfn: UInt64, as type: FrameType) throws(XenError) {
     if isTrusting {
-      if type == .l4 { installReservedSlots(mfn) }
+      if type == abi.rootType { installReservedSlots(mfn, type) }
       return
     }
     guard mfn < layout.frameCount else { throw .perm }
+    costs.references &+= 1
     let frame = frames[Int(mfn)]
     guard frame.owner != .monitor else { throw .busy }
     if frame.count > 0 {
@@ -88,81 +94,111 @@ package final class PageTables {
     let type = frames[Int(mfn)].type
     guard type != .writable else { return }
     frames[Int(mfn)].type = .none
-    if type.level > 0 { dismantle(mfn, level: type.level, count: 512) }
+    if type.level > 0 { dismantle(mfn, type, count: entryCount(type)) }
   }
 
   private func validate(_ mfn: UInt64, _ type: FrameType) throws(XenError) {
     switch type {
     case .none, .writable: return
     case .descriptors: try validateDescriptors(mfn)
-    case .l1, .l2, .l3, .l4: try validateTable(mfn, level: type.level)
+    case .l1, .l2, .l2Top, .l3, .l4: try validateTable(mfn, type)
+    }
+  }
+
+  /// Entries a table has: a PAE L3 has four, whatever else its page holds.
+  private func entryCount(_ type: FrameType) -> Int { type == .l3 && abi.is32Bit ? 4 : 512 }
+
+  /// What an entry of a table refers to; `none` for a page of any kind.
+  package func child(of type: FrameType, at index: Int) -> FrameType {
+    switch type {
+    case .l4: .l3
+    case .l3: abi.is32Bit && index == 3 ? .l2Top : .l2
+    case .l2, .l2Top: .l1
+    case .none, .writable, .l1, .descriptors: .none
     }
   }
 
   /// Every entry of a table to be: the references they need, all or none.
-  private func validateTable(_ mfn: UInt64, level: Int) throws(XenError) {
-    for index in 0..<512 {
-      if level == 4, Self.isReserved(index) { continue }
+  private func validateTable(_ mfn: UInt64, _ type: FrameType) throws(XenError) {
+    costs.tables &+= 1
+    costs.entries &+= UInt64(entryCount(type))
+    for index in 0..<entryCount(type) {
+      guard !Self.isReserved(type, index) else { continue }
       let old = entry(mfn, index)
-      guard old & XenABI.present != 0 else { continue }
       do throws(XenError) {
-        let adjusted = try acquire(old, level: level)
+        // The monitor is in every address space: behind the fourth entry of a PAE L3.
+        if abi.is32Bit, type == .l3, index == 3, old & XenABI.present == 0 { throw .invalid }
+        guard old & XenABI.present != 0 else { continue }
+        let adjusted = try acquire(old, of: type, at: index)
         if adjusted != old { setEntry(mfn, index, adjusted) }
       } catch {
-        dismantle(mfn, level: level, count: index)
+        dismantle(mfn, type, count: index)
         throw error
       }
     }
-    if level == 4 { installReservedSlots(mfn) }
+    installReservedSlots(mfn, type)
   }
 
   /// Gives back what the first `count` entries hold.
-  private func dismantle(_ mfn: UInt64, level: Int, count: Int) {
-    for index in 0..<count {
-      if level == 4, Self.isReserved(index) { continue }
-      drop(entry(mfn, index), level: level)
+  private func dismantle(_ mfn: UInt64, _ type: FrameType, count: Int) {
+    for index in 0..<count where !Self.isReserved(type, index) {
+      drop(entry(mfn, index), level: type.level)
     }
   }
 
-  static func isReserved(_ index: Int) -> Bool {
-    index >= XenABI.firstReservedSlot && index <= XenABI.lastReservedSlot
+  /// The monitor's own entries: L4 slots 256 to 271, or the end of a 32-bit guest's last L2.
+  static func isReserved(_ type: FrameType, _ index: Int) -> Bool {
+    switch type {
+    case .l4: index >= XenABI.firstReservedSlot && index <= XenABI.lastReservedSlot
+    case .l2Top: index >= XenABI.firstReservedL2Slot
+    default: false
+    }
   }
 
-  /// The monitor's part of an L4 table.
-  private func installReservedSlots(_ mfn: UInt64) {
-    let flags = XenABI.present | XenABI.writable | XenABI.accessed | XenABI.dirty
-    for index in XenABI.firstReservedSlot...XenABI.lastReservedSlot {
-      var value: UInt64 = 0
-      if index == XenABI.firstReservedSlot { value = layout.machineL3 << 12 | flags | XenABI.user }
-      if index == XenABI.perDomainSlot { value = layout.perDomainL3 << 12 | flags }
-      setEntry(mfn, index, value)
+  /// The monitor's part of a table that has one.
+  private func installReservedSlots(_ mfn: UInt64, _ type: FrameType) {
+    switch type {
+    case .l4:
+      for index in XenABI.firstReservedSlot...XenABI.lastReservedSlot {
+        setEntry(mfn, index, layout.reservedEntry(index))
+      }
+    case .l2Top:
+      for index in XenABI.firstReservedL2Slot..<512 { setEntry(mfn, index, layout.reservedEntry(index)) }
+    case .l3 where isTrusting && abi.is32Bit: installReservedSlots(XenABI.frame(entry(mfn, 3)), .l2Top)
+    default: break
     }
   }
 
   // MARK: References of entries
 
-  /// The references an entry needs; gives the entry as it is to be written.
-  func acquire(_ entry: UInt64, level: Int) throws(XenError) -> UInt64 {
+  /// The references the entry at `index` of a table needs; gives the entry as it is to be written.
+  func acquire(_ entry: UInt64, of type: FrameType, at index: Int) throws(XenError) -> UInt64 {
     guard entry & XenABI.present != 0 else { return entry }
-    var adjusted = entry
-    if level == 1 {
-      if entry & XenABI.user == 0 { adjusted |= XenABI.user | XenABI.guestKernel }
-    } else {
-      adjusted |= XenABI.user
-    }
+    let adjusted = abi.is32Bit ? entry : adjustedFor64(entry, type)
     if isTrusting { return adjusted }
-    // Global pages everywhere, and above L1 large pages and cache attributes.
-    let disallowed: UInt64 = level == 1 ? XenABI.global : 0x198
-    guard entry & disallowed == 0 else { throw .invalid }
+    guard entry & disallowed(in: type) == 0 else { throw .invalid }
     let mfn = XenABI.frame(entry)
-    guard level == 1 else {
-      try take(mfn, as: .table(level - 1))
+    guard type == .l1 else {
+      try take(mfn, as: child(of: type, at: index))
       return adjusted
     }
     guard mfn < layout.frameCount else { throw .perm }
     guard frames[Int(mfn)].owner != .monitor else { throw .busy }
     if entry & XenABI.writable != 0 { try take(mfn, as: .writable) }
     return adjusted
+  }
+
+  /// Ring 3 is the kernel's ring too: every page is a user page.
+  private func adjustedFor64(_ entry: UInt64, _ type: FrameType) -> UInt64 {
+    if entry & XenABI.user != 0 { return entry }
+    return entry | XenABI.user | (type == .l1 ? XenABI.guestKernel : 0)
+  }
+
+  /// Global pages everywhere, and above L1 large pages and cache attributes; in PAE what the processor reserves.
+  private func disallowed(in type: FrameType) -> UInt64 {
+    let common: UInt64 = type == .l1 ? XenABI.global : 0x198
+    guard abi.is32Bit else { return common }
+    return common | (type == .l3 ? XenABI.reservedInL3 : XenABI.reservedInPAE)
   }
 
   /// Gives back what an entry that goes away holds.
@@ -174,15 +210,20 @@ package final class PageTables {
   /// Replaces an entry of a table in use, or refuses and changes nothing.
   func update(_ mfn: UInt64, _ index: Int, to value: UInt64, preservingUse: Bool = false) throws(XenError) {
     guard mfn < layout.frameCount else { throw .invalid }
-    let level = isTrusting ? 1 : frames[Int(mfn)].type.level
-    guard level > 0, level < 4 || !Self.isReserved(index) else { throw .invalid }
+    let type = isTrusting ? .l1 : frames[Int(mfn)].type
+    guard type.level > 0, !Self.isReserved(type, index), !isFixed(type, index) else { throw .invalid }
     let old = entry(mfn, index)
     var new = value
     if preservingUse { new |= old & (XenABI.accessed | XenABI.dirty) }
-    let adjusted = try acquire(new, level: level)
+    costs.updates &+= 1
+    let adjusted = try acquire(new, of: type, at: index)
     setEntry(mfn, index, adjusted)
-    drop(old, level: level)
+    drop(old, level: type.level)
+    if abi.is32Bit, type == .l3 || isTrusting { needsRootReload = true }
   }
+
+  /// The fourth entry of a PAE L3 leads to the monitor, and stays what it was validated as; there is no fifth.
+  private func isFixed(_ type: FrameType, _ index: Int) -> Bool { abi.is32Bit && type == .l3 && index >= 3 }
 
   /// MMUEXT_PIN_Ln_TABLE: the frame stays a table although nothing refers to it.
   func pin(_ mfn: UInt64, as type: FrameType) throws(XenError) {
@@ -204,22 +245,26 @@ package final class PageTables {
   func leaf(_ address: UInt64, root: UInt64) -> (mfn: UInt64, index: Int, writable: Bool)? {
     var table = root
     var writable = true
-    for level in [3, 2, 1] as [UInt64] {
-      let index = Int(truncatingIfNeeded: address >> (12 + 9 * level)) & 511
+    var level = abi.levels
+    while level > 1 {
+      // The four entries of a PAE L3 have no rights (SDM 3A 4.4.1).
+      let hasRights = level != 3 || !abi.is32Bit
+      let index = Int(truncatingIfNeeded: address >> UInt64(3 + 9 * level)) & (hasRights ? 511 : 3)
       let entry = entry(table, index)
-      guard entry & XenABI.present != 0, entry & XenABI.large == 0 || level == 3 else { return nil }
-      writable = writable && entry & XenABI.writable != 0
+      guard entry & XenABI.present != 0, entry & XenABI.large == 0 || level == 4 else { return nil }
+      if hasRights { writable = writable && entry & XenABI.writable != 0 }
       table = XenABI.frame(entry)
       guard table < layout.frameCount else { return nil }
+      level -= 1
     }
     return (table, Int(truncatingIfNeeded: address >> 12) & 511, writable)
   }
 
   /// Where a guest's pointer leads, by the guest's own rights; nil where the guest itself would fault.
   func translate(_ address: UInt64, root: UInt64, write: Bool) -> GPA? {
-    guard XenABI.isGuestAddress(address), let leaf = leaf(address, root: root) else { return nil }
+    guard abi.isGuestAddress(address), let leaf = leaf(address, root: root) else { return nil }
     let entry = entry(leaf.mfn, leaf.index)
-    guard entry & XenABI.present != 0, entry & XenABI.user != 0 else { return nil }
+    guard entry & XenABI.present != 0, entry & XenABI.user != 0 || abi.is32Bit else { return nil }
     guard !write || leaf.writable && entry & XenABI.writable != 0 else { return nil }
     let used = entry | XenABI.accessed | (write ? XenABI.dirty : 0)
     if used != entry { setEntry(leaf.mfn, leaf.index, used) }

@@ -1,10 +1,10 @@
 import VMCore
 import X86
 
-/// A store as kernels make them into page tables: MOV, XCHG, CMPXCHG, AND, OR, BTS, BTR, BTC with a memory
+/// A store as kernels make them into page tables: MOV, XCHG, CMPXCHG, CMPXCHG8B, AND, OR, BTS, BTR, BTC with a memory
 /// destination, LOCKed or not. Where it stores is known from the fault; what, is read here.
 struct StoreInstruction {
-  enum Kind { case move, exchange, compareExchange, and, or, bitSet, bitReset, bitComplement }
+  enum Kind { case move, exchange, compareExchange, compareExchange8B, and, or, bitSet, bitReset, bitComplement }
   private(set) var kind = Kind.move
   /// Bytes written: 1, 4 or 8 (2 with an operand size prefix).
   private(set) var size = 4
@@ -14,12 +14,13 @@ struct StoreInstruction {
   private var immediate: UInt64 = 0
 
   /// Nil for any other instruction.
-  init?(_ bytes: [UInt8]) {
+  init?(_ bytes: [UInt8], is32Bit: Bool = false) {
+    func isREX(_ byte: UInt8) -> Bool { byte & 0xF0 == 0x40 && !is32Bit }
     var reader = ByteReader(bytes: bytes)
     var rex: UInt8 = 0
-    while let byte = reader.peek, byte == 0xF0 || byte == 0x66 || byte == 0x3E || byte & 0xF0 == 0x40 {
+    while let byte = reader.peek, byte == 0xF0 || byte == 0x66 || byte == 0x3E || isREX(byte) {
       if byte == 0x66 { size = 2 }
-      rex = byte & 0xF0 == 0x40 ? byte : 0
+      rex = isREX(byte) ? byte : 0
       reader.skip(1)
     }
     if rex & 8 != 0 { size = 8 }
@@ -61,6 +62,7 @@ struct StoreInstruction {
     switch code {
     case 0xB0: (kind, register, size) = (.compareExchange, source, 1)
     case 0xB1: (kind, register) = (.compareExchange, source)
+    case 0xC7 where modRM >> 3 & 7 == 1 && size != 8: (kind, size) = (.compareExchange8B, 8)
     case 0xBA:
       switch modRM >> 3 & 7 {
       case 5: kind = .bitSet
@@ -78,10 +80,12 @@ struct StoreInstruction {
   struct Outcome {
     var new: UInt64
     var result: (register: GPR, value: UInt64)?
+    var upperResult: (register: GPR, value: UInt64)?
     var flags: (mask: UInt64, value: UInt64)?
 
     func finish(_ vcpu: any VCPU) {
       if let result { vcpu.setGPR(result.register, result.value) }
+      if let upperResult { vcpu.setGPR(upperResult.register, upperResult.value) }
       guard let flags else { return }
       var state = vcpu.state
       state.rflags = state.rflags & ~flags.mask | flags.value
@@ -106,6 +110,7 @@ struct StoreInstruction {
       let flags = Self.flags(ofSubtracting: before, from: accumulator, size)
       if accumulator == before { return Outcome(new: entry(source), flags: flags) }
       return Outcome(new: old, result: (.rax, merged(before, into: vcpu.gpr(.rax))), flags: flags)
+    case .compareExchange8B: return exchanged8B(old, vcpu)
     case .and, .or:
       let value = kind == .and ? before & source : before | source
       return Outcome(new: entry(value), flags: (RFLAGS.arithmetic, Self.flags(of: value, size)))
@@ -114,6 +119,16 @@ struct StoreInstruction {
       let value = kind == .bitSet ? before | bit : kind == .bitReset ? before & ~bit : before ^ bit
       return Outcome(new: entry(value), flags: (RFLAGS.cf, before & bit != 0 ? RFLAGS.cf : 0))
     }
+  }
+
+  /// EDX:EAX against the entry: ECX:EBX into it, or it into them.
+  private func exchanged8B(_ old: UInt64, _ vcpu: any VCPU) -> Outcome {
+    func pair(_ high: GPR, _ low: GPR) -> UInt64 { vcpu.gpr(high) << 32 | vcpu.gpr(low) & 0xFFFF_FFFF }
+    guard old == pair(.rdx, .rax) else {
+      return Outcome(
+        new: old, result: (.rax, old & 0xFFFF_FFFF), upperResult: (.rdx, old >> 32), flags: (RFLAGS.zf, 0))
+    }
+    return Outcome(new: pair(.rcx, .rbx), flags: (RFLAGS.zf, RFLAGS.zf))
   }
 
   /// A result in a register: 32 bits clear the upper half, less leaves it.

@@ -4,9 +4,15 @@ import X86
 /// Privileged instructions of the guest's kernel: they fault in ring 3, and the monitor carries them out on what the
 /// guest owns. What is not among them is the guest's fault.
 extension XenPlatform {
-  /// Code at RIP, at most 15 bytes.
-  private func code(at rip: UInt64) -> [UInt8] {
+  /// Code at the exit's RIP, at most 15 bytes.
+  private func code(_ vcpu: any VCPU) -> [UInt8] {
     var bytes: [UInt8] = []
+    var rip = rip
+    if abi.is32Bit {
+      var registers = RegisterCapture()
+      vcpu.capture(into: &registers)
+      rip = (registers.csBase &+ rip) & 0xFFFF_FFFF
+    }
     var place: GPA?
     for offset in 0..<15 as Range<UInt64> {
       let at = rip &+ offset
@@ -23,7 +29,7 @@ extension XenPlatform {
 
   /// UD2, "xen", CPUID: the guest asks for the monitor's answer rather than the processor's.
   func forcedInvalid(_ vcpu: any VCPU) -> VMEntry.Action? {
-    guard code(at: rip).starts(with: Self.forcedCPUID) else { return nil }
+    guard code(vcpu).starts(with: Self.forcedCPUID) else { return nil }
     let leaf = UInt32(truncatingIfNeeded: vcpu.gpr(.rax))
     let subleaf = UInt32(truncatingIfNeeded: vcpu.gpr(.rcx))
     domain.emulatedCount &+= 1
@@ -57,7 +63,10 @@ extension XenPlatform {
       result.ebx &= ~(1 << 0 | 1 << 7 | 1 << 10 | 1 << 20)
       result.ecx &= ~(1 << 2 | 1 << 3)
     case 0xB: result = CPUIDResult()
-    case 0x8000_0001: result.edx = result.edx & ~(1 << 26) | 1 << 11 | 1 << 20 | 1 << 29
+    // No pages of 1 GiB; SYSCALL and long mode are a 64-bit guest's.
+    case 0x8000_0001:
+      let long: UInt32 = 1 << 11 | 1 << 29
+      result.edx = result.edx & ~(1 << 26 | long) | 1 << 20 | (abi.is32Bit ? 0 : long)
     case 0x4000_0000:
       // "XenVMMXenVMM".
       result = CPUIDResult(eax: 0x4000_0005, ebx: 0x566E_6558, ecx: 0x6558_4D4D, edx: 0x4D4D_566E)
@@ -74,31 +83,29 @@ extension XenPlatform {
 
   // MARK: Privileged instructions
 
+  /// An exception at an instruction of those that are carried out in the guest's stead.
+  func isEmulated(_ vector: Vector, _ code: UInt32, _ linear: UInt64, _ vcpu: any VCPU) -> Bool {
+    switch Exception(rawValue: vector) {
+    case .ud: self.code(vcpu).starts(with: Self.forcedCPUID)
+    case .gp: code & 0xFFFF == 0 && domain.isKernel && PrivilegedInstruction(self.code(vcpu), abi) != nil
+    case .pf: tableStore(code, linear, vcpu) != nil
+    default: false
+    }
+  }
+
   /// Carries out the instruction at RIP if it is one of those a guest's kernel may keep; nil: the fault is its own.
   func emulatePrivileged(_ vcpu: any VCPU) -> VMEntry.Action? {
-    let bytes = code(at: rip)
-    var at = 0
-    var rex: UInt8 = 0
-    var operandSize: UInt64 = 4
-    while at < bytes.count, bytes[at] == 0x66 || bytes[at] == 0xF3 || bytes[at] & 0xF0 == 0x40 {
-      if bytes[at] == 0x66 { operandSize = 2 }
-      rex = bytes[at] & 0xF0 == 0x40 ? bytes[at] : 0
-      at += 1
-    }
-    guard at < bytes.count else { return nil }
-    let opcode = bytes[at]
-    var length: Int?
-    switch opcode {
-    case 0xE4...0xE7, 0xEC...0xEF: length = port(opcode, operandSize, vcpu).map { at + $0 }
+    guard let instruction = PrivilegedInstruction(code(vcpu), abi) else { return nil }
+    let length: Int?
+    switch instruction.opcode {
+    case 0xE4...0xE7, 0xEC...0xEF: length = port(instruction.opcode, instruction.operandSize, vcpu)
     // Interrupts are masked in vcpu_info; the flag itself is not the guest's.
-    case 0xFA, 0xFB: length = domain.iopl > 0 ? at + 1 : nil
-    case 0x0F where at + 1 < bytes.count:
-      length = twoByte(bytes[at + 1], at + 2 < bytes.count ? bytes[at + 2] : 0, rex, vcpu).map { at + 1 + $0 }
-    default: break
+    case 0xFA, 0xFB: length = domain.iopl > 0 ? 1 : nil
+    default: length = twoByte(instruction.second, instruction.modRM, instruction.rex, vcpu).map { 1 + $0 }
     }
     guard let length else { return nil }
     domain.emulatedCount &+= 1
-    return .retire(rip: rip &+ UInt64(length))
+    return .retire(rip: rip &+ UInt64(instruction.prefixes + length))
   }
 
   /// Ports of a domain without devices float; what is written is lost. Gives the length from the opcode on.
@@ -153,7 +160,7 @@ extension XenPlatform {
     case 0:
       let fixed = CR0.pe | CR0.mp | CR0.et | CR0.ne | CR0.wp | CR0.am | CR0.pg
       return fixed | (domain.isTaskSwitched ? CR0.ts : 0)
-    case 2: return memory.load(GPA(domain.vcpuInfo + VCPUInfo.cr2), as: UInt64.self)
+    case 2: return loadWord(GPA(domain.vcpuInfo + abi.vcpuInfo.cr2))
     case 3: return domain.kernelRoot << 12
     case 4: return domain.cr4
     default: return nil
@@ -178,11 +185,12 @@ extension XenPlatform {
   // MARK: MSRs
 
   private func readMSR(_ index: UInt32, _ vcpu: any VCPU) -> UInt64? {
-    switch index {
+    if abi.is32Bit, index >= MSR.fsBase, index <= MSR.kernelGSBase { return nil }
+    return switch index {
     case MSR.fsBase: vcpu.state[.fs].base
     case MSR.gsBase: vcpu.state[.gs].base
     case MSR.kernelGSBase: vcpu.state.kernelGSBase
-    case MSR.efer: EFER.sce | EFER.lme | EFER.lma | EFER.nxe
+    case MSR.efer: builder.initialState().efer
     case MSR.tsc: vcpu.virtualTime
     // Write-combining and write-protected memory, where Xen has them.
     case MSR.pat: 0x0000_0501_0007_0406
@@ -199,14 +207,14 @@ extension XenPlatform {
     case MSR.fsBase: return setBase(value, vcpu) { $0[.fs].base = value }
     case MSR.gsBase: return setBase(value, vcpu) { $0[.gs].base = value }
     case MSR.kernelGSBase: return setBase(value, vcpu) { $0.kernelGSBase = value }
-    case MSR.efer: return value == EFER.sce | EFER.lme | EFER.lma | EFER.nxe
+    case MSR.efer: return value == builder.initialState().efer
     case MSR.miscEnable, MSR.biosSignature: return true
     default: return false
     }
   }
 
   private func setBase(_ value: UInt64, _ vcpu: any VCPU, _ change: (inout VCPUState) -> Void) -> Bool {
-    guard isCanonical(value) else { return false }
+    guard abi.isCanonical(value), !abi.is32Bit else { return false }
     var state = vcpu.state
     change(&state)
     vcpu.state = state
@@ -215,20 +223,27 @@ extension XenPlatform {
 
   // MARK: Stores into page tables
 
-  /// VMASST_TYPE_writable_pagetables: a store of the guest's kernel to an L1 table, which is mapped read-only, is
-  /// carried out as a checked update; nil where the fault is the guest's own.
-  func pageTableWrite(_ code: UInt32, _ linear: UInt64, _ vcpu: any VCPU) -> VMEntry.Action? {
+  /// A store into an L1 table that is mapped read-only: which entry, and from which byte of it.
+  private func tableStore(
+    _ code: UInt32, _ linear: UInt64, _ vcpu: any VCPU
+  ) -> (mfn: UInt64, index: Int, store: StoreInstruction)? {
     let wanted = PageFaultError.present | PageFaultError.write
     guard domain.isKernel, domain.assists & 1 << 2 != 0, code & wanted == wanted,
-      code & (PageFaultError.fetch | PageFaultError.reserved) == 0, XenABI.isGuestAddress(linear),
+      code & (PageFaultError.fetch | PageFaultError.reserved) == 0, abi.isGuestAddress(linear),
       let leaf = tables.leaf(linear, root: root)
     else { return nil }
     let mapping = tables.entry(leaf.mfn, leaf.index)
     let mfn = XenABI.frame(mapping)
     guard mapping & XenABI.present != 0, let frame = tables.frame(mfn), frame.type == .l1, frame.count > 0,
-      let store = StoreInstruction(self.code(at: rip)), linear & 7 + UInt64(store.size) <= 8
+      let store = StoreInstruction(self.code(vcpu), is32Bit: abi.is32Bit), linear & 7 + UInt64(store.size) <= 8
     else { return nil }
-    let index = Int(linear >> 3 & 511)
+    return (mfn, Int(linear >> 3 & 511), store)
+  }
+
+  /// VMASST_TYPE_writable_pagetables: a store of the guest's kernel to an L1 table is carried out as a checked update;
+  /// nil where the fault is the guest's own.
+  func pageTableWrite(_ code: UInt32, _ linear: UInt64, _ vcpu: any VCPU) -> VMEntry.Action? {
+    guard let (mfn, index, store) = tableStore(code, linear, vcpu) else { return nil }
     let old = tables.entry(mfn, index)
     let outcome = store.carryOut(on: old, byte: linear & 7, vcpu)
     if outcome.new != old {

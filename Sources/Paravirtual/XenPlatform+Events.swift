@@ -11,27 +11,35 @@ extension XenPlatform {
     return PortBinding(rawValue: domain.ports[port]) ?? .closed
   }
 
+  /// Where a port's bit of a bitmap is: bytes are in the same order whatever the guest's words.
+  private func bit(_ port: Int, of bitmap: UInt64) -> (place: GPA, mask: UInt8) {
+    (sharedInfo + (bitmap + UInt64(port / 8)), 1 << UInt8(port & 7))
+  }
+  private func isSet(_ port: Int, in bitmap: UInt64) -> Bool {
+    let bit = bit(port, of: bitmap)
+    return (memory.load(bit.place, as: UInt8.self) ?? 0) & bit.mask != 0
+  }
+  private func set(_ port: Int, in bitmap: UInt64, to isOn: Bool) {
+    let bit = bit(port, of: bitmap)
+    let byte = memory.load(bit.place, as: UInt8.self) ?? 0
+    memory.store(bit.place, isOn ? byte | bit.mask : byte & ~bit.mask)
+  }
+
   /// Sets a port's pending bit and, where it is news and not masked, asks for an upcall.
   func raise(_ port: Int) {
     if usesFIFO { return raiseFIFO(port) }
-    let word = UInt64(port / 64 * 8)
-    let bit = UInt64(1) << UInt64(port & 63)
-    let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
-    guard pending & bit == 0 else { return }
-    memory.store(sharedInfo + (SharedInfo.pending + word), pending | bit)
-    let mask = memory.load(sharedInfo + (SharedInfo.mask + word), as: UInt64.self) ?? 0
-    if mask & bit == 0 { select(port) }
+    guard !isPendingInBitmap(port) else { return }
+    set(port, in: abi.sharedInfo.pending, to: true)
+    if !isSet(port, in: abi.sharedInfo.mask) { select(port) }
   }
 
-  func isPendingInBitmap(_ port: Int) -> Bool {
-    let pending = memory.load(sharedInfo + (SharedInfo.pending + UInt64(port / 64 * 8)), as: UInt64.self) ?? 0
-    return pending >> UInt64(port & 63) & 1 != 0
-  }
+  func isPendingInBitmap(_ port: Int) -> Bool { isSet(port, in: abi.sharedInfo.pending) }
 
   private func select(_ port: Int) {
     let place = GPA(domain.vcpuInfo)
-    let selector = memory.load(place + VCPUInfo.pendingSelector, as: UInt64.self) ?? 0
-    memory.store(place + VCPUInfo.pendingSelector, selector | 1 << UInt64(port / 64))
+    let selector = place + abi.vcpuInfo.pendingSelector
+    let word = UInt64(port) / (abi.wordSize * 8)
+    storeWord(selector, loadWord(selector) | 1 << word)
     memory.store(place + VCPUInfo.upcallPending, UInt8(1))
     emit(.interruptLine, a: UInt32(port), b: 1)
   }
@@ -98,18 +106,18 @@ extension XenPlatform {
   }
 
   private func close(_ port: Int) throws(XenError) {
+    if binding(port) == .disk { domain.block.isConnected = false }
     domain.ports[port] = PortBinding.closed.rawValue
     domain.interrupts[port] = 0
     if usesFIFO { return clearFIFO(port) }
-    let word = UInt64(port / 64 * 8)
-    let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
-    memory.store(sharedInfo + (SharedInfo.pending + word), pending & ~(1 << UInt64(port & 63)))
+    set(port, in: abi.sharedInfo.pending, to: false)
   }
 
   private func send(_ port: Int) throws(XenError) {
     switch binding(port) {
     case .console: serviceConsole()
     case .store: serviceStore()
+    case .disk: serviceDisk()
     case .ipi: raise(port)
     case .unbound: break
     case .virq, .closed: throw .invalid
@@ -120,7 +128,7 @@ extension XenPlatform {
   private func status(_ at: UInt64) throws(XenError) {
     let port: UInt32 = try read(at &+ 4)
     guard port < UInt32(Self.portCount) else { throw .invalid }
-    let kinds: [PortBinding: UInt32] = [.closed: 0, .unbound: 1, .console: 2, .store: 2, .virq: 4, .ipi: 5]
+    let kinds: [PortBinding: UInt32] = [.closed: 0, .unbound: 1, .console: 2, .store: 2, .disk: 2, .virq: 4, .ipi: 5]
     try write(at &+ 8, kinds[binding(Int(port))] ?? 0)
     try write(at &+ 12, UInt32(0))
     try write(at &+ 16, UInt32(domain.interrupts[Int(port)]))
@@ -128,17 +136,14 @@ extension XenPlatform {
 
   private func unmask(_ port: Int) {
     if usesFIFO { return unmaskFIFO(port) }
-    let word = UInt64(port / 64 * 8)
-    let bit = UInt64(1) << UInt64(port & 63)
-    let mask = memory.load(sharedInfo + (SharedInfo.mask + word), as: UInt64.self) ?? 0
-    memory.store(sharedInfo + (SharedInfo.mask + word), mask & ~bit)
-    let pending = memory.load(sharedInfo + (SharedInfo.pending + word), as: UInt64.self) ?? 0
-    if mask & bit != 0, pending & bit != 0 { select(port) }
+    let wasMasked = isSet(port, in: abi.sharedInfo.mask)
+    set(port, in: abi.sharedInfo.mask, to: false)
+    if wasMasked, isPendingInBitmap(port) { select(port) }
   }
 
   // MARK: sched_op
 
-  func schedOp(_ a: HypercallArguments) throws(XenError) -> Int64 {
+  func schedOp(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
     switch a.first {
     case 0: serviceConsole()
     case 1:
@@ -148,10 +153,31 @@ extension XenPlatform {
     case 2:
       let reason: UInt32 = try read(a.second)
       shutDown(reason)
-    case 3: break
+    case 3: try poll(a.second, vcpu)
     default: throw .noSuchCall
     }
     return 0
+  }
+
+  private static let mostPolled: UInt32 = 128
+
+  /// sched_op.poll, {ports, u32 count, u64 deadline}: time passes until one of the ports may be pending, whether or not
+  /// events are masked. It returns early where something else happens, as the guest has to expect anyway.
+  private func poll(_ at: UInt64, _ vcpu: any VCPU) throws(XenError) {
+    let list = try readWord(at)
+    let count: UInt32 = try read(at &+ abi.wordSize)
+    let deadline: UInt64 = try read(at &+ 2 &* abi.wordSize)
+    guard count <= Self.mostPolled else { throw .invalid }
+    serviceConsole()
+    for index in 0..<UInt64(count) {
+      let port: UInt32 = try read(list &+ index * 4)
+      guard port < UInt32(Self.portCount) else { throw .invalid }
+      if isPending(Int(port)) { return }
+    }
+    let next = min(deadline == 0 ? .max : deadline, nextDeadline ?? .max)
+    guard next != .max, next > domain.now else { return }
+    vcpu.idle(until: next)
+    advance(to: vcpu.virtualTime)
   }
 
   /// SHUTDOWN_poweroff, reboot, suspend, crash.

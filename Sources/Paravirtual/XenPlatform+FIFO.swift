@@ -87,6 +87,12 @@ extension XenPlatform {
 
   // MARK: Raising
 
+  func isPending(_ port: Int) -> Bool {
+    guard usesFIFO else { return isPendingInBitmap(port) }
+    guard let place = place(port) else { return domain.fifo.waiting[port] != 0 }
+    return (memory.load(place, as: UInt32.self) ?? 0) & Word.pending != 0
+  }
+
   func raiseFIFO(_ port: Int) {
     guard let place = place(port) else {
       domain.fifo.waiting[port] = 1

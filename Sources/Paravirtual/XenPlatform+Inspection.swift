@@ -10,7 +10,8 @@ extension XenPlatform {
   private var domainInspection: DeviceInspection {
     let rows: [(name: String, value: String)] = [
       ("mode", domain.isKernel ? "kernel" : "user"),
-      ("kernel L4", "mfn \(hex(domain.kernelRoot))"),
+      ("ABI", abi.is32Bit ? "x86_32p: 32 bits, ring 1, PAE, INT 82h" : "x86_64: 64 bits, ring 3, SYSCALL"),
+      ("kernel \(abi.is32Bit ? "L3" : "L4")", "mfn \(hex(domain.kernelRoot))"),
       ("user L4", domain.userRoot == 0 ? "none" : "mfn \(hex(domain.userRoot))"),
       ("kernel stack", "\(hex(UInt64(domain.kernelStackSelector))):\(hex(domain.kernelStack))"),
       ("gdt", "\(domain.gdtEntries) entries in \(domain.gdtFrames.map(hex).joined(separator: " "))"),
@@ -21,14 +22,23 @@ extension XenPlatform {
       ("upcalls", "\(domain.upcallCount)"),
       ("emulated", "\(domain.emulatedCount)"),
       ("page tables", isTrusting ? "trusted: nothing is checked" : "checked"),
+      ("isolation", isolationWords),
     ]
     return DeviceInspection(device: "domain", rows: rows)
   }
 
+  /// What the checks have cost so far, or that there are none.
+  private var isolationWords: String {
+    let costs = tables.costs
+    if isTrusting { return "\(costs.updates) updates as the guest wanted them (--trusting)" }
+    return "\(costs.updates) updates, \(costs.references) references counted, \(costs.tables) tables of "
+      + "\(costs.entries) entries validated"
+  }
+
   private var eventInspection: DeviceInspection {
     let page = GPA(tables.layout.sharedInfo << 12)
-    let pending = memory.load(page + SharedInfo.pending, as: UInt64.self) ?? 0
-    let mask = memory.load(page + SharedInfo.mask, as: UInt64.self) ?? 0
+    let pending = memory.load(page + abi.sharedInfo.pending, as: UInt64.self) ?? 0
+    let mask = memory.load(page + abi.sharedInfo.mask, as: UInt64.self) ?? 0
     let bound = (0..<Self.portCount).filter { binding($0) != .closed }
     return DeviceInspection(
       device: "event channels", rows: [("ABI", usesFIFO ? "FIFO" : "two-level")] + bound.map { ("port \($0)", portWords($0)) },
@@ -45,6 +55,7 @@ extension XenPlatform {
     case .unbound: "unbound"
     case .console: "console"
     case .store: "xenstore"
+    case .disk: "disk, \(domain.block.requestCount) requests"
     case .virq: "virq \(domain.interrupts[port])" + (domain.interrupts[port] == 0 ? " (timer)" : "")
     case .ipi: "ipi"
     }
@@ -77,53 +88,35 @@ extension XenPlatform {
   /// start_info, field by field.
   package var startInfoRows: [(name: String, value: String)] {
     let page = builder.machineAddress(builder.layout.startInfo)
-    func word(_ offset: UInt64) -> UInt64 { memory.load(page + offset, as: UInt64.self) ?? 0 }
+    let at = abi.startInfo
+    func word(_ offset: UInt64) -> UInt64 { loadWord(page + offset) }
     func half(_ offset: UInt64) -> UInt64 { memory.load(page + offset, as: UInt32.self).map { UInt64($0) } ?? 0 }
-    let line = memory.readBytes(page + StartInfo.commandLine, count: StartInfo.commandLineSize).prefix { ($0 ?? 0) != 0 }
+    let line = memory.readBytes(page + at.commandLine, count: StartInfo.commandLineSize).prefix { ($0 ?? 0) != 0 }
     return [
-      ("address", hex(builder.startInfoAddress)), ("nr_pages", hex(word(StartInfo.pageCount))),
-      ("shared_info", hex(word(StartInfo.sharedInfo))), ("flags", hex(half(StartInfo.flags))),
-      ("store_mfn", hex(word(StartInfo.storeFrame))), ("store_evtchn", "\(half(StartInfo.storePort))"),
-      ("console mfn", hex(word(StartInfo.consoleFrame))), ("console evtchn", "\(half(StartInfo.consolePort))"),
-      ("pt_base", hex(word(StartInfo.pageTableBase))), ("nr_pt_frames", hex(word(StartInfo.pageTableFrames))),
-      ("mfn_list", hex(word(StartInfo.frameList))), ("mod_start", hex(word(StartInfo.moduleStart))),
-      ("mod_len", hex(word(StartInfo.moduleLength))), ("first_p2m_pfn", hex(word(StartInfo.firstP2M))),
-      ("nr_p2m_frames", hex(word(StartInfo.p2mFrames))),
+      ("address", hex(builder.startInfoAddress)), ("nr_pages", hex(word(at.pageCount))),
+      ("shared_info", hex(word(at.sharedInfo))), ("flags", hex(half(at.flags))),
+      ("store_mfn", hex(word(at.storeFrame))), ("store_evtchn", "\(half(at.storePort))"),
+      ("console mfn", hex(word(at.consoleFrame))), ("console evtchn", "\(half(at.consolePort))"),
+      ("pt_base", hex(word(at.pageTableBase))), ("nr_pt_frames", hex(word(at.pageTableFrames))),
+      ("mfn_list", hex(word(at.frameList))), ("mod_start", hex(word(at.moduleStart))),
+      ("mod_len", hex(word(at.moduleLength))), ("first_p2m_pfn", hex(word(at.firstP2M))),
+      ("nr_p2m_frames", hex(word(at.p2mFrames))),
       ("cmd_line", String(decoding: line.map { $0 ?? 0 }, as: UTF8.self)),
     ]
   }
 
   /// What is known of a machine frame.
-  package func frameRows(_ mfn: UInt64) -> [(name: String, value: String)] {
-    guard let frame = tables.frame(mfn) else { return [("mfn \(hex(mfn))", "no such frame")] }
-    return [
-      ("mfn", hex(mfn)), ("pfn", tables.layout.pseudoFrame(mfn).map(hex) ?? "none: the monitor's"),
-      ("owner", "\(frame.owner)"), ("type", frame.type.name), ("references", "\(frame.count)"),
-      ("pinned", frame.isPinned ? "yes" : "no"),
-    ] + mappers(of: mfn).map { ("in", $0) }
-  }
-
-  private static let mostMappers = 16
-
-  /// The entries that refer to a frame: "mfn 1234h[17] rw".
-  private func mappers(of mfn: UInt64) -> [String] {
-    var found: [String] = []
-    for (table, frame) in tables.frames.enumerated() where frame.type.level > 0 && frame.count > 0 {
-      for index in 0..<512 {
-        let entry = tables.entry(UInt64(table), index)
-        guard entry & XenABI.present != 0, XenABI.frame(entry) == mfn else { continue }
-        let rights = entry & XenABI.writable != 0 ? "rw" : "ro"
-        found.append("\(frame.type.name) mfn \(hex(UInt64(table)))[\(index)] \(rights)")
-        if found.count == Self.mostMappers { return found }
-      }
-    }
-    return found
-  }
+  package func frameRows(_ mfn: UInt64) -> [(name: String, value: String)] { frameView.rows(mfn) }
 }
 
 extension XenPlatform {
-  /// The guest's kernel runs, not one of its programs.
+  /// The guest's kernel runs, not one of its programs; in 32 bits as of the last exit.
   package var isKernel: Bool { domain.isKernel }
+
+  /// An exit of a 32-bit guest's kernel by INT 82h.
+  package func isHypercall(_ exit: VMExit) -> Bool {
+    abi.is32Bit && domain.isKernel && exit.qualification == .softwareInterrupt(vector: XenABI.hypercallVector)
+  }
 
   /// What the guest said by console_io, the newest of it.
   package var logLines: [String] {
@@ -139,6 +132,7 @@ extension XenPlatform {
     if domain.userRoot != 0 { frames.append(domain.userRoot) }
     if domain.vcpuInfo >> 12 != tables.layout.sharedInfo { frames.append(domain.vcpuInfo >> 12) }
     if usesFIFO { frames.append(domain.fifo.control >> 12) }
-    return frames + domain.gdtFrames + domain.fifo.pages
+    let lent = tables.layout.sharedFrames.filter { $0 != tables.layout.sharedInfo }
+    return frames + domain.gdtFrames + domain.ldtFrames + domain.fifo.pages + lent
   }
 }

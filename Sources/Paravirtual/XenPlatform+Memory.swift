@@ -44,14 +44,14 @@ extension XenPlatform {
     case 1:
       // MMU_MACHPHYS_UPDATE: the guest's own number for a frame of its own.
       guard let frame = tables.frame(mfn), frame.owner == .domain else { throw .perm }
-      memory.store(GPA(tables.layout.firstMachinePage << 12 + mfn * 8), value)
+      storeWord(GPA(tables.layout.firstMachinePage << 12 + mfn * abi.wordSize), value)
     default: throw .noSuchCall
     }
   }
 
   /// update_va_mapping: the L1 entry of an address in the present address space.
   func updateVAMapping(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
-    guard XenABI.isGuestAddress(a.first), let leaf = tables.leaf(a.first, root: root) else { throw .invalid }
+    guard abi.isGuestAddress(a.first), let leaf = tables.leaf(a.first, root: root) else { throw .invalid }
     try tables.update(leaf.mfn, leaf.index, to: a.second)
     switch a.third & 3 {
     case 1: tables.needsFlush = true
@@ -61,7 +61,7 @@ extension XenPlatform {
     return 0
   }
 
-  /// mmuext_op: {u32 command, machine frame or address, second argument} each.
+  /// mmuext_op: {u32 command, machine frame or address, second argument} each, aligned to words.
   func mmuExtended(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
     try checkDomain(a.fourth)
     let count = a.second & 0x7FFF_FFFF
@@ -69,11 +69,11 @@ extension XenPlatform {
     var done: UInt32 = 0
     defer { if a.third != 0 { try? write(a.third, done) } }
     for index in 0..<count {
-      let at = a.first &+ index &* 24
+      let at = a.first &+ index &* 3 &* abi.wordSize
       let command: UInt32 = try read(at)
-      let argument: UInt64 = try read(at &+ 8)
+      let argument = try readWord(at &+ abi.wordSize)
       guard let op = MMUExtendedOp(rawValue: command) else { throw .noSuchCall }
-      try perform(op, argument, try read(at &+ 16), vcpu)
+      try perform(op, argument, try readWord(at &+ 2 &* abi.wordSize), vcpu)
       done &+= 1
     }
     return 0
@@ -86,17 +86,19 @@ extension XenPlatform {
     case .pinL1: try tables.pin(argument, as: .l1)
     case .pinL2: try tables.pin(argument, as: .l2)
     case .pinL3: try tables.pin(argument, as: .l3)
-    case .pinL4: try tables.pin(argument, as: .l4)
+    case .pinL4:
+      guard !abi.is32Bit else { throw .invalid }
+      try tables.pin(argument, as: .l4)
     case .unpin: try tables.unpin(argument)
     case .newBase: try setBase(argument, vcpu)
-    case .newUserBase: try setUserBase(argument)
+    case .newUserBase:
+      guard !abi.is32Bit else { throw .invalid }
+      try setUserBase(argument)
     case .flushTLBLocal, .flushTLBMulti, .flushTLBAll: tables.needsFlush = true
     case .invalidateLocal, .invalidateMulti, .invalidateAll:
-      if XenABI.isGuestAddress(argument) { stalePages.append(argument & ~0xFFF) }
+      if abi.isGuestAddress(argument) { stalePages.append(argument & ~0xFFF) }
     case .flushCache: break
-    case .setLDT:
-      // Without entries: none. A table of the guest's own is not offered.
-      guard second == 0 else { throw .invalid }
+    case .setLDT: try setLDT(argument, entries: second, vcpu)
     case .clearPage: try writePage(argument) { _ in 0 }
     case .copyPage:
       guard let source = tables.frame(second), source.owner == .domain else { throw .invalid }
@@ -111,10 +113,10 @@ extension XenPlatform {
     tables.release(mfn)
   }
 
-  /// MMUEXT_NEW_BASEPTR: the kernel's own L4 from now on.
+  /// MMUEXT_NEW_BASEPTR: the kernel's own root from now on.
   private func setBase(_ mfn: UInt64, _ vcpu: any VCPU) throws(XenError) {
     guard let frame = tables.frame(mfn), frame.owner == .domain else { throw .invalid }
-    try tables.take(mfn, as: .l4)
+    try tables.take(mfn, as: abi.rootType)
     let old = domain.kernelRoot
     domain.kernelRoot = mfn
     vcpu.state.cr3 = mfn << 12
@@ -130,53 +132,5 @@ extension XenPlatform {
     let old = domain.userRoot
     domain.userRoot = mfn
     if old != 0 { tables.release(old) }
-  }
-
-  // MARK: GDT
-
-  /// set_gdt: machine frames of descriptor pages.
-  func setGDT(_ a: HypercallArguments) throws(XenError) -> Int64 {
-    guard a.second <= XenABI.guestDescriptors else { throw .invalid }
-    let pages = (a.second + 511) / 512
-    var frames: [UInt64] = []
-    for index in 0..<pages { frames.append(try read(a.first &+ index * 8)) }
-    var taken: [UInt64] = []
-    do throws(XenError) {
-      for mfn in frames {
-        guard let frame = tables.frame(mfn), frame.owner == .domain else { throw .invalid }
-        try tables.take(mfn, as: .descriptors)
-        taken.append(mfn)
-      }
-    } catch {
-      for mfn in taken { tables.release(mfn) }
-      throw .invalid
-    }
-    for mfn in domain.gdtFrames { tables.release(mfn) }
-    domain.gdtFrames = frames
-    domain.gdtEntries = a.second
-    mapGDT()
-    return 0
-  }
-
-  /// The guest's descriptor pages in the monitor's part of the address space.
-  private func mapGDT() {
-    let machine = tables.layout
-    let flags = XenABI.present | XenABI.writable | XenABI.accessed | XenABI.dirty
-    for page in 0..<XenABI.reservedGDTPage {
-      let mfn = page < domain.gdtFrames.count ? domain.gdtFrames[page] : machine.zeroPage
-      tables.setEntry(machine.perDomainL1, page, mfn << 12 | flags)
-    }
-    tables.needsFlush = true
-  }
-
-  func updateDescriptor(_ a: HypercallArguments) throws(XenError) -> Int64 {
-    let mfn = a.first >> 12
-    guard a.first & 7 == 0, let frame = tables.frame(mfn), frame.owner == .domain else { throw .invalid }
-    let value = try PageTables.checkedDescriptor(a.second)
-    let type: FrameType = frame.count > 0 && frame.type == .descriptors ? .descriptors : .writable
-    try tables.take(mfn, as: type)
-    memory.store(GPA(a.first), value)
-    tables.release(mfn)
-    return 0
   }
 }

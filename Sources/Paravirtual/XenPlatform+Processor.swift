@@ -3,26 +3,32 @@ import X86
 
 /// Hypercalls about the virtual processor: trap table, stacks, segment bases, timers, vcpu_info.
 extension XenPlatform {
+  /// set_trap_table: {u8 vector, u8 flags, u16 code segment, address} each, until an address is 0.
   func setTrapTable(_ a: HypercallArguments) throws(XenError) -> Int64 {
     guard a.first != 0 else {
       domain.traps = Array(repeating: TrapHandler(), count: 256)
       return 0
     }
     for index in 0..<257 as Range<UInt64> {
-      let at = a.first &+ index &* 16
+      let at = a.first &+ index &* 2 &* abi.wordSize
       let head: UInt32 = try read(at)
-      let address: UInt64 = try read(at &+ 8)
+      let address = try readWord(at &+ abi.wordSize)
       if address == 0 { break }
-      guard XenABI.isGuestAddress(address) else { throw .invalid }
-      let selector = UInt16(truncatingIfNeeded: head >> 16) | 3
+      guard abi.isGuestAddress(address) else { throw .invalid }
+      let selector = inGuestRing(UInt16(truncatingIfNeeded: head >> 16))
       domain.traps[Int(head & 0xFF)] = TrapHandler(
         address: address, selector: selector, flags: UInt8(truncatingIfNeeded: head >> 8))
     }
     return 0
   }
 
+  /// A selector of the guest's kernel: its ring where the guest asks for an inner one.
+  func inGuestRing(_ selector: UInt16) -> UInt16 {
+    selector & 3 < UInt16(abi.kernelRing) ? selector & ~3 | UInt16(abi.kernelRing) : selector
+  }
+
   func stackSwitch(_ a: HypercallArguments) -> Int64 {
-    domain.kernelStackSelector = UInt16(truncatingIfNeeded: a.first) | 3
+    domain.kernelStackSelector = inGuestRing(UInt16(truncatingIfNeeded: a.first))
     domain.kernelStack = a.second
     return 0
   }
@@ -30,18 +36,19 @@ extension XenPlatform {
   /// The guest's kernel cannot write FS and GS bases itself. In kernel mode the program's GS base is the one that
   /// waits.
   func setSegmentBase(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
+    guard !abi.is32Bit else { throw .noSuchCall }
     guard a.first <= 3 else { throw .invalid }
     var state = vcpu.state
     if a.first == 3 {
       let selector = UInt16(truncatingIfNeeded: a.second)
-      let loaded = selector & ~3 == 0 ? Segments.null(selector) : segment(selector | 3, isCode: false)
+      let loaded = selector & ~3 == 0 ? Segments.null(selector) : segment(selector | 3, isCode: false, ring: 3)
       guard let loaded else { throw .invalid }
       let base = state[.gs].base
       state[.gs] = loaded
       state[.gs].base = base
       state.kernelGSBase = loaded.base
     } else {
-      guard isCanonical(a.second) else { throw .invalid }
+      guard abi.isCanonical(a.second) else { throw .invalid }
       switch a.first {
       case 0: state[.fs].base = a.second
       case 1: state.kernelGSBase = a.second
@@ -70,7 +77,7 @@ extension XenPlatform {
     let value = a.second
     switch a.first {
     case 0...3:
-      guard value == 0 || XenABI.isGuestAddress(value) else { throw .perm }
+      guard value == 0 || abi.isGuestAddress(value) else { throw .perm }
     case 6: break
     case 7:
       guard value >> 32 == 0, value & 1 << 13 == 0 else { throw .invalid }
@@ -96,7 +103,7 @@ extension XenPlatform {
     case 3: return 1
     case 4: try writeRunstate(at: a.third)
     case 5:
-      let address: UInt64 = try read(a.third)
+      let address = try readWord(a.third)
       try writeRunstate(at: address)
       domain.runstate = address
     case 6:
@@ -133,8 +140,10 @@ extension XenPlatform {
 
   /// vcpu_runstate_info: running since the beginning.
   private func writeRunstate(at address: UInt64) throws(XenError) {
-    var bytes = [UInt8](repeating: 0, count: 48)
-    withUnsafeBytes(of: domain.now.littleEndian) { bytes.replaceSubrange(16..<24, with: $0) }
+    // {state, entered, times by state}: 64-bit numbers lie at multiples of a word.
+    let entered = Int(abi.wordSize)
+    var bytes = [UInt8](repeating: 0, count: entered + 40)
+    withUnsafeBytes(of: domain.now.littleEndian) { bytes.replaceSubrange(entered + 8..<entered + 16, with: $0) }
     try write(address, bytes)
   }
 
@@ -151,7 +160,7 @@ extension XenPlatform {
     memory.write(place, old)
     domain.vcpuInfo = place.value
     // Whatever was raised meanwhile is not lost: all of it is looked at once.
-    memory.store(place + VCPUInfo.pendingSelector, UInt64.max)
+    storeWord(place + abi.vcpuInfo.pendingSelector, .max)
     memory.store(place + VCPUInfo.upcallPending, UInt8(1))
     writeTime()
   }
@@ -167,8 +176,8 @@ extension XenPlatform {
     // ns = ticks << 1 * 2^31 >> 32.
     memory.store(place + 24, UInt32(0x8000_0000))
     memory.store(place + 28, UInt8(1))
-    // PVCLOCK_TSC_STABLE_BIT.
-    memory.store(place + 29, UInt8(1))
+    // Without PVCLOCK_TSC_STABLE_BIT, as Xen sets it only where the guest may map the page of a vDSO clock.
+    memory.store(place + 29, UInt8(0))
   }
 
   package func advance(to time: UInt64) {

@@ -118,6 +118,7 @@ extension XenPlatform {
       guard domain.store.write(path, value) else { return fail("ENOSPC") }
       done()
       tellWatchers(path)
+      diskFrontEndWrote(path)
     case .remove:
       guard domain.store.remove(path) else { return fail("ENOENT") }
       done()
@@ -139,13 +140,19 @@ extension XenPlatform {
       Header(type: Message.watchEvent.rawValue, id: 0, transaction: 0, length: 0), "\(path)\0\(watch.token)\0")
   }
 
-  private func tellWatchers(_ path: String) {
+  func tellWatchers(_ path: String) {
     for watch in domain.storeWatches {
       let watched = StoreTree.absolute(watch.path)
       guard path == watched || path.hasPrefix(watched + "/") else { continue }
       let isRelative = !watch.path.hasPrefix("/")
       tell(watch, isRelative ? String(path.dropFirst(StoreTree.home.count + 1)) : path)
     }
+  }
+
+  /// The guest listens for `askForShutdown`.
+  package var isShutdownWatched: Bool {
+    let path = StoreTree.absolute("control/shutdown")
+    return domain.storeWatches.contains { StoreTree.absolute($0.path) == path }
   }
 
   /// Asks the guest to shut down in good order: "poweroff" or "reboot" in control/shutdown.

@@ -4,8 +4,10 @@ import X86
 /// Traps handed to the guest, and its way back: frames, the two address spaces, and the GS bases swapped with them.
 extension XenPlatform {
   /// What a bounce frame says besides the interrupted registers.
-  private struct Bounce {
+  struct Bounce {
     var handler: UInt64
+    /// A 32-bit guest's code segment.
+    var selector: UInt16 = 0
     var masksEvents: Bool
     var errorCode: UInt32?
   }
@@ -34,16 +36,17 @@ extension XenPlatform {
 
   /// CR2 goes by vcpu_info; to the guest its kernel is no user.
   private func pageFault(_ code: UInt32, _ linear: UInt64, _ vcpu: any VCPU) -> VMEntry.Action {
-    memory.store(GPA(domain.vcpuInfo + VCPUInfo.cr2), linear)
+    storeWord(GPA(domain.vcpuInfo + abi.vcpuInfo.cr2), linear)
     let user = domain.isKernel ? 0 : PageFaultError.user
     return bounce(Exception.pf.rawValue, code & ~PageFaultError.user | user, vcpu)
   }
 
-  /// INT n: through the trap table where the guest lets this ring call it, else #GP as from a gate of ring 0.
+  /// INT n: through the trap table where the guest lets this ring call it, else #GP as from a gate of ring 0. Its
+  /// kernel needs a handler of any ring but 0.
   func softwareInterrupt(_ vector: Vector, _ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
     let handler = domain.traps[Int(vector)]
     let isTrap = vector == Exception.bp.rawValue || vector == Exception.of.rawValue
-    guard isTrap || handler.address != 0 && (domain.isKernel || handler.ring >= 3) else {
+    guard isTrap || handler.address != 0 && handler.ring >= (domain.isKernel ? 1 : 3) else {
       return bounce(Exception.gp.rawValue, UInt32(vector) << 3 | 2, vcpu)
     }
     var state = vcpu.state
@@ -86,7 +89,8 @@ extension XenPlatform {
     emit(.exception, a: UInt32(vector), b: errorCode.map { UInt64($0) } ?? .max, c: state.cr2)
     if vector < 32 { domain.bounceCounts[Int(vector)] &+= 1 }
     let bounce = Bounce(
-      handler: handler.address, masksEvents: handler.masksEvents, errorCode: pushesCode ? errorCode ?? 0 : nil)
+      handler: handler.address, selector: handler.selector, masksEvents: handler.masksEvents,
+      errorCode: pushesCode ? errorCode ?? 0 : nil)
     return enter(bounce, &state)
   }
 
@@ -98,12 +102,14 @@ extension XenPlatform {
   package func deliverInterrupt(to vcpu: any VCPU) -> Vector? {
     var state = vcpu.state
     rip = state.rip
+    if abi.is32Bit { domain.isKernel = state.cpl == abi.kernelRing }
     guard domain.event.address != 0 else {
       crash("an event waits at \(hex(state.rip)), and the guest has no callback for it")
       return Self.upcallVector
     }
     domain.upcallCount &+= 1
-    if enter(Bounce(handler: domain.event.address, masksEvents: true), &state) { vcpu.state = state }
+    let bounce = Bounce(handler: domain.event.address, selector: domain.event.selector, masksEvents: true)
+    if enter(bounce, &state) { vcpu.state = state }
     forgetStaleAfterUpcall(vcpu)
     return Self.upcallVector
   }
@@ -121,9 +127,13 @@ extension XenPlatform {
 
   // MARK: The bounce
 
-  /// Pushes a bounce frame on the kernel's stack and goes to `handler` in kernel mode. Low to high: RCX, R11, error
-  /// code, RIP, CS with the event mask in byte 4, RFLAGS, RSP, SS.
-  private func enter(_ bounce: Bounce, _ state: inout VCPUState) -> Bool {
+  /// Pushes a bounce frame on the kernel's stack and goes to `handler` in kernel mode.
+  func enter(_ bounce: Bounce, _ state: inout VCPUState) -> Bool {
+    abi.is32Bit ? enter32(bounce, &state) : enter64(bounce, &state)
+  }
+
+  /// The frame, low to high: RCX, R11, error code, RIP, CS with the event mask in byte 4, RFLAGS, RSP, SS.
+  private func enter64(_ bounce: Bounce, _ state: inout VCPUState) -> Bool {
     let mask = upcallMask
     var selector = UInt64(state[.cs].selector)
     var stack = state[.rsp]
@@ -148,13 +158,17 @@ extension XenPlatform {
       return false
     }
     state[.rsp] = frame
+    state[.cs] = Segments.kernelCode(abi)
+    state[.ss] = Segments.kernelData(abi)
+    finishBounce(bounce, &state)
+    return true
+  }
+
+  func finishBounce(_ bounce: Bounce, _ state: inout VCPUState) {
     state.rip = bounce.handler
-    state[.cs] = Segments.kernelCode
-    state[.ss] = Segments.kernelStack
     state.rflags &= ~(RFLAGS.tf | RFLAGS.nt | RFLAGS.rf | RFLAGS.ac | RFLAGS.vm | RFLAGS.iopl)
     state.interruptShadow = false
     if bounce.masksEvents { upcallMask = 1 }
-    return true
   }
 
   /// Between the guest's kernel and its programs: the other L4 table, and the other GS base.
@@ -168,8 +182,10 @@ extension XenPlatform {
 
   // MARK: IRET
 
+  func iret(_ vcpu: any VCPU) -> VMEntry.Action { abi.is32Bit ? iret32(vcpu) : iret64(vcpu) }
+
   /// The frame at RSP: RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS.
-  func iret(_ vcpu: any VCPU) -> VMEntry.Action {
+  private func iret64(_ vcpu: any VCPU) -> VMEntry.Action {
     var state = vcpu.state
     var words: [UInt64] = []
     do throws(XenError) {
@@ -180,7 +196,7 @@ extension XenPlatform {
     }
     let (code, stack) = (UInt16(truncatingIfNeeded: words[5]) | 3, UInt16(truncatingIfNeeded: words[8]) | 3)
     let returnsToUser = words[5] & 3 == 3
-    guard let cs = segment(code, isCode: true), let ss = segment(stack, isCode: false) else {
+    guard let cs = segment(code, isCode: true, ring: 3), let ss = segment(stack, isCode: false, ring: 3) else {
       crash("an IRET frame with CS \(hex(words[5])) and SS \(hex(words[8]))")
       return .resume
     }
@@ -188,7 +204,7 @@ extension XenPlatform {
       crash("IRET to a program at \(hex(words[4])) without page tables for programs")
       return .resume
     }
-    guard !cs.long || isCanonical(words[4]) else {
+    guard !cs.long || abi.isCanonical(words[4]) else {
       crash("an IRET frame with RIP \(hex(words[4]))")
       return .resume
     }
@@ -200,29 +216,30 @@ extension XenPlatform {
     state.rip = cs.long ? words[4] : words[4] & 0xFFFF_FFFF
     state[.cs] = cs
     state[.ss] = ss
-    let kept = RFLAGS.iopl | RFLAGS.vm | RFLAGS.vif | RFLAGS.vip
-    state.rflags = words[6] & 0x3F_7FD7 & ~kept | RFLAGS.interruptEnable | RFLAGS.fixed1
+    state.rflags = Self.guestFlags(words[6])
     state[.rsp] = words[7]
     upcallMask = words[6] & RFLAGS.interruptEnable == 0 ? 1 : 0
     vcpu.state = state
     return .retire(rip: state.rip)
   }
 
-  func isCanonical(_ address: UInt64) -> Bool {
-    address < 0x0000_8000_0000_0000 || address >= 0xFFFF_8000_0000_0000
+  /// Flags from a frame of the guest's: the real IF is on, and IOPL, VM, VIF and VIP are nobody's.
+  static func guestFlags(_ flags: UInt64) -> UInt64 {
+    let kept = RFLAGS.iopl | RFLAGS.vm | RFLAGS.vif | RFLAGS.vip
+    return flags & 0x3F_7FD7 & ~kept | RFLAGS.interruptEnable | RFLAGS.fixed1
   }
 
-  /// A descriptor of the guest's GDT, or of the monitor's page of it, as IRET would load it; nil where it would
-  /// fault.
-  func segment(_ selector: UInt16, isCode: Bool) -> SegmentState? {
-    if !isCode, selector & ~3 == 0 { return Segments.null(selector) }
-    guard selector & 4 == 0, let descriptor = descriptor(selector) else { return nil }
+  /// A descriptor of the guest's GDT or LDT, or of the monitor's page of the GDT, as IRET to `ring` would load it; nil
+  /// where it would fault.
+  func segment(_ selector: UInt16, isCode: Bool, ring: UInt8) -> SegmentState? {
+    if !isCode, selector & ~3 == 0 { return abi.is32Bit ? nil : Segments.null(selector) }
+    guard let descriptor = descriptor(selector) else { return nil }
     let state = Segments.state(selector, descriptor)
-    guard state.present, state.isCodeOrData, state.dpl == 3 else { return nil }
+    guard state.present, state.isCodeOrData, state.dpl == ring else { return nil }
     let isExecutable = state.type & 8 != 0
     guard isExecutable == isCode, isCode || state.type & 2 != 0 else { return nil }
     // Long and 32-bit code at once is reserved.
-    guard !isCode || !(state.long && state.big) else { return nil }
+    guard !isCode || !(state.long && (state.big || abi.is32Bit)) else { return nil }
     var accessed = state
     accessed.access |= 1
     return accessed
@@ -231,6 +248,9 @@ extension XenPlatform {
   private func descriptor(_ selector: UInt16) -> UInt64? {
     let index = Int(selector >> 3)
     let page = index / 512
+    if selector & 4 != 0 {
+      return page < domain.ldtFrames.count ? tables.entry(domain.ldtFrames[page], index % 512) : nil
+    }
     if page == XenABI.reservedGDTPage { return tables.entry(tables.layout.reservedGDT, index % 512) }
     guard page < domain.gdtFrames.count else { return nil }
     return tables.entry(domain.gdtFrames[page], index % 512)

@@ -2,12 +2,15 @@ import VMCore
 import X86
 
 /// Xen's paravirtual ABI under a guest that was ported to it: in place of a machine, hypercalls, event channels and
-/// shared pages. The guest's kernel runs in ring 3 like its programs; what would enter ring 0 exits, and is a
-/// hypercall, an instruction to emulate, or a trap to hand back.
+/// shared pages. The guest's kernel runs in ring 3 like its programs, or in 32 bits in ring 1; what would enter ring 0
+/// exits, and is a hypercall, an instruction to emulate, or a trap to hand back. `GuestABI` says what the two differ in.
 package final class XenPlatform: Platform {
   package let memory: GuestMemory
   package let builder: DomainBuilder
+  package let abi: GuestABI
   package let tables: PageTables
+  /// What the guest has as xvda; nil: no disk.
+  let disk: (any XenDisk)?
   package let events: EventSink
   var domain = DomainState()
   /// Nothing of the page tables is checked: what isolation costs.
@@ -15,6 +18,9 @@ package final class XenPlatform: Platform {
     get { tables.isTrusting }
     set { tables.isTrusting = newValue }
   }
+  /// Hypercalls are kept with what they point at, for somebody who looks.
+  package var keepsCalls = false
+  var calls = CallLog()
   var output: [UInt8] = []
   private var requests: [PlatformRequest] = []
   /// The exit being handled: stamped on events.
@@ -30,9 +36,11 @@ package final class XenPlatform: Platform {
   }()
 
   /// Puts the domain into memory. Throws `VMError(.image)` where it does not fit.
-  package init(builder: DomainBuilder, events: EventSink, isTrusting: Bool = false) throws(VMError) {
+  package init(builder: DomainBuilder, events: EventSink, isTrusting: Bool = false, disk: (any XenDisk)? = nil) throws(VMError) {
     self.builder = builder
     self.events = events
+    abi = builder.abi
+    self.disk = disk
     memory = builder.memory
     tables = PageTables(memory: builder.memory, layout: builder.machine)
     tables.isTrusting = isTrusting
@@ -46,6 +54,7 @@ package final class XenPlatform: Platform {
     domain = DomainState()
     let root = builder.rootFrame
     domain.kernelRoot = root
+    domain.kernelStackSelector = abi.kernelData
     domain.vcpuInfo = builder.machine.sharedInfo << 12
     domain.cr4 = CR4.pae | CR4.osfxsr | CR4.osxmmexcpt
     domain.consoleFrame = builder.machine.machineFrame(builder.layout.consoleRing)
@@ -53,9 +62,10 @@ package final class XenPlatform: Platform {
     domain.ports[Int(DomainBuilder.storePort)] = PortBinding.store.rawValue
     domain.ports[Int(DomainBuilder.consolePort)] = PortBinding.console.rawValue
     domain.store = StoreTree(memory: builder.layout.pageCount * 4)
+    announceDisk()
     do throws(XenError) {
-      try tables.pin(root, as: .l4)
-      try tables.take(root, as: .l4)
+      try tables.pin(root, as: abi.rootType)
+      try tables.take(root, as: abi.rootType)
       // The rings stay writable: the monitor writes there.
       try tables.take(domain.consoleFrame, as: .writable)
       try tables.take(domain.storeFrame, as: .writable)
@@ -69,19 +79,33 @@ package final class XenPlatform: Platform {
 
   package func handle(_ exit: VMExit, on vcpu: any VCPU) -> VMEntry.Action {
     rip = exit.rip
+    noteRing(of: vcpu)
     advance(to: vcpu.virtualTime)
     let action = answer(exit, on: vcpu)
     forgetStale(on: vcpu)
     return action
   }
 
+  /// A 32-bit guest goes between its rings by itself: IRET from ring 1 needs no monitor.
+  func noteRing(of vcpu: any VCPU) {
+    if abi.is32Bit { domain.isKernel = ring(of: vcpu) == abi.kernelRing }
+  }
+
+  func ring(of vcpu: any VCPU) -> UInt8 {
+    var registers = RegisterCapture()
+    vcpu.capture(into: &registers)
+    return UInt8(registers.csSelector & 3)
+  }
+
   private func answer(_ exit: VMExit, on vcpu: any VCPU) -> VMEntry.Action {
     switch exit.qualification {
     case .hypercall(let number):
-      guard exit.reason == .syscall else { return .fault(Exception.ud.rawValue, errorCode: nil) }
+      guard exit.reason == .syscall, !abi.is32Bit else { return .fault(Exception.ud.rawValue, errorCode: nil) }
       return domain.isKernel ? hypercall(number, exit, vcpu) : systemCall(exit, vcpu)
     case .exception(let vector, let errorCode, let linear):
       return self.exception(vector, errorCode, linear, vcpu)
+    case .softwareInterrupt(XenABI.hypercallVector) where abi.is32Bit && domain.isKernel:
+      return hypercall(vcpu.gpr(.rax) & 0xFFFF_FFFF, exit, vcpu)
     case .softwareInterrupt(let vector): return softwareInterrupt(vector, exit, vcpu)
     case .cpuid(let leaf, let subleaf):
       setCPUID(leaf: leaf, subleaf: subleaf, on: vcpu)
@@ -97,6 +121,10 @@ package final class XenPlatform: Platform {
 
   /// Lets the engine forget what a hypercall made stale.
   private func forgetStale(on vcpu: any VCPU) {
+    if tables.needsRootReload {
+      tables.needsRootReload = false
+      vcpu.state.cr3 = root << 12
+    }
     if tables.needsFlush {
       tables.needsFlush = false
       stalePages.removeAll(keepingCapacity: true)
@@ -120,54 +148,6 @@ package final class XenPlatform: Platform {
     events.emit(Event(kind, rip: rip, a: a, b: b, c: c, d: d, flags: flags))
   }
 
-  // MARK: Guest memory by the guest's own addresses
-
-  var root: UInt64 { domain.isKernel || domain.userRoot == 0 ? domain.kernelRoot : domain.userRoot }
-
-  func read(_ address: UInt64, count: Int) throws(XenError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: count)
-    var done = 0
-    while done < count {
-      let at = address &+ UInt64(done)
-      let piece = min(count - done, Int(4096 - (at & 4095)))
-      guard let from = tables.translate(at, root: root, write: false) else { throw .fault }
-      let isThere = bytes.withUnsafeMutableBytes { buffer in
-        memory.read(from, into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + piece]))
-      }
-      guard isThere else { throw .fault }
-      done += piece
-    }
-    return bytes
-  }
-
-  func read<T: FixedWidthInteger>(_ address: UInt64, as type: T.Type = T.self) throws(XenError) -> T {
-    let size = T.bitWidth / 8
-    if address & 4095 <= UInt64(4096 - size) {
-      guard let from = tables.translate(address, root: root, write: false), let value = memory.load(from, as: T.self)
-      else { throw .fault }
-      return value
-    }
-    let bytes = try read(address, count: size)
-    var value: T = 0
-    withUnsafeMutableBytes(of: &value) { $0.copyBytes(from: bytes) }
-    return T(littleEndian: value)
-  }
-
-  func write(_ address: UInt64, _ bytes: [UInt8]) throws(XenError) {
-    var done = 0
-    while done < bytes.count {
-      let at = address &+ UInt64(done)
-      let piece = min(bytes.count - done, Int(4096 - (at & 4095)))
-      guard let to = tables.translate(at, root: root, write: true) else { throw .fault }
-      memory.write(to, Array(bytes[done..<done + piece]))
-      done += piece
-    }
-  }
-
-  func write<T: FixedWidthInteger>(_ address: UInt64, _ value: T) throws(XenError) {
-    try write(address, withUnsafeBytes(of: value.littleEndian) { Array($0) })
-  }
-
   // MARK: Platform
 
   package func interruptPending(vcpu: Int) -> Bool {
@@ -179,6 +159,7 @@ package final class XenPlatform: Platform {
 
   package func acknowledgeInterrupt(vcpu: Int) -> Vector? { nil }
 
+  package var hasRequests: Bool { !requests.isEmpty }
   package func takeRequests() -> [PlatformRequest] {
     if requests.isEmpty { return [] }
     defer { requests.removeAll(keepingCapacity: true) }
@@ -206,7 +187,7 @@ package final class XenPlatform: Platform {
     return builder.initialState()
   }
 
-  private static let snapshotMagic: UInt64 = 0x0001_0000_5650_5352
+  private static let snapshotMagic: UInt64 = 0x0002_0000_5650_5352
 
   package func snapshot() -> [UInt8] {
     var coder = StateCoder()
@@ -216,6 +197,9 @@ package final class XenPlatform: Platform {
     copy.code(&coder)
     var words = packedFrames
     coder.code(&words)
+    var costs = tables.costs
+    costs.code(&coder)
+    disk?.code(&coder)
     return coder.bytes
   }
 
@@ -225,9 +209,12 @@ package final class XenPlatform: Platform {
     coder.code(&magic)
     var state = DomainState()
     var words: [UInt64] = []
+    var costs = IsolationCosts()
     if magic == Self.snapshotMagic {
       state.code(&coder)
       coder.code(&words)
+      costs.code(&coder)
+      if !coder.failed { disk?.code(&coder) }
     }
     guard magic == Self.snapshotMagic, coder.isComplete, let frames = unpacked(words) else {
       throw VMError(
@@ -236,6 +223,7 @@ package final class XenPlatform: Platform {
     }
     domain = state
     tables.frames = frames
+    tables.costs = costs
     tables.needsFlush = true
   }
 

@@ -4,6 +4,8 @@ struct GuestConsole {
   /// Bytes of text kept at most.
   static let limit = 256 << 10
   private(set) var lines: [String] = [""]
+  /// Lines before these that are kept no longer.
+  private(set) var forgotten = 0
   private var current: [UInt8] = []
   private var column = 0
   private var kept = 0
@@ -61,6 +63,7 @@ struct GuestConsole {
       dropped += 1
     }
     lines.removeFirst(dropped)
+    forgotten += dropped
   }
 
   private static func text(_ bytes: [UInt8]) -> String {

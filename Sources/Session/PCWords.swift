@@ -18,6 +18,10 @@ struct PCWords: PlatformWords {
     }
   }
 
+  func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64] {
+    hypercallNumber(of: exit, on: vcpu) == nil ? [] : [vcpu.gpr(.rbx), vcpu.gpr(.rcx)]
+  }
+
   var hypercalls: [HypercallName] {
     HypercallABI.Call.allCases.map {
       HypercallName(number: $0.rawValue, name: $0.name, arguments: $0.argumentNames)

@@ -14,6 +14,8 @@ package struct Sample: Equatable, Sendable {
   package var paravirtualImage: String?
   /// A file given to the guest as its first module.
   package var initrd: String?
+  /// The only technique it is made for.
+  package var technique: Technique?
   package var mode: StartMode?
   package var append: String?
   package var memory: UInt64?
@@ -83,6 +85,7 @@ package enum SampleLibrary {
     if configuration.guest == nil, configuration.firmware == nil { configuration.guest = showpiece }
     guard let name = configuration.guest, !HostFile.exists(name) || HostFile.isFolder(name) else { return nil }
     guard let sample = try sample(named: name) else { throw unknown(name) }
+    configuration.technique = sample.technique ?? configuration.technique
     let ported = configuration.technique == .pv ? sample.paravirtualImage : nil
     configuration.guest = "\(sample.folder)/\(ported ?? sample.image)"
     configuration.initrd = configuration.initrd ?? sample.initrd.map { "\(sample.folder)/\($0)" }
@@ -116,6 +119,7 @@ package enum SampleLibrary {
     return Sample(
       name: name, folder: "\(folder)/\(name)", title: field("title")?.string ?? name, image: image,
       paravirtualImage: images?["pv"]?.string, initrd: field("initrd")?.string,
+      technique: field("technique")?.string.flatMap { Technique(rawValue: $0) },
       mode: field("mode")?.string.flatMap { StartMode(rawValue: $0) }, append: field("append")?.string,
       memory: number(field("memory"), size: true), load: number(field("load")), entry: number(field("entry")),
       status: Int32(clamping: field("status")?.int ?? field("exit_status")?.int ?? 0))

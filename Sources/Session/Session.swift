@@ -35,6 +35,13 @@ package final class Session: @unchecked Sendable {
     core.publish()
   }
 
+  /// A session about a lesson, at its first step.
+  package convenience init(lesson: Lesson, _ configuration: SessionConfiguration) throws(VMError) {
+    self.init(configuration, machine: try VirtualMachine.build(configuration))
+    try core.begin(lesson)
+    core.publish()
+  }
+
   /// Whether a file is a recording of a session, by its first bytes.
   package static func isRecording(_ path: String) -> Bool { Recording.isRecording(path) }
 
@@ -187,8 +194,29 @@ package final class Session: @unchecked Sendable {
   /// A command asked to end the session.
   package var wantsToQuit: Bool { core.quits }
 
+  /// Hears how far the guest is after each `askForProgress`, on the thread that runs it. Only for a session that is
+  /// not started.
+  package func onProgress(_ receive: @escaping (RunProgress) -> Void) { core.onProgress = receive }
+
+  /// From any thread.
+  package func askForProgress() {
+    exchange.raise(.publish)
+    core.kick()
+  }
+
   /// Called with what the guest writes to its console, as it comes, on the thread that runs it.
   package func onConsoleOutput(_ receive: @escaping ([UInt8]) -> Void) {
     core.onConsoleOutput = receive
   }
+}
+
+/// How far a run has come.
+package struct RunProgress: Sendable {
+  package var instructions: UInt64
+  /// Million instructions a second since the last time.
+  package var mips: Double
+  /// The symbol it is in, nil without one.
+  package var place: String?
+  /// The last line the guest wrote.
+  package var line: String?
 }

@@ -15,6 +15,11 @@ package enum BootProtocol: String, CaseIterable, Sendable {
   case pvh, bzimage
 }
 
+/// The machine a Linux kernel finds.
+package enum LinuxMachine: String, CaseIterable, Sendable {
+  case p0, p1
+}
+
 /// Everything the person chose about a session before it starts.
 package struct SessionConfiguration: Sendable {
   /// A file, or the name of a sample; nil with `firmware`.
@@ -37,7 +42,14 @@ package struct SessionConfiguration: Sendable {
   /// The processor's model; nil takes the one the guest is made for.
   package var cpu: CPUModel?
   package var initrd: String?
+  /// A paravirtual guest's page tables are believed unchecked: what isolation costs.
+  package var isTrusting = false
+  /// `FILE[,ro]`.
   package var disk: String?
+  /// What is written to the disk stays in memory: for runs beside the one that counts.
+  package var diskIsTemporary = false
+  /// The machine Linux finds; nil takes P0, or P1 where it has more than one processor or a disk.
+  package var machine: LinuxMachine?
   /// A file with more names for addresses: ELF, System.map or what /proc/kallsyms says.
   package var symbols: String?
   /// A reset the guest asks for starts it again instead of ending the run.

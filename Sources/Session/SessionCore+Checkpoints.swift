@@ -25,7 +25,7 @@ extension SessionCore {
     guard let pages = pageSaver.save(machine.memory) else { return nil }
     takeSlack()
     return Checkpoint(
-      retired: control.retired, time: control.time, current: control.current, lanes: control.lanes.all,
+      retired: control.retired, time: control.time, current: control.current, turn: control.turn, lanes: control.lanes.all,
       states: control.vcpus.map(\.state), clocks: control.vcpus.map { ($0.instructionCount, $0.virtualTime) },
       platform: machine.platform.snapshot(), costs: control.costs, exitStates: control.exitStates, tallies: stream.present,
       console: console, siteCounts: machine.inspection?.siteCounts ?? [], inputs: script.inputs.count, pages: pages)
@@ -50,6 +50,7 @@ extension SessionCore {
     }
     control.lanes.all = checkpoint.lanes
     (control.retired, control.time, control.current) = (checkpoint.retired, checkpoint.time, checkpoint.current)
+    control.turn = checkpoint.turn
     (control.costs, control.exitStates) = (checkpoint.costs, checkpoint.exitStates)
     stream.replace(checkpoint.tallies)
     console = checkpoint.console

@@ -28,7 +28,7 @@ extension SessionCore {
       }
       if let why = whyNotInRecording(descriptor, arguments) { throw CommandError(typed: arguments.name, expected: why) }
       let result = try descriptor.action(self, arguments)
-      if descriptor.name == "set", !result.failed {
+      if ["set", "xen"].contains(descriptor.name), !result.failed {
         control.entryIsUnchecked = true
         if !isReplaying { script.add(.command(line), at: control.retired) }
       }
@@ -38,13 +38,18 @@ extension SessionCore {
     }
   }
 
-  /// A recording cannot be changed, and nothing in it runs that a breakpoint could stop.
+  /// Breakpoints that a recording's exits can meet, and what is done with them.
+  private static let replayed: Set<String> = [
+    "be", "bp", "bm", "bcr", "delete", "enable", "disable", "ignore", "condition",
+  ]
+
+  /// A recording cannot be changed, and holds what exits did, not every instruction.
   private func whyNotInRecording(_ descriptor: CommandDescriptor, _ arguments: CommandArguments) -> String? {
     guard recorded != nil else { return nil }
     switch descriptor.group {
     case .changing: return "this is a recording: nothing in it can be changed"
-    case .stopping:
-      return "nothing runs in a recording; 'exit REASON', 'search TEXT' and 'goto' find places in it, 'info bp' shows what was set"
+    case .stopping where !Self.replayed.contains(descriptor.name):
+      return "a recording has the exits, not every instruction: 'be', 'bp', 'bm' and 'bcr' stop 'c' at them, 'i' and 'h' find deliveries and hypercalls"
     default:
       let isRecorder = ["trace", "digest", "limit", "snap"].contains(descriptor.name) && !arguments.rest.hasPrefix("export")
       return isRecorder ? "this is a recording, not a guest" : nil

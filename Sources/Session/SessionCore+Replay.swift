@@ -74,17 +74,26 @@ extension SessionCore {
   /// What a plan means in a recording.
   func replay(_ plan: StepPlan?, in run: RecordedRun) -> CommandResult {
     let here = replay?.position ?? 0
-    guard let plan else { return move(to: run.stops.first { $0.position > here }?.position, "no stop was recorded after this", in: run) }
+    guard let plan else { return replayToStop(after: here, in: run) }
     func next(_ what: String, _ wanted: (Event) -> Bool) -> CommandResult {
       move(to: run.position(after: here, count: plan.remaining, where: wanted), "no \(what) was recorded after this", in: run)
     }
+    var segments = stream.segments
     switch plan.goal {
     case .instructions: return next("event") { _ in true }
     case .exit: return next("exit") { $0.kind == .exit }
     case .reason(let reason): return next("\(reason.name) exit") { $0.kind == .exit && $0.exitReason == reason }
     case .hypercall: return next("hypercall") { $0.kind == .hypercall }
+    case .service(.upcall): return next("upcall") { $0.kind == .interrupt }
+    case .service(.bounce): return next("trap handed to the guest") { $0.kind == .exception }
+    case .service(.emulated):
+      return CommandResult(["a recording does not say which instructions were emulated"], failed: true)
     case .delivery: return next("interrupt or exception") { [.interrupt, .exception, .softwareInterrupt].contains($0.kind) }
-    case .until(let address): return next("event at \(Hex.text(address.value))") { $0.rip == address.value }
+    case .until(let address):
+      return next("exit at \(Hex.text(address.value))") { event in
+        segments.take(event)
+        return event.kind == .exit && segments[event.vcpu].linear(event.rip) == address.value
+      }
     case .over, .out:
       return CommandResult(["a recording does not run: s, e, i, h and c go to the next event, exit, delivery, hypercall, stop"], failed: true)
     }
@@ -125,11 +134,13 @@ extension SessionCore {
     let needle = text.lowercased()
     let report = EventReport(snapshot())
     let describe = describe
+    var segments = stream.segments
     func matches(_ event: Event) -> Bool {
+      segments.take(event)
       let words =
         event.kind == .hypercall
         ? describe.record(event).text : event.vmExit.map { "\($0.reason.name) \(describe.detail(of: $0))" } ?? report.words(event)
-      let name = symbols.name(of: event.rip) ?? ""
+      let name = symbols.name(of: segments[event.vcpu].linear(event.rip)) ?? ""
       return "\(EventReport.name(event.kind)) \(words) \(name)".lowercased().contains(needle)
     }
     if backward {

@@ -80,7 +80,7 @@ extension SessionCore {
   }
 
   /// Carries out a breakpoint's action; true if it goes on.
-  private func carryOutAction(_ number: Int) -> Bool {
+  func carryOutAction(_ number: Int) -> Bool {
     guard let breakpoint = control.breakpoints[number] else { return false }
     if breakpoint.oneShot { control.breakpoints.remove(number) }
     guard !breakpoint.action.isEmpty else { return false }
@@ -119,6 +119,7 @@ extension SessionCore {
         goal.endsAtInterrupts = plan.passesInterrupts
         goal.endsAtDeliveries = plan.countsDeliveries
       case .runTo(let address, let stack):
+        goal.vcpu = control.current
         goal.trap = address
         goal.stackAtLeast = stack
       }
@@ -199,7 +200,20 @@ extension SessionCore {
     }
     if isServing, attention.contains(.publish) || attention.contains(.input) { publishIfDue(attention) }
     exchange.noteAnswered(answered)
+    if attention.contains(.publish), !isServing { sayProgress() }
     return stop
+  }
+
+  /// For who watches a run without a thread of its own.
+  private func sayProgress() {
+    guard let onProgress else { return }
+    takeSlack()
+    pace.measure(now: ExitCosts.now(), count: control.retired, exits: stream.exitCount)
+    onProgress(
+      RunProgress(
+        instructions: control.retired, mips: pace.mips,
+        place: symbols.name(of: control.vcpus[control.current].state.linearRIP.value),
+        line: console.lines.last(where: { line in line.contains { $0 != " " } })))
   }
 
   private func publishIfDue(_ attention: Attention) {

@@ -34,11 +34,15 @@ extension SessionCore {
     snapshot.exitCount = stream.exitCount
     snapshot.exits = exitRecords(rows)
     snapshot.reasons = stream.statistics(control.costs)
-    snapshot.hypercalls = stream.hypercalls.newest(rows).map { describe.record($0) }
-    snapshot.breakpoints = recorded == nil ? control.breakpoints.all.compactMap { summary($0) } : recordedBreakpoints
+    snapshot.hypercalls = hypercallRecords(rows)
+    snapshot.hypercallStatistics = hypercallStatistics
+    snapshot.hypercallAddresses = stream.callers.top(isRunning ? 16 : 256).map { AddressCount(address: $0.address, count: $0.count) }
+    snapshot.xen = isRunning ? nil : machine.words.xen
+    snapshot.breakpoints = shownBreakpoints
     snapshot.recording = stream.recording.map { Self.status($0) }
     snapshot.replay = replay
     snapshot.guestConsole = console.lines
+    snapshot.forgottenConsoleLines = console.forgotten
     snapshot.screen = machine.words.textScreen
     snapshot.devices = machine.platform.inspection
     snapshot.messages = messages.newest(messages.capacity)
@@ -51,6 +55,7 @@ extension SessionCore {
     snapshot.otherExitAddresses = stream.byAddress.others
     snapshot.measuredMIPS = pace.measuredMIPS
     snapshot.countsInstructions = control.countsInstructions
+    snapshot.machineName = machine.machineName
     snapshot.engineNote = machine.engineNote
     snapshot.engineRemarks = machine.engine.remarks
     snapshot.engineTraits = machine.engine.traits
@@ -59,8 +64,14 @@ extension SessionCore {
     snapshot.ports = namedPorts
     snapshot.rewriting = rewritingView(isRunning: isRunning)
     snapshot.comparison = comparison
+    snapshot.lesson = lessonView
     snapshot.techniques = techniques
     return snapshot
+  }
+
+  /// Those of a recording's session before those set to look through it.
+  var shownBreakpoints: [BreakpointSummary] {
+    (recorded == nil ? [] : recordedBreakpoints) + control.breakpoints.all.compactMap { summary($0) }
   }
 
   private var idleSentence: String {
@@ -74,8 +85,26 @@ extension SessionCore {
       return ExitRecord(
         sequence: kept.ordinal, time: kept.event.time, exit: exit, handler: machine.words.handlerName(for: exit),
         cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
-        answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal])
+        answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal],
+        segment: kept.segment)
     }
+  }
+
+  /// The newest hypercalls as shown, oldest first.
+  func hypercallRecords(_ limit: Int) -> [HypercallRecord] {
+    let kept = stream.hypercalls.newest(limit)
+    let first = stream.hypercalls.total - UInt64(kept.count)
+    return kept.enumerated().map { describe.record($1, ordinal: first + UInt64($0)) }
+  }
+
+  private var hypercallStatistics: [HypercallStatistics] {
+    let all = stream.calls.map { number, tally in
+      let cost = control.costs.calls[number] ?? ExitCosts.Sum()
+      return HypercallStatistics(
+        number: UInt64(number), name: describe.hypercallName(UInt64(number)), count: tally.count, errors: tally.errors,
+        averageCost: cost.count == 0 ? 0 : Double(cost.total) / Double(cost.count), maximumCost: cost.maximum)
+    }
+    return all.sorted { ($1.count, $0.number) < ($0.count, $1.number) }
   }
 
   func publish() {

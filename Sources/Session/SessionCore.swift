@@ -40,6 +40,8 @@ final class SessionCore {
   var generation: UInt64 = 0
   /// What the last `compare` found.
   var comparison: ComparisonReport?
+  /// The lesson under way.
+  var lessonSeat: LessonSeat?
   /// What the last `techniques` found.
   var techniques: TechniquesReport?
   /// What came from outside so far, for going back.
@@ -66,6 +68,8 @@ final class SessionCore {
   var awaitInput: () -> Bool = { false }
   /// Gives the guest input that came meanwhile.
   var onSlackInput: () -> Void = {}
+  /// Hears how far the guest is, where somebody asked.
+  var onProgress: ((RunProgress) -> Void)?
 
   init(_ configuration: SessionConfiguration, machine: VirtualMachine) {
     self.configuration = configuration
@@ -95,6 +99,7 @@ final class SessionCore {
     control.measuresCost = configuration.measuresCost
     control.recordsStates = configuration.recordsStates
     control.hypercallNumber = { exit, vcpu in words.hypercallNumber(of: exit, on: vcpu) }
+    control.service = { exit, vcpu in words.service(of: exit, on: vcpu) }
     let exchange = exchange
     control.countsInstructions = machine.engine.capabilities.contains(.instructionBudget)
     stream.countsInstructions = control.countsInstructions
@@ -172,12 +177,21 @@ final class SessionCore {
       nearest: NearestName.find(word, in: ExitReason.allCases.map(\.name)), usage: usage)
   }
 
+  private func operand(_ field: EventField, of exit: VMExit, on vcpu: any VCPU) -> UInt64? {
+    if let index = field.argumentIndex {
+      let arguments = machine.words.hypercallArguments(of: exit, on: vcpu)
+      return index < arguments.count ? arguments[index] : nil
+    }
+    if field == .nr, let number = machine.words.hypercallNumber(of: exit, on: vcpu) { return number & 0xFF }
+    return EventFields.value(of: field, in: exit, time: control.time)
+  }
+
   /// A breakpoint's condition in the present state; one that cannot be evaluated holds, so that the person
   /// sees where.
   private func holds(_ expression: Expression, _ exit: VMExit?, _ vcpu: Int) -> Bool {
     let state = control.vcpus[vcpu].state
     let value = try? expression.evaluate(state, memory: machine.memory) { field in
-      exit.flatMap { EventFields.value(of: field, in: $0, time: control.time) }
+      exit.flatMap { operand(field, of: $0, on: control.vcpus[vcpu]) }
     }
     return value != 0
   }

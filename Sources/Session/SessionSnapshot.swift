@@ -62,11 +62,17 @@ package struct ExitRecord: Equatable, Sendable {
   package var answerEvent: UInt64?
   /// The registers around it; nil where they were not recorded.
   package var states: ExitStates?
+  /// The code segment RIP counts in.
+  package var segment = CodeSegment()
+
+  package var linear: UInt64 { segment.linear(exit.rip) }
+  /// `7c16`, `f000:e987`.
+  package var place: String { segment.place(exit.rip) }
 }
 
 /// How many exits came from an address.
 package struct AddressCount: Equatable, Sendable {
-  /// RIP: the offset in CS.
+  /// The linear address.
   package var address: UInt64
   package var count: UInt64
   package init(address: UInt64, count: UInt64) {
@@ -110,6 +116,23 @@ package struct HypercallRecord: Equatable, Sendable {
   package var result: UInt64
   /// The call in words: `console_write(ptr=0x8000, len=5) = 5`.
   package var text: String
+  /// The structures it pointed at, a line each; empty where they were not kept.
+  package var structures: [String] = []
+  /// An entry of a multicall, which comes after its entries.
+  package var isInner = false
+  /// The ABI's error, or -1 of the doorbell's: the call failed.
+  package var isError: Bool { Int64(bitPattern: result) < 0 && Int64(bitPattern: result) > -4096 }
+}
+
+/// Hypercalls of a number, counted from the guest's start.
+package struct HypercallStatistics: Equatable, Sendable {
+  package var number: UInt64
+  package var name: String
+  package var count: UInt64
+  package var errors: UInt64
+  /// Host ns; 0 where nothing was measured, as for entries of multicalls.
+  package var averageCost: Double
+  package var maximumCost: UInt64
 }
 
 package struct BreakpointSummary: Equatable, Sendable {
@@ -172,6 +195,8 @@ package struct SessionSnapshot: Sendable {
   package var breakpoints: [BreakpointSummary]
   /// What the guest wrote to its console, newest 256 KiB, as text lines after carriage control.
   package var guestConsole: [String]
+  /// Lines it wrote before those.
+  package var forgottenConsoleLines = 0
   package var screen: TextScreen?
   package var devices: [DeviceInspection]
   package var messages: [ConsoleMessage]
@@ -192,6 +217,8 @@ package struct SessionSnapshot: Sendable {
   package var engines: [EngineChoice] = []
   /// The engine counts instructions; where it does not, the counts here are of steps and answered exits.
   package var countsInstructions = true
+  /// Which of several machines the guest finds: "p0", "p1"; nil where there is no choice.
+  package var machineName: String?
   /// Why it is this engine, where the program chose; nil where the person did.
   package var engineNote: String?
   /// What was found out about the host for this engine.
@@ -203,6 +230,13 @@ package struct SessionSnapshot: Sendable {
   package var rewriting = RewritingView()
   /// The last `compare` of this session.
   package var comparison: ComparisonReport?
+  /// Hypercalls by number, the most frequent first, and the addresses they came from.
+  package var hypercallStatistics: [HypercallStatistics] = []
+  package var hypercallAddresses: [AddressCount] = []
+  /// What the monitor keeps of a paravirtual domain, when it stands.
+  package var xen: XenView?
+  /// The lesson under way.
+  package var lesson: LessonView?
   /// What the last `techniques` found.
   package var techniques: TechniquesReport?
   /// Ports somebody answers at, ascending.

@@ -18,11 +18,10 @@ extension VirtualMachine {
     if configuration.technique == .pv { return try buildXen(configuration, files) }
     let memory = try GuestMemory(ramSize: configuration.memory ?? files.defaultMemory)
     let loaded = try ImageLoader.load(files.request(memory))
-    try checkPlatform(loaded.platform, configuration)
     let (engine, why) = chosenEngine(configuration)
     var (machine, pc) = try assemble(
       name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine,
-      model: loaded.platform, cpu: configuration.cpu ?? (loaded.platform == .p0 ? .p0 : .baseline))
+      model: loaded.platform, cpu: configuration.cpu ?? (loaded.kind == .linux ? .p0 : .baseline))
     machine.engineNote = why
     machine.technique = configuration.technique
     if configuration.limit != nil, !machine.engine.capabilities.contains(.instructionBudget) {
@@ -32,6 +31,7 @@ extension VirtualMachine {
     }
     loaded.attach(to: pc)
     machine.loadDescription = loaded.description
+    if loaded.kind == .linux { machine.machineName = loaded.platform.rawValue }
     if let image = loaded.symbolsImage {
       machine.symbols = (try? SymbolLoader.load(image, name: files.name)) ?? .empty
     }
@@ -73,6 +73,9 @@ extension VirtualMachine {
 
   /// Choices that do not go together say so.
   private static func checkChoices(_ configuration: SessionConfiguration) throws(VMError) {
+    guard !configuration.isTrusting || configuration.technique == .pv else {
+      throw VMError(.usage, "--trusting: only a paravirtual guest's page tables are checked", remedy: "use --technique pv")
+    }
     switch configuration.technique {
     case .hvm: break
     case .rewrite where configuration.engineName == "kvm":
@@ -94,15 +97,6 @@ extension VirtualMachine {
       throw VMError(.usage, "--cpus \(configuration.cpus): expected 1 to 64")
     }
   }
-
-  /// A machine that cannot have what was asked of it says so.
-  private static func checkPlatform(_ model: PCModel, _ configuration: SessionConfiguration) throws(VMError) {
-    guard model == .pc || configuration.cpus == 1 else {
-      throw VMError(
-        .usage, "--cpus \(configuration.cpus): the machine for Linux has no local APICs; expected 1",
-        remedy: "leave --cpus out")
-    }
-  }
 }
 
 /// The files a guest is made of, read once.
@@ -110,7 +104,7 @@ struct GuestFiles {
   var name: String
   private(set) var image: NamedImage?
   private var firmware: NamedImage?
-  private var disk: NamedImage?
+  private(set) var disk: Disk?
   private(set) var modules: [NamedImage] = []
   private let configuration: SessionConfiguration
 
@@ -118,7 +112,7 @@ struct GuestFiles {
     self.configuration = configuration
     image = try Self.read(configuration.guest)
     firmware = try Self.read(configuration.firmware)
-    disk = try Self.read(configuration.disk)
+    disk = try Self.openDisk(configuration)
     if let initrd = try Self.read(configuration.initrd) { modules = [initrd] }
     guard let given = image ?? firmware else {
       throw VMError(.usage, "no guest was named", remedy: "give a file, the name of a sample, or --firmware FILE")
@@ -129,6 +123,14 @@ struct GuestFiles {
   private static func read(_ path: String?) throws(VMError) -> NamedImage? {
     guard let path else { return nil }
     return NamedImage(name: path, bytes: try HostFile.bytes(at: path))
+  }
+
+  private static func openDisk(_ configuration: SessionConfiguration) throws(VMError) -> Disk? {
+    guard let text = configuration.disk else { return nil }
+    var choice = DiskChoice(text)
+    let isTemporary = configuration.diskIsTemporary && !choice.isReadOnly
+    if isTemporary { choice.isReadOnly = true }
+    return Disk(try HostDisk(choice), isTemporary: isTemporary)
   }
 
   /// RAM for a guest that says nothing of it: an initrd is unpacked into RAM, beside itself.
@@ -145,6 +147,8 @@ struct GuestFiles {
       entry: configuration.entry, commandLine: configuration.appendOnly ?? configuration.append ?? "", modules: modules,
       firmware: firmware, disk: disk)
     request.replacesCommandLine = configuration.appendOnly != nil
+    request.machine = configuration.machine.flatMap { PCModel(rawValue: $0.rawValue) }
+    request.vcpuCount = configuration.cpus
     request.linuxBoot = configuration.boot.flatMap { LinuxBoot(rawValue: $0.rawValue) }
     return request
   }

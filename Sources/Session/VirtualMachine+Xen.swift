@@ -20,10 +20,10 @@ extension VirtualMachine {
     guard configuration.cpus == 1 else {
       throw VMError(.usage, "--technique pv --cpus \(configuration.cpus): expected 1", remedy: "leave --cpus out")
     }
-    guard configuration.firmware == nil, configuration.disk == nil, configuration.mode == nil else {
+    guard configuration.firmware == nil, configuration.mode == nil else {
       throw VMError(
-        .usage, "--technique pv finds no firmware, disk or start mode: a domain is built from a kernel",
-        remedy: "give a Linux kernel and --initrd")
+        .usage, "--technique pv finds no firmware or start mode: a domain is built from a kernel",
+        remedy: "give a kernel with Xen notes, and --initrd")
     }
   }
 
@@ -39,23 +39,25 @@ extension VirtualMachine {
         .usage, "--memory \(size >> 20)M: a domain has from \(MachineLayout.leastMemory >> 20) to "
           + "\(MachineLayout.mostMemory >> 20) MiB")
     }
-    let layout = MachineLayout(memory: size)
+    let pvKernel = try PVKernel(kernel.vmlinux, name: image.name)
+    let layout = MachineLayout(memory: size, abi: pvKernel.abi)
     let memory = try GuestMemory(ramSize: layout.frameCount << 12)
     let line = configuration.appendOnly ?? [xenCommandLine, configuration.append].compactMap { $0 }.joined(separator: " ")
     let builder = try DomainBuilder(
-      kernel: PVKernel(kernel.vmlinux, name: image.name), module: files.modules.first?.bytes ?? [],
+      kernel: pvKernel, module: files.modules.first?.bytes ?? [],
       commandLine: line, memory: memory, machine: layout)
     let events = EventSink(capacity: ringCapacity)
     let engine = try EngineRegistry.makeEngine(
       named: configuration.engineName == "auto" ? "rewriter" : configuration.engineName, memory: memory, events: events,
       configuration: EngineConfiguration(vcpuCount: 1))
-    let xen = try XenPlatform(builder: builder, events: events)
+    let xen = try XenPlatform(builder: builder, events: events, isTrusting: configuration.isTrusting, disk: files.disk)
+    xen.keepsCalls = configuration.recordsStates
     var machine = VirtualMachine(
       name: files.name, engine: engine, platform: xen, memory: memory, events: events,
       initialStates: [builder.initialState()])
     machine.technique = .pv
-    machine.words = XenWords(xen: xen)
-    machine.loadDescription = "\(image.name): a Xen paravirtual kernel, \(size >> 20) MiB, entered at "
+    machine.words = XenWords(xen)
+    machine.loadDescription = "\(image.name): a Xen paravirtual kernel of \(layout.abi.wordSize * 8) bits, \(size >> 20) MiB, entered at "
       + Hex.text(builder.initialState().rip)
     machine.symbols = (try? SymbolLoader.load(kernel.vmlinux, name: files.name)) ?? .empty
     machine.reload = { () throws(VMError) in [try xen.rebuild()] }
@@ -65,12 +67,15 @@ extension VirtualMachine {
 
 /// The Xen platform's own names for what exits to it.
 struct XenWords: PlatformWords {
-  let xen: XenPlatform
+  private let platform: XenPlatform
+
+  init(_ platform: XenPlatform) { self.platform = platform }
 
   func handlerName(for exit: VMExit) -> String {
     switch exit.reason {
-    case .syscall: xen.isKernel ? "hypercall" : "syscall bounce"
-    case .exception, .softwareInterrupt: "trap"
+    case .syscall: platform.isKernel ? "hypercall" : "syscall bounce"
+    case .softwareInterrupt: platform.isHypercall(exit) ? "hypercall" : "trap"
+    case .exception: "trap"
     case .cpuid: "cpuid"
     default: ""
     }
@@ -81,11 +86,28 @@ struct XenWords: PlatformWords {
   var textScreen: TextScreen? { nil }
 
   func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64? {
-    guard exit.reason == .syscall, xen.isKernel, case .hypercall(let number) = exit.qualification else { return nil }
-    return UInt64(XenPlatform.code(number, vcpu.gpr(.rdi)))
+    platform.hypercallCode(of: exit, on: vcpu).map { UInt64($0) }
+  }
+
+  func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64] { platform.hypercallArguments(of: exit, on: vcpu) }
+
+  func service(of exit: VMExit, on vcpu: any VCPU) -> MonitorService? {
+    switch platform.service(of: exit, on: vcpu) {
+    case .bounce: .bounce
+    case .emulation: .emulated
+    case .hypercall, nil: nil
+    }
   }
 
   var hypercalls: [HypercallName] { Self.names }
+
+  func hypercallDetails(_ ordinal: UInt64) -> HypercallDetails? {
+    platform.loggedCall(ordinal).map {
+      HypercallDetails(CallWords.arguments($0), structures: CallWords.structures($0), isInner: $0.isInner)
+    }
+  }
+
+  var xen: XenView? { XenView(platform) }
 
   /// Every call by its number, then its operations by number and operation.
   private static let names: [HypercallName] = {

@@ -12,8 +12,16 @@ package protocol PlatformWords {
   func memoryName(_ address: GPA, write: Bool) -> String?
   /// The number of the hypercall `exit` asks for; nil if it is none.
   func hypercallNumber(of exit: VMExit, on vcpu: any VCPU) -> UInt64?
+  /// Its arguments, in the ABI's order; none where it is no hypercall.
+  func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64]
+  /// What the monitor is about to do about `exit`; nil where the guest knows nothing of a monitor.
+  func service(of exit: VMExit, on vcpu: any VCPU) -> MonitorService?
   /// Every hypercall's number and name.
   var hypercalls: [HypercallName] { get }
+  /// All a hypercall's arguments and what it pointed at, by its number among all so far; nil where that was not kept.
+  func hypercallDetails(_ ordinal: UInt64) -> HypercallDetails?
+  /// What the monitor keeps of a paravirtual domain; nil where the guest is none.
+  var xen: XenView? { get }
   /// The VGA text screen, if the platform has one.
   var textScreen: TextScreen? { get }
   /// The ports somebody answers at, ascending.
@@ -22,6 +30,28 @@ package protocol PlatformWords {
 
 extension PlatformWords {
   package var namedPorts: [NamedPort] { [] }
+  package func hypercallArguments(of exit: VMExit, on vcpu: any VCPU) -> [UInt64] { [] }
+  package func service(of exit: VMExit, on vcpu: any VCPU) -> MonitorService? { nil }
+  package func hypercallDetails(_ ordinal: UInt64) -> HypercallDetails? { nil }
+  package var xen: XenView? { nil }
+}
+
+/// A hypercall beyond what its event has.
+package struct HypercallDetails: Equatable, Sendable {
+  package var arguments: [(name: String, value: UInt64)] { zip(names, values).map { (name: $0, value: $1) } }
+  private var names: [String]
+  private var values: [UInt64]
+  /// The structures it pointed at, a line each.
+  package var structures: [String]
+  /// An entry of a multicall.
+  package var isInner: Bool
+
+  package init(_ arguments: [(name: String, value: UInt64)], structures: [String], isInner: Bool) {
+    names = arguments.map(\.name)
+    values = arguments.map(\.value)
+    self.structures = structures
+    self.isInner = isInner
+  }
 }
 
 /// A hypercall's number, name and argument names.
@@ -52,6 +82,8 @@ package struct VirtualMachine {
   /// The guest's file or sample name.
   package var name: String
   package var technique = Technique.hvm
+  /// Which of several machines a guest finds: "p0", "p1"; nil where there is no choice.
+  package var machineName: String?
   package var engine: any Engine
   /// What the engine lets a debugger see of rewritten code; nil where there is nothing to see.
   var inspection: (any RewritingInspection)? { engine as? any RewritingInspection }

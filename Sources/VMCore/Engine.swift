@@ -118,6 +118,8 @@ package protocol VCPU: AnyObject {
   func setGPR(_ register: GPR, _ value: UInt64)
   /// The registers an instruction works on, without the cost of `state`: what an exit's anatomy compares.
   func capture(into capture: inout RegisterCapture)
+  /// What is to be added to RIP for a linear address: the base of CS, 0 in 64-bit code.
+  var codeBase: UInt64 { get }
   /// Forgets cached translations after a platform changed page tables in the guest's stead: of one linear page,
   /// or of all.
   func forgetTranslations(of page: GVA?)
@@ -149,6 +151,7 @@ extension VCPU {
 }
 
 extension VCPU {
+  package var codeBase: UInt64 { state.linearRIP.value &- state.rip }
   package var exitCause: VMXCause? { nil }
   package var activity: ActivityState { state.activity }
   package var timerDeadline: UInt64? { nil }

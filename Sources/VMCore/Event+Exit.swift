@@ -1,7 +1,6 @@
 import X86
 
 /// The cases of `ExitQualification`, numbered as an exit event stores them.
-@usableFromInline
 enum QualificationTag: UInt32 {
   case none, io, mmio, msr, cpuid, hlt, cr, dr, descriptorTable, exception, softwareInterrupt
   case externalInterrupt, interruptWindow, hypercall, invlpg, taskSwitch, debug, tripleFault, budget
@@ -12,18 +11,41 @@ enum QualificationTag: UInt32 {
 /// (24:20), bits of the qualification (31:25); operands in `b`, `c`, `d` and `flags`.
 extension Event {
   /// An exit as an event record, without loss: `vmExit` gives it back.
-  @inlinable
   package init(exit: VMExit) {
-    var record = Event(.exit, vcpu: exit.vcpu, rip: exit.rip, count: exit.instructionCount)
-    let (tag, bits) = record.put(exit.qualification)
+    self.init(.exit)
+    record(exit)
+  }
+
+  /// Makes this the event of an exit; sequence and time stay.
+  @inline(__always)
+  mutating func record(_ exit: VMExit) {
+    (kind, vcpu, flags) = (.exit, exit.vcpu, 0)
+    (count, rip) = (exit.instructionCount, exit.rip)
+    (b, c, d) = (0, 0, 0)
+    let (tag, bits) = put(exit.qualification)
     let length = UInt32(exit.instructionLength & 15) << 16
-    record.a = UInt32(exit.reason.rawValue) | length | tag.rawValue << 20 | bits << 25
-    self = record
+    a = UInt32(exit.reason.rawValue) | length | tag.rawValue << 20 | bits << 25
+  }
+
+  /// Makes this the event of the answer to an exit; sequence and time stay.
+  @inline(__always)
+  mutating func record(_ action: VMEntry.Action, to exit: VMExit) {
+    (kind, vcpu, flags) = (.entry, exit.vcpu, 0)
+    (count, rip) = (0, exit.rip)
+    (b, c, d) = (0, 0, 0)
+    switch action {
+    case .resume: a = 0
+    case .emulate: a = 1
+    case .complete(let value): (a, b) = (2, value)
+    case .skip: a = 3
+    case .retire(let rip): (a, b) = (5, rip)
+    case .fault(let vector, _): (a, b) = (4, UInt64(vector))
+    }
   }
 
   /// Stores the operands; the tag and up to seven bits belong into `a`.
-  @inlinable
-  mutating func put(_ qualification: ExitQualification) -> (QualificationTag, UInt32) {
+  @inline(__always)
+  private mutating func put(_ qualification: ExitQualification) -> (QualificationTag, UInt32) {
     switch qualification {
     case .io(let port, let size, let write, let string, let rep, let value):
       (b, c, flags) = (value, UInt64(port), size)
@@ -86,8 +108,7 @@ extension Event {
     }
   }
 
-  @inlinable
-  mutating func put(_ cause: DebugCause) -> UInt32 {
+  private mutating func put(_ cause: DebugCause) -> UInt32 {
     switch cause {
     case .execution(let address):
       b = address.value
@@ -99,8 +120,8 @@ extension Event {
     }
   }
 
-  @inlinable
-  func bit(_ value: Bool) -> UInt32 { value ? 1 : 0 }
+  @inline(__always)
+  private func bit(_ value: Bool) -> UInt32 { value ? 1 : 0 }
 
   /// The exit this event records; nil for another kind of event.
   package var vmExit: VMExit? {
@@ -111,6 +132,7 @@ extension Event {
   }
 
   /// The reason of an exit event; `unknown` where the number is none.
+  @inlinable
   package var exitReason: ExitReason { ExitReason(rawValue: UInt16(truncatingIfNeeded: a)) ?? .unknown }
 
   private var qualification: ExitQualification {
@@ -158,5 +180,21 @@ extension Event {
     case 1: .data(GVA(b), size: flags, write: bits & 4 != 0)
     default: .step
     }
+  }
+}
+
+extension EventSink {
+  /// Puts an exit into the ring: its event is made there.
+  package func emit(exit: VMExit) {
+    guard let slot = claim() else { return }
+    slot.pointee.record(exit)
+    publish(slot)
+  }
+
+  /// The same for the answer to an exit.
+  package func emit(_ action: VMEntry.Action, to exit: VMExit) {
+    guard let slot = claim() else { return }
+    slot.pointee.record(action, to: exit)
+    publish(slot)
   }
 }

@@ -1,7 +1,7 @@
 import X86
 
 /// What an event record says happened. The meaning of `a`, `b`, `c`, `d` is given per kind.
-package enum EventKind: UInt16, CaseIterable, Sendable {
+@usableFromInline package enum EventKind: UInt16, CaseIterable, Sendable {
   /// A VM exit: `count` is the instruction count, the rest is packed and read by `Event(exit:)` and `vmExit`.
   case exit
   /// The monitor answered the last exit. a = action (0 resume, 1 emulate, 2 complete, 3 skip, 4 fault, 5 retire), b = value, vector or RIP.
@@ -44,31 +44,34 @@ package enum EventKind: UInt16, CaseIterable, Sendable {
   /// The person changed what makes the guest exit. a = VMCS field; b = its value or, for bitmaps, the first port
   /// or MSR, c = the last port or access kinds, d = on.
   case controls
+  /// The code segment a vCPU's next exits come from, where it is another than at its last (at first: base 0). a =
+  /// selector, b = what is to be added to RIP.
+  case codeSegment
 }
 
 /// What a `nested` event says happened.
-package enum NestedTransition: UInt8, CaseIterable, Sendable {
+@usableFromInline package enum NestedTransition: UInt8, CaseIterable, Sendable {
   case entry, exit, entryRefused
 }
 
 /// One fixed-size record of the event stream.
-package struct Event: Equatable, Sendable {
+@usableFromInline package struct Event: Equatable, Sendable {
   /// Position in the stream, from 0, without gaps. Stamped by the sink.
-  package var sequence: UInt64
+  @usableFromInline package var sequence: UInt64
   /// Virtual time in nanoseconds. Stamped by the sink.
-  package var time: UInt64
+  @usableFromInline package var time: UInt64
   /// Instructions the vCPU had retired; given by exits, 0 where the emitter has no vCPU at hand.
-  package var count: UInt64
-  package var rip: UInt64
-  package var b: UInt64
-  package var c: UInt64
-  package var d: UInt64
-  package var a: UInt32
-  package var kind: EventKind
-  package var vcpu: UInt8
-  package var flags: UInt8
+  @usableFromInline package var count: UInt64
+  @usableFromInline package var rip: UInt64
+  @usableFromInline package var b: UInt64
+  @usableFromInline package var c: UInt64
+  @usableFromInline package var d: UInt64
+  @usableFromInline package var a: UInt32
+  @usableFromInline package var kind: EventKind
+  @usableFromInline package var vcpu: UInt8
+  @usableFromInline package var flags: UInt8
 
-  @inlinable
+  @inlinable @inline(__always)
   package init(
     _ kind: EventKind, vcpu: UInt8 = 0, rip: UInt64 = 0, a: UInt32 = 0, b: UInt64 = 0, c: UInt64 = 0, d: UInt64 = 0,
     flags: UInt8 = 0, count: UInt64 = 0

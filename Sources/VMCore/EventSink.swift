@@ -5,8 +5,8 @@ import Synchronization
 /// The producer is the thread that runs the vCPUs. `emit` and `time` belong to it alone; `consume`
 /// belongs to one consumer at a time. The unsafe buffer is touched by index only, the producer
 /// writing slots in [head, tail + capacity), the consumer reading slots in [tail, head).
-package final class EventSink: @unchecked Sendable {
-  package let capacity: Int
+@usableFromInline package final class EventSink: @unchecked Sendable {
+  @usableFromInline package let capacity: Int
   @usableFromInline let mask: UInt64
   @usableFromInline let slots: UnsafeMutablePointer<Event>
   /// Next sequence number to be written; published to the consumer.
@@ -54,10 +54,22 @@ package final class EventSink: @unchecked Sendable {
   /// Stamps sequence and time and puts the event into the ring. About a nanosecond.
   @inlinable
   package func emit(_ event: Event) {
-    let sequence = producer.pointee.nextSequence
-    if sequence &- producer.pointee.knownTail == UInt64(capacity), !makeRoom() { return }
-    let slot = slots + Int(truncatingIfNeeded: sequence & mask)
+    guard let slot = claim() else { return }
     slot.pointee = event
+    publish(slot)
+  }
+
+  /// The slot of the next event, to be filled and published; nil where there is no room.
+  @inlinable @inline(__always)
+  func claim() -> UnsafeMutablePointer<Event>? {
+    let sequence = producer.pointee.nextSequence
+    if sequence &- producer.pointee.knownTail == mask &+ 1, !makeRoom() { return nil }
+    return slots + Int(truncatingIfNeeded: sequence & mask)
+  }
+
+  @inlinable @inline(__always)
+  func publish(_ slot: UnsafeMutablePointer<Event>) {
+    let sequence = producer.pointee.nextSequence
     slot.pointee.sequence = sequence
     slot.pointee.time = producer.pointee.time
     producer.pointee.nextSequence = sequence &+ 1

@@ -161,6 +161,15 @@ package final class GuestMemory: @unchecked Sendable {
     return (host, entry & 1 != 0)
   }
 
+  /// Host memory of a range that lies in one slot of RAM, for devices to transfer to and from; whoever writes there
+  /// calls `onExternalWrite` after it. Nil where the range is not RAM as a whole.
+  package func ram(_ address: GPA, count: Int) -> UnsafeMutableRawBufferPointer? {
+    guard count >= 0, let slot = slot(at: address), slot.kind == .ram else { return nil }
+    guard UInt64(count) <= slot.end - address.value else { return nil }
+    let host = UnsafeMutableRawPointer(bitPattern: slot.host + UInt(address.value - slot.base.value))
+    return host.map { UnsafeMutableRawBufferPointer(start: $0, count: count) }
+  }
+
   package func hva(_ address: GPA) -> HVA? {
     slot(at: address).map { HVA(UInt64($0.host) + (address.value - $0.base.value)) }
   }

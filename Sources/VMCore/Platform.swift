@@ -36,6 +36,8 @@ package protocol Platform: AnyObject {
   /// Delivers what is pending by itself, by changing the vCPU's state, and gives the vector it is shown under;
   /// nil where interrupts are the processor's to deliver.
   func deliverInterrupt(to vcpu: any VCPU) -> Vector?
+  /// Whether `takeRequests` would give any: asked at every exit.
+  var hasRequests: Bool { get }
   /// Requests since the last call, in order; empties the queue.
   func takeRequests() -> [PlatformRequest]
   /// Bytes typed by the person, for the guest's console (serial port).
@@ -54,6 +56,7 @@ package protocol Platform: AnyObject {
 }
 
 extension Platform {
+  package var hasRequests: Bool { true }
   package func deliverInterrupt(to vcpu: any VCPU) -> Vector? { nil }
 }
 

@@ -24,7 +24,7 @@ package struct RewritingTotals: Equatable, Sendable {
   package var refused: UInt64 = 0
   /// Times decoded code was dropped because its bytes changed.
   package var invalidations: UInt64 = 0
-  /// Times all code was dropped because the cache was full.
+  /// Times the oldest part of the cache was given up because it was full, or all of it dropped.
   package var flushes: UInt64 = 0
   /// Loads and stores made direct callouts because they kept ending in the slow path.
   package var adaptive: UInt64 = 0
@@ -32,6 +32,9 @@ package struct RewritingTotals: Equatable, Sendable {
   /// the other.
   package var interpreted: UInt64 = 0
   package var cached: UInt64 = 0
+  /// Loads and stores of code in the cache that went the interpreter's way: the TLB did not have their page, or it is a
+  /// device's or watched. Those that the TLB answers are not counted.
+  package var slowAccesses: UInt64 = 0
   /// Bytes of the code cache in use, and all there are.
   package var used: UInt64 = 0
   package var size: UInt64 = 0
@@ -45,6 +48,8 @@ package struct RewritingTotals: Equatable, Sendable {
   }
   /// Host bytes for one guest byte.
   package var expansion: Double { guestBytes == 0 ? 0 : Double(hostBytes) / Double(guestBytes) }
+  /// Instructions executed in the cache for one access that went the slow way; 0 where none did.
+  package var instructionsPerSlowAccess: UInt64 { slowAccesses == 0 ? 0 : cached / slowAccesses }
   /// 0...1 of all instructions executed.
   package var interpretedShare: Double {
     let all = interpreted + cached

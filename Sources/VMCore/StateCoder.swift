@@ -43,6 +43,9 @@ package struct StateCoder {
     value = byte != 0
   }
 
+  /// What is being restored cannot be.
+  package mutating func fail() { failed = true }
+
   /// A list of any length.
   package mutating func code<T: FixedWidthInteger>(_ values: inout [T]) {
     var count = UInt32(truncatingIfNeeded: values.count)

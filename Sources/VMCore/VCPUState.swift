@@ -58,7 +58,7 @@ package struct FPUState: Equatable, Sendable {
 }
 
 /// What a vCPU is doing when it does not retire instructions (SDM 3C 25.4.2).
-package enum ActivityState: UInt8, Sendable {
+@usableFromInline package enum ActivityState: UInt8, Sendable {
   case active, halted, shutdown, waitForSIPI
 }
 

@@ -2,7 +2,7 @@ import X86
 
 /// Basic exit reasons, under the SDM's names and numbers (SDM 3C appendix C) where there is one;
 /// numbers from 256 on are Ringside's own.
-package enum ExitReason: UInt16, CaseIterable, Sendable {
+@usableFromInline package enum ExitReason: UInt16, CaseIterable, Sendable {
   case exception = 0, externalInterrupt = 1, tripleFault = 2, initSignal = 3, sipi = 4
   case interruptWindow = 7, nmiWindow = 8, taskSwitch = 9, cpuid = 10, hlt = 12, invd = 13, invlpg = 14
   case rdpmc = 15, rdtsc = 16, vmcall = 18, vmclear = 19, vmlaunch = 20, vmptrld = 21, vmptrst = 22, vmread = 23
@@ -30,10 +30,10 @@ package enum ExitReason: UInt16, CaseIterable, Sendable {
 }
 
 /// Which control register, and the direction.
-package enum RegisterAccess: UInt8, Sendable { case write, read, clts, lmsw }
+@usableFromInline package enum RegisterAccess: UInt8, Sendable { case write, read, clts, lmsw }
 
 /// Why a debug exit happened.
-package enum DebugCause: Equatable, Sendable {
+@usableFromInline package enum DebugCause: Equatable, Sendable {
   /// About to execute the instruction at this linear address.
   case execution(GVA)
   /// The instruction that just retired touched a watched range.
@@ -43,7 +43,7 @@ package enum DebugCause: Equatable, Sendable {
 
 /// An exit's qualification, decoded. The instruction has **not** been executed yet (fault-like),
 /// except for `.debug(.data)`, which comes after it.
-package enum ExitQualification: Equatable, Sendable {
+@usableFromInline package enum ExitQualification: Equatable, Sendable {
   /// Port input or output. `value` is what is written (0 for input). For INS/OUTS each element exits
   /// on its own; `rep` and `string` say what the instruction was.
   case io(port: UInt16, size: UInt8, write: Bool, string: Bool, rep: Bool, value: UInt64)
@@ -79,21 +79,21 @@ package enum ExitQualification: Equatable, Sendable {
 }
 
 /// The guest left for the monitor: a value, complete in itself.
-package struct VMExit: Equatable, Sendable {
-  package var vcpu: UInt8
-  package var reason: ExitReason
-  package var qualification: ExitQualification
+@usableFromInline package struct VMExit: Equatable, Sendable {
+  @usableFromInline package var vcpu: UInt8
+  @usableFromInline package var reason: ExitReason
+  @usableFromInline package var qualification: ExitQualification
   /// RIP of the exiting instruction (offset in CS, not linear).
-  package var rip: UInt64
+  @usableFromInline package var rip: UInt64
   /// Length of the exiting instruction, 0 where there is none.
-  package var instructionLength: UInt8
+  @usableFromInline package var instructionLength: UInt8
   /// Instructions retired by this vCPU before the exit.
-  package var instructionCount: UInt64
+  @usableFromInline package var instructionCount: UInt64
   /// No exit of the guest: the controls let this access through to the device, as to one assigned to the
   /// guest. It is answered like an exit, but nobody hears of it.
-  package var isDirect = false
+  @usableFromInline package var isDirect = false
 
-  @inlinable
+  @inlinable @inline(__always)
   package init(
     vcpu: UInt8, reason: ExitReason, qualification: ExitQualification, rip: UInt64, instructionLength: UInt8,
     instructionCount: UInt64
@@ -108,15 +108,15 @@ package struct VMExit: Equatable, Sendable {
 }
 
 /// An event put into the guest at entry (SDM 3C 25.8.3).
-package enum InjectedEvent: Equatable, Sendable {
+@usableFromInline package enum InjectedEvent: Equatable, Sendable {
   case externalInterrupt(Vector)
   case nmi
   case exception(Vector, errorCode: UInt32?)
 }
 
 /// What to do about the exit the vCPU last returned, then go on.
-package struct VMEntry: Equatable, Sendable {
-  package enum Action: Equatable, Sendable {
+@usableFromInline package struct VMEntry: Equatable, Sendable {
+  @usableFromInline package enum Action: Equatable, Sendable {
     /// Nothing pending, or: start the instruction again from its beginning.
     case resume
     /// The engine executes the instruction itself, as the architecture says, without exiting for it again.
@@ -135,18 +135,18 @@ package struct VMEntry: Equatable, Sendable {
     @inlinable @inline(__always) package var isResume: Bool { if case .resume = self { true } else { false } }
     @inlinable @inline(__always) package var isEmulate: Bool { if case .emulate = self { true } else { false } }
   }
-  package var action: Action
-  package var inject: InjectedEvent?
+  @usableFromInline package var action: Action
+  @usableFromInline package var inject: InjectedEvent?
   /// Exit with `interruptWindow` as soon as the guest can take an external interrupt.
-  package var interruptWindow: Bool
+  @usableFromInline package var interruptWindow: Bool
   /// Exit with `.debug(.step)` once an exception has been delivered, before its handler's first instruction.
-  package var stopsAfterDelivery = false
+  @usableFromInline package var stopsAfterDelivery = false
 
-  @inlinable
+  @inlinable @inline(__always)
   package init(_ action: Action = .resume, inject: InjectedEvent? = nil, interruptWindow: Bool = false) {
     self.action = action
     self.inject = inject
     self.interruptWindow = interruptWindow
   }
-  package static let resume = VMEntry()
+  @inlinable @inline(__always) package static var resume: VMEntry { VMEntry() }
 }

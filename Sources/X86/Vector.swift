@@ -1,5 +1,5 @@
 /// An interrupt or exception vector.
-package typealias Vector = UInt8
+@usableFromInline package typealias Vector = UInt8
 
 /// The architecture's exceptions (SDM 3A table 6-1).
 package enum Exception: UInt8, CaseIterable, Sendable {

@@ -4,13 +4,14 @@ import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
 /// choose parts: `guest`, `rewriter` for the rewriter beside TCG and native code alone, or `compute` for its compute
-/// kernels alone, `code` for the rewriter's code cache, `session`, `console` and `exits`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
+/// kernels alone, `code` for the rewriter's code cache, `session`, `console`, `exits` and `hypercalls`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    if let unknown = words.first(where: { !["guest", "rewriter", "compute", "code", "session", "console", "exits"].contains($0) }) {
-      say("'\(unknown)': expected guest, rewriter, compute, code, session, console or exits")
+    let parts = ["guest", "rewriter", "compute", "code", "session", "console", "exits", "hypercalls"]
+    if let unknown = words.first(where: { !parts.contains($0) }) {
+      say("'\(unknown)': expected one of \(parts.joined(separator: ", "))")
       exit(2)
     }
     do {
@@ -29,6 +30,7 @@ struct Bench {
       if words.isEmpty || words.contains("code") { try measureCode() }
       if words.isEmpty || words.contains("session") { measureSession(guest, &failures) }
       if words.isEmpty || words.contains("exits") { try measureExits() }
+      if words.isEmpty || words.contains("hypercalls") { try measureHypercalls() }
       if words.isEmpty || words.contains("console") { try measureConsole() }
       for failure in failures { show("FAILED: \(failure)") }
       exit(failures.isEmpty ? 0 : 1)
@@ -75,6 +77,12 @@ struct Bench {
     say("exits")
     show("")
     for line in Finding.table(try ExitBench().findings() + KVMExitBench().findings()).lines { show(line) }
+  }
+
+  private static func measureHypercalls() throws(VMError) {
+    say("hypercalls")
+    show("")
+    for line in Finding.table(try HypercallBench().findings()).lines { show(line) }
   }
 
   private static func measureConsole() throws(VMError) {

@@ -16,6 +16,8 @@ struct ExitBench {
     var setUp: [UInt8] = []
     /// Instructions that retire each time round, a handler's among them.
     var length: UInt64 = 3
+    /// Exits each time round.
+    var exits = 1.0
   }
   private static let count: UInt64 = 200_000
   private static let rounds = 5
@@ -32,7 +34,7 @@ struct ExitBench {
     Case(name: "PAUSE (reason 40)", bytes: [0xF3, 0x90], on: [.bit(.pauseExiting, true)], off: []),
     Case(name: "memory without RAM behind it (reason 48)", bytes: [0xA1, 0x00, 0x00, 0xC0, 0xFE]),
     Case(name: "#UD by the exception bitmap (reason 0)", bytes: [0x0F, 0x0B], on: [.exception(6, true)], off: [], length: 4),
-    Case(name: "HLT, woken by the PIT (reason 12)", bytes: [0xF4], off: [.bit(.hltExiting, false)], setUp: timer, length: 8),
+    Case(name: "HLT (reason 12), the PIT's interrupt and its EOI (reason 30)", bytes: [0xF4], setUp: timer, length: 8, exits: 2),
     Case(name: "a port whose bit is 0: no exit, straight to the device", bytes: [0xE6, 0x80], on: [.ports(0x80...0x80, false)]),
   ]
 
@@ -50,7 +52,7 @@ struct ExitBench {
       findings.append(
         Finding(
           what: "exit: \(test.name)", measured: Figure.time(cost), peer: "in a session \(Figure.time(whole))",
-          target: Figure.time(Self.target), isReached: cost <= Self.target))
+          target: Figure.time(Self.target * test.exits), isReached: cost <= Self.target * test.exits))
     }
     return findings
   }

@@ -20,6 +20,8 @@ struct Hostile: ParsableCommand {
   @Option(help: "Instructions a guest may retire.") var limit: UInt64 = 4000
   @Option(help: "Kinds by the beginning of their name: long64, protected32-pae, images.") var only: [String] = []
   @Option(help: "interpreter, rewriter or kvm.") var engine = "interpreter"
+  @Flag(help: "Random controls and bitmaps in the VMCS of each program, but under KVM, which has it to itself.")
+  var controls = false
   @Option(help: "One guest alone, by its number.") var number: Int?
   @Flag(help: "Run each program on interpreter and rewriter in step, and compare.") var compare = false
 
@@ -33,7 +35,7 @@ struct Hostile: ParsableCommand {
     guard !kinds.isEmpty else {
       throw ValidationError("no such kind; there are \(GuestKind.all.map(\.description).joined(separator: ", "))")
     }
-    let campaign = Campaign(maker: try GuestMaker(seed: seed, limit: limit, engine: engine))
+    let campaign = Campaign(maker: try GuestMaker(seed: seed, limit: limit, engine: engine, hasControls: controls))
     if compare { return try self.compare(campaign.maker, kinds) }
     if let guarded { return try self.guarded(campaign.maker, kinds, blocks: guarded) }
     for kind in kinds { campaign.run(kind, number.map { $0..<$0 + 1 } ?? 0..<count) }
@@ -95,7 +97,8 @@ final class Campaign {
     var exits: UInt64 = 0
     let pausedBefore = watchdog.pauseCount
     for number in numbers {
-      let name = "hostile --engine \(maker.engine) --seed \(maker.seed) --limit \(maker.limit) --only \(kind) --number \(number)"
+      let option = maker.hasControls ? " --controls" : ""
+      let name = "hostile --engine \(maker.engine)\(option) --seed \(maker.seed) --limit \(maker.limit) --only \(kind) --number \(number)"
       CrashNote.set(name)
       watchdog.begin(name)
       let verdict = HostileCase(maker: maker, kind: kind, number: number).run { watchdog.run($0) }

@@ -28,14 +28,17 @@ package struct GuestMaker: Sendable {
   package let limit: UInt64
   /// The engine the guests run on. One that counts no instructions has no limit: the watchdog pauses its guests.
   package let engine: String
+  /// Programs get random controls and bitmaps in their VMCS, where the engine lets them be set.
+  package let hasControls: Bool
   private let images: ImageMutator
   private static let programMemory: UInt64 = 2 << 20
   private static let imageMemory: UInt64 = 32 << 20
 
-  package init(seed: UInt64, limit: UInt64, engine: String = "interpreter") throws(VMError) {
+  package init(seed: UInt64, limit: UInt64, engine: String = "interpreter", hasControls: Bool = false) throws(VMError) {
     self.seed = seed
     self.limit = limit
     self.engine = engine
+    self.hasControls = hasControls && engine != "kvm"
     images = try ImageMutator()
   }
 
@@ -90,7 +93,14 @@ package struct GuestMaker: Sendable {
     configuration.cpus = random.one(in: 8) ? 2 : 1
     let machine = try VirtualMachine.assemble(
       name: mode.description, memory: memory, cpus: configuration.cpus, state: state, engine: engine)
-    return Session(configuration, machine: machine.machine)
+    let session = Session(configuration, machine: machine.machine)
+    if hasControls {
+      for change in ControlGenerator.changes(&random) {
+        let command = VMCSCommandLine.set(change)
+        if session.perform(command).failed { throw VMError(.session, "refused: \(command)") }
+      }
+    }
+    return session
   }
 
   /// Registers near and far, flags, and what the guest may use.

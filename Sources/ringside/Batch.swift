@@ -8,15 +8,22 @@ struct Batch {
   let session: Session
   let json: Bool
   let digest: Bool
+  /// Says how far the run is: nil for where standard error is a terminal.
+  var saysProgress: Bool?
 
   /// Gives the status of the process.
   func run(_ commands: [String]) -> Int32 {
     let interrupt = Interrupt(session)
-    if commands.isEmpty || !json { session.onConsoleOutput { Output.write($0, to: STDOUT_FILENO) } }
+    let progress = saysProgress ?? (ProgressLine.isOnTerminal && !json) ? HeadlessProgress(session) : nil
+    if commands.isEmpty || !json {
+      session.onConsoleOutput { if let progress { progress.write($0) } else { Output.write($0, to: STDOUT_FILENO) } }
+    }
+    defer { progress?.end() }
     if isatty(STDIN_FILENO) == 0 { session.readGuestInput(from: STDIN_FILENO) }
     var failed = false
     if commands.isEmpty {
       let result = session.perform("continue")
+      progress?.end()
       report(result)
     } else {
       failed = !perform(commands) { interrupt.signal != nil }

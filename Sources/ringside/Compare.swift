@@ -30,7 +30,8 @@ struct Compare: ParsableCommand {
   @Option(help: "Number of vCPUs.") var cpus = 1
   @Option(help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
-  @Option(help: "A disk image.") var disk: String?
+  @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
+  @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?
   @Flag(help: "The result as JSON.") var json = false
 
   func run() throws {
@@ -46,6 +47,7 @@ struct Compare: ParsableCommand {
     configuration.append = append
     configuration.initrd = initrd
     configuration.disk = disk
+    configuration.machine = machine
     guard (1...2).contains(engines.count) else {
       throw VMError(.usage, "compare: --with names an engine, and stands twice", remedy: "compare \(guest) --with interpreter --with rewriter")
     }
@@ -65,33 +67,8 @@ struct Compare: ParsableCommand {
       return true
     }
     let report = try comparison.run()
-    progress.clear()
+    progress.erase()
     Output.standard(json ? report.json.text + "\n" : report.rows.lines.joined(separator: "\n") + "\n")
     throw ExitCode(report.divergence == nil ? 0 : 1)
-  }
-}
-
-/// A line on standard error that says how far a long task is; none in the first second.
-final class ProgressLine {
-  private let start = ProgressLine.seconds
-  private var last = 0.0
-  private var isShown = false
-
-  private static var seconds: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-  }
-
-  func show(_ text: String) {
-    let now = Self.seconds
-    guard now - start > 1, now - last > 0.5 else { return }
-    last = now
-    isShown = true
-    Output.error(isatty(STDERR_FILENO) == 1 ? "\r\(text) " : text + "\n")
-  }
-
-  func clear() {
-    if isShown, isatty(STDERR_FILENO) == 1 { Output.error("\n") }
   }
 }

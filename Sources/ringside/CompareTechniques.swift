@@ -41,7 +41,7 @@ struct CompareTechniques: ParsableCommand {
       return true
     }
     let report = plan.run()
-    progress.clear()
+    progress.erase()
     Output.standard(json ? report.json.text + "\n" : report.rows().lines.joined(separator: "\n") + "\n")
     throw ExitCode(report.isSame ? 0 : 1)
   }

@@ -11,7 +11,8 @@ struct Ringside: ParsableCommand {
     commandName: "ringside", abstract: "A virtual machine monitor you can watch.",
     discussion: "In the console: \(keys). 'ringside man' prints the manual.", version: "ringside 0.1.0",
     subcommands: [
-      Run.self, Replay.self, Compare.self, CompareTechniques.self, ListSamples.self, ListThemes.self, ListEngines.self, ShowSettings.self, Manual.self, Doctor.self,
+      Run.self, Replay.self, Compare.self, CompareTechniques.self, Teach.self, ListLessons.self, ListSamples.self,
+      ListThemes.self, ListEngines.self, ShowSettings.self, Manual.self, Doctor.self,
       Pictures.self,
     ], defaultSubcommand: Run.self)
 

@@ -8,6 +8,7 @@ extension Technique: ExpressibleByArgument {}
 extension StartMode: ExpressibleByArgument {}
 extension CPUModel: ExpressibleByArgument {}
 extension BootProtocol: ExpressibleByArgument {}
+extension LinuxMachine: ExpressibleByArgument {}
 extension Session: SessionFacade {}
 
 /// A number on the command line: decimal, 0x or with h.
@@ -60,11 +61,17 @@ struct Run: ParsableCommand {
   @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
   @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
   @Option(help: "A file given to the kernel as its initrd or first module.") var initrd: String?
-  @Option(help: "A disk image.") var disk: String?
+  @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
+  @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?
   @Option(help: "Names for addresses: an ELF file, a System.map, or text of /proc/kallsyms.") var symbols: String?
   @Option(help: "The console's theme.") var theme: String?
   @Option(help: "The console's layout.") var layout: String?
+  @Flag(help: "Believe a paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false
   @Flag(help: "No console.") var headless = false
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Say on standard error how far a headless run is; without either, where that is a terminal.")
+  var progress: Bool?
   @Flag(help: "Answers as JSON.") var json = false
   @Flag(help: "A reset the guest asks for starts it again.") var reboot = false
   @Option(help: "Record the session into a file that 'ringside replay' opens.") var record: String?
@@ -97,6 +104,8 @@ struct Run: ParsableCommand {
     configuration.appendOnly = appendOnly
     configuration.initrd = initrd
     configuration.disk = disk
+    configuration.machine = machine
+    configuration.isTrusting = trusting
     configuration.symbols = symbols
     configuration.reboots = reboot
     configuration.limit = limit?.value
@@ -116,7 +125,7 @@ struct Run: ParsableCommand {
     let session = try Session(configuration)
     if let events { try session.record(to: events) }
     if let record { try session.startRecording(to: record) }
-    let batch = Batch(session: session, json: json, digest: digest)
+    let batch = Batch(session: session, json: json, digest: digest, saysProgress: progress)
     return batch.run(lines)
   }
 
@@ -142,9 +151,26 @@ struct Run: ParsableCommand {
     let (settings, complaints) = SettingsFile.load(path: UserFolders(environment: environment).settings)
     let status = Console.run(
       session: session, theme: theme, layout: layout, themeDirectories: folders, environment: environment,
-      settings: settings, complaints: complaints)
+      settings: settings, complaints: complaints, lessons: lessonDoor)
     session.stop()
     return status
+  }
+
+  /// Lessons begun in the console get sessions of their own.
+  private static var lessonDoor: LessonDoor {
+    LessonDoor(names: { LessonLibrary.names }) { name in
+      do throws(VMError) {
+        let lesson = try LessonLibrary.lesson(name)
+        var configuration = lesson.configuration
+        configuration.measuresCost = true
+        configuration.historyPath = historyPath
+        let session = try Session(lesson: lesson, configuration)
+        session.start()
+        return .success(session)
+      } catch {
+        return .failure(error)
+      }
+    }
   }
 
   /// What the console goes by.

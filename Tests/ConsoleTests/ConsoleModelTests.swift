@@ -28,6 +28,16 @@ struct ConsoleModelTests {
     #expect(desk.session.submitted == [line])
   }
 
+  @Test func `a digit whose pane was looked at for a while is no count`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.model.now = 1_000_000_000
+    desk.type("3")
+    desk.model.now = 4_000_000_000
+    desk.type("s")
+    #expect(desk.model.focus == .memory)
+    #expect(desk.session.submitted == ["step"])
+  }
+
   @Test func `a digit shows its pane, and a count leaves the view as it was`() throws {
     let desk = Desk(try Fixture.realMode())
     desk.type("3")

@@ -22,7 +22,7 @@ struct GoldenTests {
     expectStyles(desk, "layout-\(layout.name)-\(size.0)x\(size.1)")
   }
 
-  @Test("every pane zoomed", arguments: PaneID.allCases.filter { !$0.isFrame && $0 != .secondRegisters }, sizes)
+  @Test("every pane zoomed", arguments: PaneID.allCases.filter { !$0.isFrame && $0 != .secondRegisters && $0 != .lesson }, sizes)
   func panes(_ pane: PaneID, _ size: (Int, Int)) throws {
     for (glyphs, suffix) in [(Glyphs.ascii, ""), (.unicode, "-unicode")] {
       let desk = Desk(try Fixture.realMode(), width: size.0, height: size.1, glyphs: glyphs)

@@ -7,20 +7,24 @@ enum OracleFilter {
   /// This host has AVX2 and what goes with it.
   static let hasVEX = CPUModel.widest == .v3
 
-  private static let sets: Set<UInt32> = Set(
-    (CPUModel.widest == .baseline ? [] : secondLevel) + (hasVEX ? thirdLevel : []) + [
-      ZYDIS_ISA_SET_I86, ZYDIS_ISA_SET_I186, ZYDIS_ISA_SET_I386, ZYDIS_ISA_SET_I486, ZYDIS_ISA_SET_I486REAL,
-      ZYDIS_ISA_SET_PENTIUMREAL, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_CMOV, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_X87,
-      ZYDIS_ISA_SET_LAHF, ZYDIS_ISA_SET_LONGMODE, ZYDIS_ISA_SET_CMPXCHG16B, ZYDIS_ISA_SET_FAT_NOP,
-      ZYDIS_ISA_SET_SSE, ZYDIS_ISA_SET_SSE2, ZYDIS_ISA_SET_SSE2MMX,
-      ZYDIS_ISA_SET_SSEMXCSR, ZYDIS_ISA_SET_SSE_PREFETCH, ZYDIS_ISA_SET_PENTIUMMMX, ZYDIS_ISA_SET_CLFSH,
-    ].map { $0.rawValue })
+  private static let sets: Set<UInt32> = {
+    let levels = (CPUModel.widest == .baseline ? [] : secondLevel) + (hasVEX ? thirdLevel : [])
+    return Set((firstLevel + levels).map { $0.rawValue })
+  }()
 
-  private static let secondLevel = [
+  private static let firstLevel: [ZydisISASet] = [
+    ZYDIS_ISA_SET_I86, ZYDIS_ISA_SET_I186, ZYDIS_ISA_SET_I386, ZYDIS_ISA_SET_I486, ZYDIS_ISA_SET_I486REAL,
+    ZYDIS_ISA_SET_PENTIUMREAL, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_CMOV, ZYDIS_ISA_SET_FCMOV, ZYDIS_ISA_SET_X87,
+    ZYDIS_ISA_SET_LAHF, ZYDIS_ISA_SET_LONGMODE, ZYDIS_ISA_SET_CMPXCHG16B, ZYDIS_ISA_SET_FAT_NOP,
+    ZYDIS_ISA_SET_SSE, ZYDIS_ISA_SET_SSE2, ZYDIS_ISA_SET_SSE2MMX,
+    ZYDIS_ISA_SET_SSEMXCSR, ZYDIS_ISA_SET_SSE_PREFETCH, ZYDIS_ISA_SET_PENTIUMMMX, ZYDIS_ISA_SET_CLFSH,
+  ]
+
+  private static let secondLevel: [ZydisISASet] = [
     ZYDIS_ISA_SET_SSE3, ZYDIS_ISA_SET_SSE3X87, ZYDIS_ISA_SET_SSSE3, ZYDIS_ISA_SET_SSSE3MMX, ZYDIS_ISA_SET_SSE4,
     ZYDIS_ISA_SET_SSE42, ZYDIS_ISA_SET_POPCNT,
   ]
-  private static let thirdLevel = [
+  private static let thirdLevel: [ZydisISASet] = [
     ZYDIS_ISA_SET_AVX, ZYDIS_ISA_SET_AVX2, ZYDIS_ISA_SET_AVX2GATHER, ZYDIS_ISA_SET_FMA, ZYDIS_ISA_SET_F16C,
     ZYDIS_ISA_SET_BMI1, ZYDIS_ISA_SET_BMI2, ZYDIS_ISA_SET_LZCNT, ZYDIS_ISA_SET_MOVBE,
   ]

@@ -8,11 +8,11 @@ import X86
   private static let start: UInt64 = 0x1_0000
 
   /// A machine with `code` at 1_0000h in flat 32-bit mode without paging.
-  private func machine(_ code: [UInt8], warmth: Int) throws -> InterpreterEngine {
-    let memory = try GuestMemory(ramSize: 2 << 20)
+  private func machine(_ code: [UInt8], warmth: Int, engine name: String = "rewriter") throws -> InterpreterEngine {
+    let memory = try GuestMemory(ramSize: 16 << 20)
     memory.write(GPA(Self.start), code)
     let made = try EngineRegistry.makeEngine(
-      named: "rewriter", memory: memory, events: EventSink(), configuration: EngineConfiguration(warmth: warmth))
+      named: name, memory: memory, events: EventSink(), configuration: EngineConfiguration(warmth: warmth))
     let engine = try #require(made as? InterpreterEngine)
     var state = VCPUState()
     state.cr0 = CR0.pe | CR0.et
@@ -98,5 +98,53 @@ import X86
     #expect(vcpu.state[.rax] == 600)
     let after = vcpu.state[.rbx] - before
     #expect(after == 2 * (600 - before))
+  }
+
+  /// Straight code, each block once, of which the cache does not hold all.
+  @Test func `the oldest code makes room for new, and the guest does not notice`() throws {
+    // ADD EAX, ECX; MOV [EBX+16], EAX; MOV EDX, [EBX+20]; XOR EAX, EDX; ADD ECX, 7; SHL EAX, 3; SUB EAX, ECX;
+    // CMP EAX, EDX; JNZ to the next
+    let block: [UInt8] = [
+      0x01, 0xC8, 0x89, 0x43, 0x10, 0x8B, 0x53, 0x14, 0x31, 0xD0, 0x83, 0xC1, 0x07, 0xC1, 0xE0, 0x03, 0x29, 0xC8, 0x39, 0xD0,
+      0x75, 0x00,
+    ]
+    var code: [UInt8] = []
+    for _ in 0..<200_000 { code += block }
+    let rewriter = try machine(code, warmth: 1)
+    let interpreter = try machine(code, warmth: 1, engine: "interpreter")
+    let sides = [rewriter, interpreter].map { engine in
+      var state = engine.vcpus[0].state
+      state[.rbx] = 0x4000
+      engine.vcpus[0].state = state
+      for _ in 0..<16 { _ = engine.vcpus[0].run(.resume, limit: 100_000) }
+      return engine.vcpus[0].state
+    }
+    #expect(sides[0] == sides[1])
+    let totals = try #require(rewriter.rewritingTotals)
+    #expect(totals.flushes > 0)
+    #expect(totals.used <= totals.size)
+  }
+
+  /// MOV ECX, 1000; again: UD2; DEC ECX; JNZ again; HLT; the handler: ADD DWORD [ESP], 2; IRETD
+  private static let faults: [UInt8] = [0xB9, 0xE8, 3, 0, 0, 0x0F, 0x0B, 0x49, 0x75, 0xFB, 0xF4, 0x83, 0x04, 0x24, 2, 0xCF]
+
+  @Test func `a fault is delivered, and its handler returns, without leaving the code cache`() throws {
+    let ends = try ["rewriter", "interpreter"].map { name in
+      let engine = try machine(Self.faults, warmth: 2, engine: name)
+      engine.memory.write(GPA(0x1008), [0xFF, 0xFF, 0, 0, 0, 0x9B, 0xCF, 0])
+      // Of vector 6, to the handler.
+      engine.memory.write(GPA(0x2030), [0x0B, 0, 8, 0, 0, 0x8E, 1, 0])
+      var state = engine.vcpus[0].state
+      state.gdtr = TableRegister(base: 0x1000, limit: 0xF)
+      state.idtr = TableRegister(base: 0x2000, limit: 0x7FF)
+      engine.vcpus[0].state = state
+      #expect(engine.vcpus[0].run(.resume, limit: 100_000).reason == .hlt)
+      return engine
+    }
+    #expect(ends[0].vcpus[0].state == ends[1].vcpus[0].state)
+    // MOV ECX; a round retires DEC, JNZ, ADD and IRETD.
+    #expect(ends[0].vcpus[0].instructionCount == 4001)
+    let totals = try #require(ends[0].rewritingTotals)
+    #expect(totals.interpreted < 100)
   }
 }

@@ -36,7 +36,7 @@ final class BIOSBench {
   init(_ image: [UInt8] = bootImage(), disk: [UInt8]? = nil, ramSize: UInt64 = 32 << 20) throws {
     memory = try GuestMemory(ramSize: ramSize)
     let request = LoadRequest(
-      name: "b", bytes: image, memory: memory, disk: disk.map { NamedImage(name: "d", bytes: $0) })
+      name: "b", bytes: image, memory: memory, disk: disk.map { Disk(MemoryFile($0)) })
     loaded = try ImageLoader.load(request)
     events = EventSink(capacity: 1 << 12)
     pc = PC(memory: memory, configuration: PCConfiguration(ramSize: ramSize), events: events)

@@ -51,8 +51,8 @@ struct KernelImageTests {
   static let good = LinuxBuilder().bytes
   static let broken: [BrokenImage] = [
     .init(
-      good.patched(0x206, le(0x0207 as UInt16)),
-      "k: setup header: version is 0x207; expected 0x208 or later, which says where the compressed kernel is"),
+      good.patched(0x206, le(0x0201 as UInt16)),
+      "k: setup header: version is 0x201; expected 0x202 or later, which takes a command line"),
     .init(Array(good.prefix(0x250)), "k: the end of the setup header is 0x264 but the file has 0x250 bytes; expected it inside the file"),
     .init(good.patched(0x201, [0x10]), "k: setup header: the end that the jump at 0x200 gives is 0x212; expected 0x264 or more, inside the file"),
     .init(

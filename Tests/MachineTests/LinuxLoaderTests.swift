@@ -27,7 +27,7 @@ struct LinuxLoaderTests {
     let initrd = memory.u64(module)
     #expect(memory.u64(module + 8) == 3 && initrd == 0xFF_F000 && memory.bytes(initrd, 3) == [1, 2, 3])
     let line = memory.u64(info + 24)
-    #expect(memory.bytes(line, 1000).prefix { $0 != 0 } == Array("\(LinuxCommandLine.standard) quiet".utf8)[...])
+    #expect(memory.bytes(line, 1000).prefix { $0 != 0 } == Array("\(LinuxCommandLine.standard(on: .p0)) quiet".utf8)[...])
     #expect(guest.description.hasPrefix("vmlinuz: Linux kernel (bzImage, LZ4), PVH entry 0x200010, start information at 0x"))
     #expect(guest.description.hasSuffix(", initrd at 0xfff000"))
   }

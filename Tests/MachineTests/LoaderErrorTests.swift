@@ -170,8 +170,8 @@ struct LoaderErrorTests {
     #expect(
       line {
         $0.mode = .long
-        $0.disk = NamedImage(name: "d", bytes: [0])
-      } == "b: --disk is for guests with BIOS services; expected none with a flat image, long mode")
+        $0.disk = Disk(MemoryFile([0]))
+      } == "b: --disk is for Linux and for guests with BIOS services; expected none with a flat image, long mode")
     #expect(
       line { $0.firmware = NamedImage(name: "f", bytes: [UInt8](repeating: 0, count: 4096)) }
         == "--firmware f starts at the reset vector; expected no other guest and no --mode")

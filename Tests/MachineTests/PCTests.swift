@@ -272,3 +272,28 @@ struct PCTests {
     }
   }
 }
+
+/// The next timer event is worked out where a timer changed, not at every exit.
+struct DeadlineTests {
+  @Test func `the next deadline follows every timer, and restored state`() throws {
+    let bench = try Bench()
+    let (before, atFirst) = (bench.pc.nextDeadline, bench.pc.snapshot())
+    for (port, value) in [(0x43, 0x30), (0x40, 0x10), (0x40, 0)] as [(UInt16, UInt64)] { bench.out(port, value) }
+    let pit = try #require(bench.pc.nextDeadline)
+    #expect(pit < 20_000 && pit != before)
+    for (register, value) in [(0xF0, 0x1FF), (0x320, 0x20), (0x380, 1000)] as [(UInt64, UInt64)] {
+      bench.store(0xFEE0_0000 + register, value)
+    }
+    let local = try #require(bench.pc.nextDeadline)
+    #expect(local < pit)
+    let armed = bench.pc.snapshot()
+    bench.store(0xFEE0_0380, 0)
+    #expect(bench.pc.nextDeadline == pit)
+    try bench.pc.restore(armed)
+    #expect(bench.pc.nextDeadline == local)
+    try bench.pc.restore(atFirst)
+    #expect(bench.pc.nextDeadline == before)
+    bench.pc.reset()
+    #expect(bench.pc.nextDeadline == before)
+  }
+}

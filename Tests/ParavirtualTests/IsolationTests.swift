@@ -31,7 +31,7 @@ private struct Enemy {
   mutating func frame() -> UInt64 {
     let machine = bench.xen.tables.layout
     switch below(20) {
-    case 0: return UInt64(below(12))
+    case 0: return UInt64(below(16))
     case 1: return machine.frameCount + UInt64(below(4))
     case 2: return next() >> 24
     case 3: return machine.sharedInfo
@@ -47,7 +47,7 @@ private struct Enemy {
   mutating func pointer() -> UInt64 {
     switch below(12) {
     case 0: return next()
-    case 1: return 0xFFFF_8000_0000_0000 + next() >> 20
+    case 1: return bench.abi.reservedStart + next() >> (bench.abi.is32Bit ? 40 : 20)
     case 2: return bench.address(pick(frames)) + UInt64(below(4096))
     case 3: return 0
     default: return bench.address(0x20 + UInt64(below(8))) + UInt64(below(512)) * 8
@@ -59,10 +59,12 @@ private struct Enemy {
     for _ in 0..<8 {
       let at = bench.address(0x20 + UInt64(below(8))) + UInt64(below(500)) * 8
       switch below(4) {
-      case 0: bench.put(at, UInt64(below(18)), frame(), frame())
+      case 0: bench.putWords(at, [UInt64(below(18)), frame(), frame()])
       case 1: bench.put(at, frame() << 12 | UInt64(below(512)) << 3 | pick([0, 0, 0, 1, 2, 3, 4]), entry())
-      case 2: bench.put(at, pick([14, 26, 1, 2, 13, 23, 24, 32]), 0, pointer(), entry(), UInt64(below(4)), 0x7FF0, 0, 0)
-      default: bench.put(at, frame(), UInt64(below(4096)))
+      case 2:
+        bench.putWords(
+          at, [pick([14, 26, 1, 2, 10, 13, 20, 23, 24, 32]), 0, pointer(), entry(), UInt64(below(4)), 0x7FF0, 0, 0])
+      default: bench.putWords(at, [frame(), UInt64(below(4096))])
       }
     }
   }
@@ -73,12 +75,20 @@ private struct Enemy {
     switch below(16) {
     case 0...2: bench.call(.mmuUpdate, pointer(), few, pick([0, pointer()]), pick([0x7FF0, 1, 0, 5]))
     case 3...5: bench.call(.mmuextOp, pointer(), few, pick([0, pointer()]), pick([0x7FF0, 1]))
-    case 6...8: bench.call(.updateVAMapping, bench.address(pick(frames)), entry(), UInt64(below(8)))
+    case 6...8: bench.map(pick(frames), entry())
     case 9: bench.call(.multicall, pointer(), few)
     case 10: bench.call(.setGDT, pointer(), UInt64(below(1200)))
-    case 11: bench.call(.updateDescriptor, frame() << 12 | UInt64(below(512)) << 3, next())
+    case 11:
+      let place = frame() << 12 | UInt64(below(512)) << 3
+      let value = pick([next(), next() | 1 << 47, 0x00CF_9A00_0000_FFFF, 0x00CF_9600_0000_0000])
+      if bench.abi.is32Bit {
+        bench.call(.updateDescriptor, place & 0xFFFF_FFFF, place >> 32, value & 0xFFFF_FFFF, value >> 32)
+      } else {
+        bench.call(.updateDescriptor, place, value)
+      }
     case 12:
-      let op = pick([MMUExtendedOp.pinL1, .pinL2, .pinL3, .pinL4, .unpin, .unpin, .newBase, .newUserBase, .clearPage, .copyPage])
+      let op = pick([MMUExtendedOp.pinL1, .pinL2, .pinL3, .pinL4, .unpin, .unpin, .newBase, .newUserBase, .clearPage, .copyPage, .setLDT, .setLDT])
+      if op == .setLDT { bench.extended(op, bench.address(pick(frames)), UInt64(below(1200))) }
       bench.extended(op, frame(), frame())
     case 13: bench.update(frame() << 12 | UInt64(below(512)) << 3, entry())
     case 14: bench.call(.vcpuOp, UInt64(below(14)), UInt64(below(2)), pointer())
@@ -104,9 +114,9 @@ private struct Enemy {
   /// Calls in all; `RINGSIDE_HYPERCALLS` makes it a long run.
   private static let count = ProcessInfo.processInfo.environment["RINGSIDE_HYPERCALLS"].flatMap { Int($0) } ?? 40_000
 
-  @Test("no sequence of hypercalls breaks the rules", arguments: 1...4 as ClosedRange<UInt64>)
-  func noSequenceOfHypercallsBreaksTheRules(_ seed: UInt64) throws {
-    var bench = try XenBench()
+  @Test("no sequence of hypercalls breaks the rules", arguments: [GuestABI.x86_64, .x86_32p], [1, 2] as [UInt64])
+  func noSequenceOfHypercallsBreaksTheRules(_ abi: GuestABI, _ seed: UInt64) throws {
+    var bench = try XenBench(abi: abi)
     var model = ShadowModel(bench)
     var enemy = Enemy(seed: seed, bench)
     for step in 0..<Self.count / 4 {
@@ -115,12 +125,12 @@ private struct Enemy {
       _ = bench.xen.takeRequests()
       guard step % 64 == 63 else { continue }
       if let problem = model.problem() {
-        Issue.record("seed \(seed), call \(step): \(problem)")
+        Issue.record("\(abi), seed \(seed), call \(step): \(problem)")
         return
       }
       guard step % 2048 == 2047 else { continue }
       // Enemies tie themselves up in time: a new one begins.
-      bench = try XenBench()
+      bench = try XenBench(abi: abi)
       model = ShadowModel(bench)
       enemy = Enemy(seed: enemy.next(), bench)
     }

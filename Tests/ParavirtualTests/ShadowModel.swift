@@ -16,7 +16,25 @@ struct ShadowModel {
   /// which the guest may write for frames of its own.
   private static func kept(_ bench: XenBench) -> [UInt64] {
     let machine = bench.xen.tables.layout
-    return (0..<12).filter { $0 != 3 && $0 != machine.sharedInfo && $0 < machine.machineL1 + 1 }
+    return (0..<machine.machineL1 + 1).filter { $0 != 3 && !machine.sharedFrames.contains($0) }
+  }
+
+  /// Where the monitor's slots of a table lead, worked out from the layout alone; nil for a slot of the guest's.
+  private func monitorTarget(_ type: FrameType, _ index: UInt64) -> UInt64? {
+    let machine = bench.xen.tables.layout
+    if type == .l4, (256...271).contains(index) { return index == 256 ? machine.machineL3 : index == 260 ? 1 : 0 }
+    guard type == .l2Top, index >= 428 else { return nil }
+    // 16 MiB of memory: one table maps the machine-to-physical table.
+    return index == 428 ? machine.machineL1 : index == 440 ? 3 : 0
+  }
+
+  /// What an entry of a table refers to.
+  private func child(_ type: FrameType, _ index: UInt64) -> FrameType {
+    switch type {
+    case .l4: .l3
+    case .l3: bench.abi.is32Bit && index == 3 ? .l2Top : .l2
+    default: .l1
+    }
   }
 
   /// The first rule that is broken; nil where all hold.
@@ -33,20 +51,22 @@ struct ShadowModel {
     }
     for (mfn, frame) in tables.frames.enumerated() where frame.count > 0 {
       if frame.isPinned { counts[mfn] += 1 }
-      let level = [.l1, .l2, .l3, .l4].firstIndex(of: frame.type).map { $0 + 1 } ?? 0
-      guard level > 0 else { continue }
-      for index in 0..<512 as Range<UInt64> {
+      guard frame.type.level > 0 else { continue }
+      let count: UInt64 = frame.type == .l3 && bench.abi.is32Bit ? 4 : 512
+      for index in 0..<count {
         let entry = bench.entry(UInt64(mfn), index)
         let from = "\(frame.type) \(mfn)[\(index)]"
-        if level == 4, (256...271).contains(index) {
-          let expected: UInt64 = index == 256 ? machine.machineL3 : index == 260 ? 1 : 0
+        if let expected = monitorTarget(frame.type, index) {
           guard entry >> 12 & 0xFF_FFFF_FFFF == expected else { return "\(from) is not the monitor's" }
           continue
         }
+        if bench.abi.is32Bit, frame.type == .l3, entry & 0xFFF0_0000_0000_01FE != 0, entry & 1 != 0 {
+          return "\(from) has bits the processor keeps for itself: \(String(entry, radix: 16))h"
+        }
         guard entry & 1 != 0 else { continue }
         let target = entry >> 12 & 0xFF_FFFF_FFFF
-        if level > 1 {
-          if let problem = refer(target, as: [.none, .l1, .l2, .l3][level - 1], from: from) { return problem }
+        if frame.type.level > 1 {
+          if let problem = refer(target, as: child(frame.type, index), from: from) { return problem }
         } else if entry & 2 != 0 {
           if let problem = refer(target, as: .writable, from: from) { return problem }
         } else {
@@ -56,12 +76,31 @@ struct ShadowModel {
         }
       }
     }
+    if let problem = descriptorProblem() { return problem }
     for mfn in bench.xen.heldFrames { counts[Int(mfn)] += 1 }
     for (mfn, frame) in tables.frames.enumerated() where frame.count != counts[mfn] {
       return "frame \(mfn) (\(frame.type)) counts \(frame.count) references, and has \(counts[mfn])"
     }
     for (mfn, page) in monitorPages where bench.memory.readBytes(GPA(mfn << 12), count: 4096) != page {
       return "the monitor's frame \(mfn) was written"
+    }
+    return nil
+  }
+
+  /// No descriptor page holds ring 0, a system segment, or in 32 bits a segment that reaches the monitor.
+  private func descriptorProblem() -> String? {
+    for (mfn, frame) in bench.xen.tables.frames.enumerated() where frame.count > 0 && frame.type == .descriptors {
+      for index in 0..<512 as Range<UInt64> {
+        let entry = bench.entry(UInt64(mfn), index)
+        guard entry >> 47 & 1 != 0, entry >> 40 & 0x1F != 0 else { continue }
+        let from = "descriptor \(index) of frame \(mfn), \(String(entry, radix: 16))h,"
+        guard entry >> 44 & 1 != 0, entry >> 45 & 3 != 0 else { return "\(from) is the system's, or ring 0's" }
+        guard bench.abi.is32Bit else { continue }
+        let base = entry >> 16 & 0xFF_FFFF | (entry >> 56) << 24
+        let units = entry & 0xFFFF | (entry >> 48 & 0xF) << 16
+        let limit = entry >> 55 & 1 != 0 ? units << 12 | 0xFFF : units
+        guard base + limit <= 0xF67F_FFFF else { return "\(from) reaches the monitor" }
+      }
     }
     return nil
   }

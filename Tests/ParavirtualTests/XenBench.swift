@@ -33,19 +33,28 @@ struct XenBench {
   static let kernelFrame: UInt64 = 0x100
   static let entry = base + kernelFrame << 12
 
+  let abi: GuestABI
+  /// What the frames are mapped from on, and the first instruction.
+  let base: UInt64
+  var start: UInt64 { base + Self.kernelFrame << 12 }
   let memory: GuestMemory
   let events = EventSink(capacity: 1 << 12)
   let xen: XenPlatform
   let vcpu = StillVCPU()
 
-  init(code: [UInt8] = [0xF4], module: [UInt8] = [], commandLine: String = "hello", isTrusting: Bool = false) throws {
-    let machine = MachineLayout(memory: Self.memorySize)
+  init(
+    code: [UInt8] = [0xF4], module: [UInt8] = [], commandLine: String = "hello", isTrusting: Bool = false,
+    abi: GuestABI = .x86_64, disk: (any XenDisk)? = nil
+  ) throws {
+    self.abi = abi
+    base = abi.is32Bit ? 0xC000_0000 : Self.base
+    let machine = MachineLayout(memory: Self.memorySize, abi: abi)
     memory = try GuestMemory(ramSize: machine.frameCount << 12)
-    let kernel = try PVKernel(Self.image(code: code), name: "test")
+    let kernel = try PVKernel(abi.is32Bit ? Self.image32(code: code) : Self.image(code: code), name: "test")
     let builder = try DomainBuilder(
       kernel: kernel, module: module, commandLine: commandLine, memory: memory, machine: machine)
     events.onFull = { $0.consume { _ in } }
-    xen = try XenPlatform(builder: builder, events: events, isTrusting: isTrusting)
+    xen = try XenPlatform(builder: builder, events: events, isTrusting: isTrusting, disk: disk)
     vcpu.state = builder.initialState()
   }
 
@@ -64,7 +73,23 @@ struct XenBench {
     return bytes + code
   }
 
-  private static func note(_ type: UInt32, _ value: UInt64) -> [UInt8] {
+  /// The same as an ELF32 file for i386, with a hypercall page behind the code.
+  static func image32(code: [UInt8], notes given: [UInt8]? = nil) -> [UInt8] {
+    let base: UInt32 = 0xC000_0000
+    let entry = base + UInt32(kernelFrame) << 12
+    let notes = given ?? note(1, UInt64(entry)) + note(2, UInt64(entry) + 0x1000) + note(3, UInt64(base)) + note(4, 0)
+    let codeAt: UInt32 = 0x1000
+    var bytes: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 1, 1, 1] + Array(repeating: 0, count: 9)
+    bytes += words16(2, 3) + words32(1, entry, 52, 0, 0) + words16(52, 32, 2, 0, 0, 0)
+    bytes += words32(1, codeAt, entry, entry - base, UInt32(code.count), 0x8000, 7, 0x1000)
+    bytes += words32(4, 0x200, 0, 0, UInt32(notes.count), UInt32(notes.count), 4, 4)
+    bytes += Array(repeating: 0, count: 0x200 - bytes.count)
+    bytes += notes
+    bytes += Array(repeating: 0, count: Int(codeAt) - bytes.count)
+    return bytes + code
+  }
+
+  static func note(_ type: UInt32, _ value: UInt64) -> [UInt8] {
     words32(4, 8, type) + Array("Xen\0".utf8) + words64(value)
   }
   private static func words16(_ values: UInt16...) -> [UInt8] { values.flatMap { littleEndian($0) } }
@@ -77,22 +102,32 @@ struct XenBench {
   // MARK: Guest memory
 
   var layout: DomainLayout { xen.builder.layout }
-  func address(_ pfn: UInt64) -> UInt64 { Self.base + pfn << 12 }
+  func address(_ pfn: UInt64) -> UInt64 { base + pfn << 12 }
   func machine(_ pfn: UInt64) -> UInt64 { xen.tables.layout.machineFrame(pfn) }
   /// Machine address behind an address of the first mapping.
   func place(_ address: UInt64) -> GPA {
-    let offset = address - Self.base
+    let offset = address - base
     return GPA(machine(offset >> 12) << 12 | offset & 4095)
   }
   func put(_ address: UInt64, _ words: UInt64...) {
     for (index, word) in words.enumerated() { memory.store(place(address + UInt64(index) * 8), word) }
+  }
+  /// The guest's words, of its own size.
+  func putWords(_ address: UInt64, _ words: [UInt64]) {
+    for (index, word) in words.enumerated() {
+      let at = place(address + UInt64(index) * abi.wordSize)
+      if abi.is32Bit { memory.store(at, UInt32(truncatingIfNeeded: word)) } else { memory.store(at, word) }
+    }
+  }
+  func getWord(_ address: UInt64) -> UInt64 {
+    abi.is32Bit ? UInt64(memory.load(place(address), as: UInt32.self) ?? 0) : get(address)
   }
   func get(_ address: UInt64) -> UInt64 { memory.load(place(address), as: UInt64.self) ?? 0 }
   func entry(_ table: UInt64, _ index: UInt64) -> UInt64 {
     memory.load(GPA(table << 12 + index * 8), as: UInt64.self) ?? 0
   }
   /// The L1 table of the first mapping that maps a frame.
-  func l1(of pfn: UInt64) -> UInt64 { machine(layout.pageTables + 3 + pfn / 512) }
+  func l1(of pfn: UInt64) -> UInt64 { machine(layout.pageTables + layout.upperTables + pfn / 512) }
 
   // MARK: Calls
 
@@ -103,9 +138,13 @@ struct XenBench {
 
   @discardableResult
   func call(_ number: UInt64, _ arguments: [UInt64]) -> Int64 {
-    let registers: [GPR] = [.rdi, .rsi, .rdx, .r10, .r8]
+    let registers: [GPR] = abi.is32Bit ? [.rbx, .rcx, .rdx, .rsi, .rdi] : [.rdi, .rsi, .rdx, .r10, .r8]
     vcpu.state[.rax] = number
     for (register, value) in zip(registers, arguments) { vcpu.state[register] = value }
+    guard !abi.is32Bit else {
+      apply(xen.handle(exit(.softwareInterrupt, .softwareInterrupt(vector: 0x82), length: 2), on: vcpu))
+      return Int64(Int32(truncatingIfNeeded: vcpu.state[.rax]))
+    }
     apply(xen.handle(exit(.syscall, .hypercall(number: number), length: 2), on: vcpu))
     return Int64(bitPattern: vcpu.state[.rax])
   }
@@ -131,13 +170,17 @@ struct XenBench {
 
   /// update_va_mapping of a page of the first mapping.
   @discardableResult
-  func map(_ pfn: UInt64, _ entry: UInt64) -> Int64 { call(.updateVAMapping, address(pfn), entry, 0) }
+  func map(_ pfn: UInt64, _ entry: UInt64) -> Int64 {
+    abi.is32Bit
+      ? call(.updateVAMapping, address(pfn), entry & 0xFFFF_FFFF, entry >> 32, 0)
+      : call(.updateVAMapping, address(pfn), entry, 0)
+  }
 
   /// mmuext_op with one operation.
   @discardableResult
   func extended(_ op: MMUExtendedOp, _ argument: UInt64, _ second: UInt64 = 0) -> Int64 {
     let at = address(0x20)
-    put(at, UInt64(op.rawValue), argument, second)
+    putWords(at, [UInt64(op.rawValue), argument, second])
     return call(.mmuextOp, at, 1, 0, 0x7FF0)
   }
 
@@ -158,7 +201,7 @@ struct XenBench {
   /// A trap table with one handler.
   func setTrap(_ exception: Exception, _ handler: UInt64, flags: UInt64 = 0) {
     let at = address(0x22)
-    put(at, UInt64(exception.rawValue) | flags << 8 | 0xE033 << 16, handler, 0, 0)
+    putWords(at, [UInt64(exception.rawValue) | flags << 8 | UInt64(abi.kernelCode) << 16, handler, 0, 0])
     call(.setTrapTable, at)
   }
 }

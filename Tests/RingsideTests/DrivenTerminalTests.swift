@@ -13,7 +13,7 @@ import Testing
     return try #require(DrivenProgram([Shell.path] + arguments, environment: environment, width: width, height: height))
   }
 
-  static let kinds = ["xterm-256color", "tmux-256color", "screen-256color", "linux", "vt100", "xterm"]
+  static let kinds = ["xterm-256color", "tmux-256color", "screen-256color", "screen", "linux", "vt220", "vt100", "xterm"]
 
   @Test("opens, steps, explains, resizes and gives the terminal back", arguments: kinds)
   func whole(_ term: String) throws {
@@ -33,6 +33,27 @@ import Testing
     #expect(program.waitForEnd() == 0)
     #expect(program.isCooked)
     #expect(!program.screen.isAlternate)
+  }
+
+  /// The Linux console, and what ssh brings of others where the locale is not known: letters, no box drawing, no
+  /// colour where there is none, and every key it is worked with.
+  @Test("without a locale all of it is there in plain characters", arguments: ["linux", "screen", "vt220", "xterm-256color"])
+  func plain(_ term: String) throws {
+    let program = try Self.start(term: term, width: 120, height: 40, more: ["LANG": "C", "LC_ALL": "C"])
+    #expect(program.waitFor("F1 help"))
+    program.type("5e")
+    #expect(program.waitFor("STOPPED #4"))
+    program.type(":info regs\r")
+    #expect(program.waitFor("all "))
+    program.type("?")
+    #expect(program.waitFor("Explain (arrows"))
+    program.type("\u{1B}")
+    program.type("q")
+    #expect(program.waitForEnd() == 0)
+    #expect(program.output.allSatisfy { $0 < 0x80 })
+    let looks = Set(program.screen.cells.map(\.look.foreground))
+    #expect(term != "vt220" || looks == [""], "\(looks)")
+    #expect(program.isCooked)
   }
 
   @Test("a terminal that cannot place its cursor is refused with the remedy", arguments: ["dumb", "", "no-such-terminal"])

@@ -156,7 +156,7 @@ struct SampleTests {
   @Test(arguments: [
     ("hello-real", Int32(1)), ("protected-fault", 0), ("long-kernel", 0), ("timer-keyboard", 0), ("hypercalls", 0),
     ("mmio-device", 0), ("triple-fault", 70), ("self-modifying", 0), ("sensitive-parade", 0),
-    ("tiny-hypervisor", 0), ("teaching", 0), ("teaching32", 0),
+    ("tiny-hypervisor", 0), ("teaching", 0), ("teaching32", 0), ("ring-one", 0),
   ])
   func `print what they promise and end with their status`(name: String, status: Int32) {
     let folder = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")

@@ -29,6 +29,8 @@ import X86
     #expect(report.end != nil && report.retired[0] == report.retired[1] && report.exits > 0)
   }
 
+  @Test func `a paravirtual guest in ring 1 is the same under interpreter and rewriter`() throws { try samples("ring-one", .pv) }
+
   /// The rewriter with a planted fault.
   private struct FaultyMaker: MachineMaker {
     let name = "faulty"

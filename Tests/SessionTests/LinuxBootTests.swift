@@ -65,6 +65,34 @@ struct LinuxBootTests {
     #expect(runs[0] == runs[1])
   }
 
+  @Test func `two processors boot on the machine with ACPI, twice the same`() throws {
+    let runs = try (0..<2).map { _ in
+      try boot("rewriter") {
+        $0.cpus = 2
+        $0.append = nil
+      }
+    }
+    #expect(runs[0].output.contains("smpboot: Total of 2 processors activated"))
+    #expect(runs[0].output.contains("HELLO-FROM-INIT\r\nLinux (none) 6."))
+    #expect(runs[0].stop.contains("asked for a reset"))
+    #expect(runs[0] == runs[1])
+  }
+
+  @Test(.enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"))
+  func `two processors are alike under interpreter and rewriter`() throws {
+    let runs = try ["interpreter", "rewriter"].map { try boot($0) { $0.cpus = 2 } }
+    #expect(runs[0].output.contains("HELLO-FROM-INIT") && runs[0] == runs[1])
+  }
+
+  @Test func `a guest on the machine with ACPI turns itself off`() throws {
+    let session = try LinuxImage.session("rewriter", append: "quiet shell") { $0.machine = .p1 }
+    for command in ["step 450000000", "send \"poweroff -f\\r\"", "continue"] {
+      let result = session.perform(command)
+      #expect(!result.failed, "\(command): \(result.lines)")
+    }
+    #expect(session.currentSnapshot().stop == .shutdown)
+  }
+
   @Test func `its functions have names, without a debug package`() throws {
     let session = try LinuxImage.session()
     for command in ["break start_kernel", "continue"] {

@@ -117,8 +117,29 @@ final class TemporaryPath {
     #expect(session.perform("goto 99999999").failed && session.perform("goto stop 77").failed && session.perform("goto x").failed)
   }
 
+  @Test func `is looked through by breakpoints whose conditions the recorded registers answer`() throws {
+    let file = TemporaryPath()
+    let live = try Self.record("long-kernel", ["exit 60"], to: file.path)
+    let session = try Self.open(file.path)
+    let wanted = live.exits.filter { exit in
+      guard case .io(0x3F8, _, true, _, _, _) = exit.exit.qualification else { return false }
+      return exit.states?.before[.rdx] == 0x3F8
+    }
+    try #require(wanted.count > 1)
+    #expect(!session.perform("be io write==1 if dx==0x3f8").failed)
+    _ = session.perform("goto first")
+    for exit in wanted.prefix(5) {
+      let answer = session.perform("continue")
+      #expect(answer.lines.joined().contains("Breakpoint 1"), "\(answer.lines)")
+      #expect(session.currentSnapshot().exits.last?.sequence == exit.sequence)
+    }
+    #expect(!session.perform("delete 1").failed)
+    _ = session.perform("goto first")
+    #expect(session.perform("continue").lines.joined().contains("Stop 1"))
+  }
+
   @Test("refuses what needs a guest, with a sentence", arguments: [
-    "set $rax=1", "break main", "be cpuid", "send \"x\"", "next", "finish", "trace start /tmp/x", "digest", "snap save a", "delete 1",
+    "set $rax=1", "break main", "watch w 0", "be io if byte[0]==1", "be io if cr3==0", "send \"x\"", "next", "finish", "trace start /tmp/x", "digest", "snap save a", "bi any",
   ])
   func refuses(_ line: String) throws {
     let file = TemporaryPath()

@@ -98,8 +98,11 @@ import VMCore
     var configuration = SessionConfiguration()
     configuration.guest = "hello-real"
     let report = Techniques(configuration, choices: [TechniqueChoice(.hvm, "interpreter"), TechniqueChoice(.pv, "interpreter")]).run()
-    #expect(report.runs[0].refusal == nil && report.runs[1].refusal?.contains("ELF") == true)
+    #expect(report.runs[0].refusal == nil && report.runs[1].refusal != nil && report.isSame)
     #expect(report.rows().lines.contains { $0.hasPrefix("pv/interpreter: ") })
+    configuration.guest = "ring-one"
+    let ported = Techniques(configuration, choices: [TechniqueChoice(.hvm, "interpreter"), TechniqueChoice(.pv, "interpreter")]).run()
+    #expect(ported.runs[0].refusal == "ring-one is made for the technique pv alone" && ported.runs[1].refusal == nil)
     #expect(TechniqueChoice("pv") == TechniqueChoice(.pv, "rewriter") && TechniqueChoice("hvm/bochs") == nil && TechniqueChoice("") == nil)
   }
 

@@ -45,6 +45,22 @@ struct XenBootTests {
     #expect(try boot("rewriter") == first)
   }
 
+  @Test(.enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"))
+  func `a shell on hvc0 answers, and the guest powers off in good order`() throws {
+    let session = try LinuxImage.session("rewriter", append: "quiet shell") { $0.technique = .pv }
+    var ends: [Int32] = [0, 0]
+    try #require(pipe(&ends) == 0)
+    defer { for end in ends { close(end) } }
+    let typed = Array("echo six-by-$((6*7))\npoweroff -f\n".utf8)
+    try #require(write(ends[1], typed, typed.count) == typed.count)
+    var output: [UInt8] = []
+    session.onConsoleOutput { output += $0 }
+    session.readGuestInput(from: ends[0])
+    _ = session.perform("continue")
+    #expect(String(decoding: output, as: UTF8.self).contains("six-by-42"))
+    #expect(session.currentSnapshot().stopSentence.contains("shut down"), "\(session.currentSnapshot().stopSentence)")
+  }
+
   @Test func `hypercalls come in the order of a boot under Xen, and stop by name and operation`() throws {
     let session = try session("interpreter")
     let expected = [

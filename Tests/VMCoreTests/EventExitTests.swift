@@ -48,6 +48,42 @@ struct EventExitTests {
     #expect(Event(exit: exit).exitReason == reason)
   }
 
+  /// Whatever the slot held before.
+  @Test(arguments: cases)
+  func `is the same where it is made in the ring`(reason: ExitReason, qualification: ExitQualification) {
+    let exit = VMExit(
+      vcpu: 3, reason: reason, qualification: qualification, rip: 0x1234, instructionLength: 5, instructionCount: 77)
+    var expected = Event(exit: exit)
+    (expected.sequence, expected.time) = (4, 99)
+    #expect(Self.emitted { $0.emit(exit: exit) } == expected)
+  }
+
+  @Test(arguments: [
+    (.resume, 0, 0), (.emulate, 1, 0), (.complete(.max), 2, .max), (.skip, 3, 0), (.fault(13, errorCode: 1), 4, 13),
+    (.retire(rip: 0x7C00), 5, 0x7C00),
+  ] as [(VMEntry.Action, UInt32, UInt64)])
+  func `its answer is told by number and value`(action: VMEntry.Action, number: UInt32, value: UInt64) {
+    let exit = VMExit(
+      vcpu: 3, reason: .hlt, qualification: .hlt, rip: 0x1234, instructionLength: 1, instructionCount: 77)
+    var expected = Event(.entry, vcpu: 3, rip: 0x1234, a: number, b: value)
+    (expected.sequence, expected.time) = (4, 99)
+    #expect(Self.emitted { $0.emit(action, to: exit) } == expected)
+  }
+
+  /// What `emit` puts into a slot that was full of ones.
+  private static func emitted(_ emit: (EventSink) -> Void) -> Event? {
+    let sink = EventSink(capacity: 4)
+    for _ in 0..<4 {
+      sink.emit(Event(.go, vcpu: .max, rip: .max, a: .max, b: .max, c: .max, d: .max, flags: .max, count: .max))
+    }
+    sink.consume { _ in }
+    sink.time = 99
+    emit(sink)
+    var events: [Event] = []
+    sink.consume { events += $0 }
+    return events.count == 1 ? events[0] : nil
+  }
+
   @Test func `is one cache line`() { #expect(MemoryLayout<Event>.stride == 64) }
 
   @Test func `is not read from another kind of event`() { #expect(Event(.interrupt, a: 0x20).vmExit == nil) }

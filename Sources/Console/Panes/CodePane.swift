@@ -26,7 +26,11 @@ package final class CodePane: Pane {
 
   package func title(_ snapshot: SessionSnapshot) -> String {
     let place = snapshot.symbols.name(of: snapshot.vcpu.linearRIP.value).map { "  \($0)" } ?? ""
-    guard !snapshot.isLive else { return "Code\(place)" }
+    if snapshot.isLive {
+      // Rows that changed with every frame could not be read: those of the last stop stay, and say so.
+      if shown.isEmpty || shown.contains(where: { $0.address == snapshot.vcpu.rip }) { return "Code\(place)" }
+      return "Code  of the last stop; now in \(place.isEmpty ? Format.hex(snapshot.vcpu.rip) : String(place.dropFirst(2)))"
+    }
     let next = outlook(snapshot)
     return "Code\(place)" + (next.isEmpty ? "" : "  \(next)")
   }
@@ -150,22 +154,23 @@ package final class CodePane: Pane {
       canvas.put(canvas.glyphs.bullet, x: columns.gutter + 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
     }
     if isCurrent { canvas.text("=>", x: columns.address - 2, y: y, .changed) }
-    canvas.text(Format.hex(line.address, columns.digits), x: columns.address, y: y, .address)
+    canvas.text(Format.hex(line.address, columns.digits), x: columns.address, y: y, isCurrent ? .text : .address)
     if let x = columns.bytes, !line.isUnreadable {
-      canvas.fitted(line.bytesText, x: x, y: y, .bytes, limit: columns.byteWidth)
+      canvas.fitted(line.bytesText, x: x, y: y, isCurrent ? .text : .bytes, limit: columns.byteWidth)
     }
     if line.isUnreadable {
       canvas.fitted(snapshot.replay == nil ? "no memory here" : "not recorded here", x: columns.text, y: y, .unreadable)
     } else {
       drawInstruction(line, canvas, y, columns)
     }
+    // One colour on the highlight: nothing of the next instruction is faint.
     if isCurrent { canvas.lay(.currentLine, row: y) }
     if focused && line.address == cursorAddress(snapshot) && cursor != nil { canvas.lay(.selection, row: y) }
   }
 
   /// Share of all exits that came from here.
   private func drawHeat(_ line: CodeLine, _ snapshot: SessionSnapshot, _ canvas: Canvas, _ y: Int) {
-    guard snapshot.exitCount > 0, let count = heat(snapshot)[line.address] else { return }
+    guard snapshot.exitCount > 0, let count = heat(snapshot)[line.linear.value] else { return }
     let percent = Double(count) * 100 / Double(snapshot.exitCount)
     let text = percent < 0.5 ? "<1%" : percent >= 99.5 ? "100%" : Format.fixed(percent, 0) + "%"
     canvas.text(Format.right(text, 4), x: 0, y: y, percent >= 10 ? .changed : .exitReason)

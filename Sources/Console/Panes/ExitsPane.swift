@@ -26,7 +26,8 @@ package final class ExitsPane: ListPane {
       change = width >= 130 ? 22 : 0
       handler = width >= 70 ? 11 : 0
       let isHigh = snapshot.exits.suffix(64).contains { $0.exit.rip > 0xFFFF_FFFF }
-      place = 5 + (isHigh ? 16 : snapshot.vcpu.mode.codeBits == 16 ? 4 : 8)
+      let isSegmented = snapshot.exits.suffix(64).contains { $0.segment.base != 0 }
+      place = 5 + (isHigh ? 16 : isSegmented ? 9 : snapshot.vcpu.mode.codeBits == 16 ? 4 : 8)
       detail = max(width - 8 - 8 - 12 - place - 7 - handler - symbol - change, 8)
     }
   }
@@ -54,7 +55,7 @@ package final class ExitsPane: ListPane {
     canvas.fitted(Self.place(record), x: x, y: y, .address, limit: columns.place - 1)
     x += columns.place
     if columns.symbol > 0 {
-      if let name = snapshot.symbols.name(of: record.exit.rip) {
+      if let name = snapshot.symbols.name(of: record.linear) {
         canvas.fitted(name, x: x, y: y, .symbol, limit: columns.symbol - 1)
       }
       x += columns.symbol
@@ -67,7 +68,7 @@ package final class ExitsPane: ListPane {
     if columns.change > 0 { canvas.fitted(ExitAnatomy.change(record), x: x + 7, y: y, .dim, limit: columns.change - 1) }
   }
 
-  private static func place(_ record: ExitRecord) -> String { "rip " + Format.hex(record.exit.rip, 4) }
+  private static func place(_ record: ExitRecord) -> String { "rip " + record.place }
 
   package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String {
     let record = snapshot.exits[index]

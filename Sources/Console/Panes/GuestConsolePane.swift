@@ -14,13 +14,14 @@ package final class GuestConsolePane: ListPane {
   }
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] {
-    (0..<snapshot.guestConsole.count).map { UInt64($0) }
+    // By their number since the guest's first: what is looked at stays while old lines are let go.
+    (0..<snapshot.guestConsole.count).map { UInt64(snapshot.forgottenConsoleLines + $0) }
   }
 
   package override func drawRow(
     _ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas, y: Int, surface: StyleRole
   ) {
-    canvas.text(snapshot.guestConsole[index], x: 0, y: y, .guest)
+    canvas.fitted(snapshot.guestConsole[index], x: 0, y: y, .guest)
   }
 
   package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String { snapshot.guestConsole[index] }

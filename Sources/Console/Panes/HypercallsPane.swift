@@ -1,9 +1,27 @@
 import Session
 import TerminalUI
 
-/// The newest hypercalls in words.
+/// The newest hypercalls in words, the entries of a multicall before it; of the selected one what it pointed at.
 package final class HypercallsPane: ListPane {
+  /// Rows for what the current call pointed at.
+  private var details = 0
+  private static let mostDetails = 6
+
   package init() { super.init(.hypercalls, followsEnd: true) }
+
+  package override func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
+    let current = currentIndex(identities(snapshot))
+    details = current.map { min(snapshot.hypercalls[$0].structures.count, Self.mostDetails, canvas.height / 3) } ?? 0
+    super.render(snapshot, on: canvas, focused: focused)
+  }
+
+  package override func detailRows(height: Int) -> Int { details }
+
+  package override func drawDetail(_ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas) {
+    for (y, line) in snapshot.hypercalls[index].structures.prefix(canvas.height).enumerated() {
+      canvas.fitted(line, x: 43, y: y, .value)
+    }
+  }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
     isLookingBack ? "Hypercalls (looking back; End follows)" : "Hypercalls"
@@ -22,13 +40,15 @@ package final class HypercallsPane: ListPane {
     canvas.text(Format.right("#\(record.sequence)", 7), x: 0, y: y, .address)
     canvas.text(Format.duration(record.time), x: 8, y: y, .dim, limit: 8)
     canvas.text(Format.hex(record.rip, 4), x: 17, y: y, .address, limit: 17)
-    let failed = record.result >> 63 == 1
     let cost = snapshot.exit(of: record)?.cost ?? 0
     canvas.text(cost == 0 ? "-" : Format.duration(cost), x: 35, y: y, .dim, limit: 7)
-    canvas.fitted(record.text, x: 43, y: y, failed ? .error : .hypercall)
+    canvas.fitted((record.isInner ? "| " : "") + record.text, x: 43, y: y, record.isError ? .error : .hypercall)
   }
 
-  package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String { snapshot.hypercalls[index].text }
+  package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String {
+    let record = snapshot.hypercalls[index]
+    return ([record.text] + record.structures).joined(separator: " ")
+  }
 
   package override func emptyText(_ snapshot: SessionSnapshot) -> String {
     "no hypercalls yet: press h to run to the first"

@@ -50,7 +50,7 @@ package final class ReasonsPane: ReportPane {
 
   package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
     switch by {
-    case .address: return " rip                       count  share  symbol"
+    case .address: return " address                   count  share  symbol"
     case .symbol: return " symbol                                      count  share"
     case .reason: break
     }

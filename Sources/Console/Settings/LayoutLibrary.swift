@@ -64,7 +64,7 @@ enum LayoutFile {
     return text
   }
 
-  private static let placeable = PaneID.allCases.filter { !$0.isFrame && $0 != .secondRegisters }
+  private static let placeable = PaneID.allCases.filter { !$0.isFrame && $0 != .secondRegisters && $0 != .lesson }
   private static let names = placeable.map { "\($0)" }
 
   static func parse(_ text: String, name: String) throws(SettingsError) -> ConsoleLayout {

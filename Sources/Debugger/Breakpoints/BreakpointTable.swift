@@ -22,6 +22,9 @@ package struct BreakpointTable: Sendable {
     return lastNumber
   }
 
+  /// Numbers up to this one are taken by others.
+  package mutating func begin(above number: Int) { lastNumber = max(lastNumber, number) }
+
   package subscript(number: Int) -> Breakpoint? { all.first { $0.number == number } }
 
   /// Changes a breakpoint; false if there is none of that number.

@@ -6,7 +6,7 @@ package enum ExplainCatalogue {
   package static let all: [ExplainEntry] =
     ExplainFlags.entries + ExplainControl.entries + ExplainDebug.entries + ExplainFloat.entries + ExplainSegments.entries
     + ExplainExits.entries + ExplainExceptions.entries + ExplainPaging.entries + ExplainMSRs.entries
-    + ExplainDevices.entries + ExplainEvents.entries + ExplainVMCS.entries + ExplainRewriting.entries
+    + ExplainDevices.entries + ExplainEvents.entries + ExplainVMCS.entries + ExplainRewriting.entries + ExplainXen.entries
     + instructions
 
   /// All names, sorted: for completion and nearest matches.

@@ -26,6 +26,7 @@ enum ExplainEvents {
     case .timer: "A timer was programmed: channel and period in virtual nanoseconds."
     case .input: "A byte from outside entered the guest, at this exact instruction count."
     case .controls: "Somebody changed the VMCS: the field and its new value. From here on other things exit than before."
+    case .codeSegment: "The next exits come from another code segment: its selector, and the base that is added to RIP for a linear address."
     case .stop: "The session stopped here."
     case .go: "The session went on."
     case .request: "The guest asked for reset, shutdown or an exit status."
@@ -54,7 +55,7 @@ enum ExplainEvents {
   }
 
   private static let words: [ExplainEntry] = [
-    word("phase.running", ["running"], "RUNNING", "The guest executes. What is shown is at most a thirtieth of a second old; commands that need it stopped are refused with the reason. Space pauses."),
+    word("phase.running", ["running"], "RUNNING", "The guest executes. What is shown is some thirtieths of a second old, stack and tables a fifth; the code is that of the last stop; commands that need it stopped are refused with the reason. Space pauses."),
     word("phase.stopped", ["stopped", "paused"], "STOPPED", "The guest stands at an exact instruction; the sentence at the bottom says why."),
     word("phase.idle", ["idle"], "IDLE", "The guest waits in HLT for something from outside: type to its console, or pause."),
     word("phase.ended", ["ended"], "ENDED", "The guest shut down, reset or asked for an exit status. 'reset' starts it again."),

@@ -59,6 +59,26 @@ package struct Expression: Equatable, Sendable {
     return nil
   }
 
+  /// What it reads that is not known where only the event is, and with `registers` those that a `RegisterCapture`
+  /// holds; nil where all of it is.
+  package func unknown(registers isCaptured: Bool) -> String? {
+    for operation in program {
+      switch operation {
+      case .load, .segmented: return "memory"
+      case .programCounter, .inSegment(.cs): if !isCaptured { return "the registers" }
+      case .inSegment: return "segment registers but CS"
+      case .register(let register):
+        switch register {
+        case .gpr, .instructionPointer, .flags, .flag, .segment(.cs), .segmentField(.cs, .base):
+          if !isCaptured { return "the registers" }
+        default: return "registers but general ones, RIP, flags and CS"
+        }
+      default: break
+      }
+    }
+    return nil
+  }
+
   /// The value now. `field` answers for the event being judged; nil where the event has no such field.
   package func evaluate(
     _ state: VCPUState, memory: GuestMemory? = nil, field: (EventField) -> UInt64? = { _ in nil }

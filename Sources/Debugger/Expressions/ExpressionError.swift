@@ -22,4 +22,18 @@ package struct ExpressionError: Error, Equatable, Sendable, CustomStringConverti
 /// What the condition of a breakpoint may ask about the event that is being judged.
 package enum EventField: String, CaseIterable, Hashable, Sendable {
   case port, value, msr, nr, gpa, gva, size, vector, reason, write, cr, leaf, error, hits, icount, time
+  /// A hypercall's arguments, in the ABI's order.
+  case arg0, arg1, arg2, arg3, arg4
+
+  /// Which argument of a hypercall it is; nil for the others.
+  package var argumentIndex: Int? {
+    switch self {
+    case .arg0: 0
+    case .arg1: 1
+    case .arg2: 2
+    case .arg3: 3
+    case .arg4: 4
+    default: nil
+    }
+  }
 }

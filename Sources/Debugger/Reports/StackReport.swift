@@ -20,7 +20,7 @@ package struct StackReport {
     frames.map { frame in
       var row = ReportRow(target: .code(frame.address))
       row.add(Column.right("#\(frame.number)", 3) + " ", .dim)
-      row.add(address(frame.linear.value) + " ", .address)
+      row.add(place(frame) + " ", .address)
       if let place = frame.place { row.add(place, .symbol) }
       switch frame.source {
       case .current: row.add("  (here)", .dim)
@@ -62,6 +62,13 @@ package struct StackReport {
       row.add(slot.note, .symbol)
     }
     if slot.isFrame, frames.contains(where: { $0.slot == slot.linear }) { row.add("  frame pointer", .dim) }
+  }
+
+  /// `f000:e040` where the code segment of now has a base, else the linear address.
+  private func place(_ frame: StackFrame) -> String {
+    let base = state.linearRIP.value &- state.rip
+    guard base != 0, frame.linear.value &- frame.address == base else { return address(frame.linear.value) }
+    return "\(Hex.padded(UInt64(state[.cs].selector), 4)):\(Hex.padded(frame.address, 4))"
   }
 
   private func address(_ value: UInt64) -> String { Hex.padded(value, max(state.mode.codeBits / 4, 4)) }

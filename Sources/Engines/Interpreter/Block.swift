@@ -72,6 +72,17 @@ extension BlockPointer {
     pointee.partCount = blocks.count
   }
 
+  fileprivate func releaseHostCode() {
+    pointee.edges?.deallocate()
+    pointee.parts?.deallocate()
+    (pointee.edges, pointee.parts, pointee.partCount) = (nil, nil, 0)
+    while let site = pointee.sites {
+      pointee.sites = site.pointee.next
+      site.deallocate()
+    }
+    (pointee.host, pointee.hostCount, pointee.hostStampAt) = (0, 0, 0)
+  }
+
   /// Do all blocks that this is the code of end below CS's limit?
   func partsLie(within limit: UInt64) -> Bool {
     guard let parts = pointee.parts else { return true }
@@ -103,12 +114,17 @@ extension BlockPointer {
 /// All decoded code of a VM, found by physical address, RIP and context; dropped page-wise when its bytes
 /// change.
 final class BlockCache {
-  private static let bucketCount = 1 << 15
+  private static let bucketBits: UInt64 = 17
+  private static let bucketCount = 1 << Int(bucketBits)
   private let buckets: UnsafeMutablePointer<BlockPointer?>
   /// Blocks with bytes on a page, by page address.
   private var byPage: [UInt64: [BlockPointer]] = [:]
+  /// Where `makeRoom` goes on.
+  private var victim: UInt64 = 0
   /// Dropped blocks that may still be executing; freed when no vCPU is inside the loop.
   private var graveyard: [BlockPointer] = []
+  /// There is something to `bury`.
+  @inline(__always) var hasDropped: Bool { !graveyard.isEmpty }
   /// One byte a page of guest-physical memory below `trackedLimit`: does decoded code lie there?
   let pageFlags: UnsafeMutablePointer<UInt8>
   let trackedPages: UInt64
@@ -133,7 +149,7 @@ final class BlockCache {
 
   private func bucket(_ gpa: UInt64, _ rip: UInt64, _ context: UInt16) -> Int {
     let mixed = (gpa ^ (rip >> 12) ^ UInt64(context) << 8) &* 0x9E37_79B9_7F4A_7C15
-    return Int(truncatingIfNeeded: mixed >> 49)
+    return Int(truncatingIfNeeded: mixed >> (64 - Self.bucketBits))
   }
 
   func find(gpa: UInt64, rip: UInt64, context: UInt16) -> BlockPointer? {
@@ -218,6 +234,25 @@ final class BlockCache {
     return !doomed.isEmpty
   }
 
+  /// Drops all code of some pages, in turn, so that there is room for many blocks more.
+  func makeRoom() {
+    let goal = Self.blockLimit - Self.blockLimit / 64
+    for _ in 0..<trackedPages where blockCount > goal {
+      victim = victim + 1 < trackedPages ? victim + 1 : 0
+      if pageFlags[Int(victim)] != 0 { _ = drop(victim << 12, 4096) }
+    }
+    // The rest lies where no stores are looked for.
+    if blockCount > goal { dropAll() }
+  }
+
+  /// Takes a block's host code away: it counts its executions again.
+  func cool(_ block: BlockPointer, warmth: Int64) {
+    for page in block.otherPages { unmark(page, block) }
+    block.releaseHostCode()
+    block.pointee.ops.pointee.op = .warm
+    block.pointee.ops.pointee.imm = warmth
+  }
+
   private func drop(_ block: BlockPointer) {
     let index = bucket(block.pointee.gpa, block.pointee.rip, block.pointee.context)
     if buckets[index] == block {
@@ -270,12 +305,7 @@ final class BlockCache {
 
   private func free(_ block: BlockPointer) {
     block.pointee.ops.deallocate()
-    block.pointee.edges?.deallocate()
-    block.pointee.parts?.deallocate()
-    while let site = block.pointee.sites {
-      block.pointee.sites = site.pointee.next
-      site.deallocate()
-    }
+    block.releaseHostCode()
     block.deallocate()
   }
 }

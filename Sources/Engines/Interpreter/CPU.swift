@@ -220,6 +220,8 @@ struct CPU {
   // Of generated code: the operand that flags not yet worked out depend on (`FlagRecipe`), the host's stack pointer
   // before it, and what it left off at (`HostEnd`).
   var flagOperand: UInt64 = 0
+  /// Accesses that the TLB did not answer.
+  var slowAccesses: UInt64 = 0
   /// The access whose slow way is taken (`HostSite`), 0 if it is none of those.
   var hostSite: UInt = 0
   var hostStack: UInt64 = 0

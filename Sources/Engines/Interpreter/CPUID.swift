@@ -30,9 +30,9 @@ enum EmbeddedCPUID {
       return CPUIDResult(ebx: features.shown(in: .ebx7) | 1 << 13, ecx: features.shown(in: .ecx7))
     case 0xB: return isP0 ? CPUIDResult() : topology(subleaf, apicID, processors)
     case 0xD: return features.contains(.xsave) ? extendedState(subleaf, xcr0) : CPUIDResult()
-    // The TSC runs at 25 MHz * 40 / 1 = 1 GHz.
-    case 0x15: return CPUIDResult(eax: 1, ebx: 40, ecx: 25_000_000)
-    case 0x16: return CPUIDResult(eax: 1000, ebx: 1000, ecx: 25)
+    // TSC and local APIC timer run at the crystal's 1 GHz.
+    case 0x15: return CPUIDResult(eax: 1, ebx: 1, ecx: 1_000_000_000)
+    case 0x16: return CPUIDResult(eax: 1000, ebx: 1000, ecx: 1000)
     case 0x8000_0000: return CPUIDResult(eax: maximumExtendedLeaf)
     case 0x8000_0001:
       return CPUIDResult(

@@ -32,40 +32,50 @@ extension UnsafeMutablePointer<CPU> {
   /// Call after any change to CR0.PE, EFER.LMA, RFLAGS.VM, CPL or a segment register: brings the address
   /// mask, the TLB in force and `stamp` in line.
   func updateContext() {
+    pointee.tlb = pointee.cpl == 3 ? pointee.tlbs + TLB.entries : pointee.tlbs
     let long = isLong64
     pointee.addressMask = long ? .max : 0xFFFF_FFFF
-    pointee.tlb = pointee.cpl == 3 ? pointee.tlbs + TLB.entries : pointee.tlbs
-    var bits: UInt16 = 0
+    let bits = long ? longContext : shortContext
+    let base = long ? 0 : (pointee.segments[1].base & 0xFFFF_FFFF) << 16
+    pointee.stamp = pointee.stamp & 0xFFFF_0000_0000_0000 | base | UInt64(bits | UInt16(pointee.cpl) << 4)
+  }
+
+  /// Of 64-bit mode, all but the CPL.
+  private var longContext: UInt16 { 2 | 4 | 8 | 0x200 | commonContext }
+
+  /// Of any other mode.
+  private var shortContext: UInt16 {
+    var bits = commonContext
     let cs = pointee.segments[1]
-    let protected = isProtected
-    if long {
-      bits = 2 | 4 | 8 | 0x200
-    } else {
-      if protected && cs.big { bits |= 1 }
-      let flat = [0, 2, 3].allSatisfy { i in
-        let s = pointee.segments[i]
-        // Present, not unusable, writable data that grows up.
-        return s.base == 0 && s.limit == 0xFFFF_FFFF && s.access & 0x1_009E == 0x92
-      }
-      if protected && flat { bits |= 4 }
-      if protected && pointee.segments[2].big { bits |= 8 }
-      if protected && cs.base == 0 && cs.limit == 0xFFFF_FFFF { bits |= 0x200 }
+    if bits & 0x40 != 0 {
+      if cs.big { bits |= 1 }
+      if isFlat(0), isFlat(2), isFlat(3) { bits |= 4 }
+      if pointee.segments[2].big { bits |= 8 }
+      if cs.base == 0 && cs.limit == 0xFFFF_FFFF { bits |= 0x200 }
     }
-    if !long && cs.limit >= 0xFFFF { bits |= 0x800 }
-    bits |= UInt16(pointee.cpl) << 4
-    if protected { bits |= 0x40 }
+    return cs.limit >= 0xFFFF ? bits | 0x800 : bits
+  }
+
+  private var commonContext: UInt16 {
+    var bits: UInt16 = isProtected ? 0x40 : 0
     if pointee.rflags & RFLAGS.vm != 0 { bits |= 0x80 }
     if pointee.efer & EFER.lma != 0 { bits |= 0x400 }
-    let base = long ? 0 : (cs.base & 0xFFFF_FFFF) << 16
-    pointee.stamp = pointee.stamp & 0xFFFF_0000_0000_0000 | base | UInt64(bits)
+    return bits
+  }
+
+  /// Present, not unusable, writable data that grows up, of all addresses.
+  private func isFlat(_ index: Int) -> Bool {
+    let s = pointee.segments[index]
+    return s.base == 0 && s.limit == 0xFFFF_FFFF && s.access & 0x1_009E == 0x92
   }
 
   /// Call after any change of the linear-to-physical mapping or of decoded code: nothing cached by
   /// address is trusted unseen any more.
   func bumpGeneration() {
-    pointee.stamp &+= 1 << 48
+    let step = vcpu.engine.generationStep
+    pointee.stamp &+= step << 48
     // Stamps of 65,536 generations ago would look fresh again.
-    if pointee.stamp >> 48 == 0 { vcpu.engine.forgetStamps() }
+    if pointee.stamp >> 48 < step { vcpu.engine.forgetStamps() }
   }
 
   var context: Context { Context(bits: UInt16(truncatingIfNeeded: pointee.stamp)) }

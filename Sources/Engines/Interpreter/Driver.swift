@@ -11,9 +11,9 @@ extension InterpreterVCPU {
   private static var barrenLimit: Int { 16 }
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
-    startTimer()
+    if c.pointee.quick.contains(.preemptionTimer) { startTimer() }
     let exit = runToExit(entry, limit: limit)
-    holdTimer(at: exit)
+    if c.pointee.timerDeadline != .max { holdTimer(at: exit) }
     c.unloadMXCSR()
     return exit
   }
@@ -23,9 +23,8 @@ extension InterpreterVCPU {
     c.pointee.windowRequested = entry.interruptWindow
     stopsAfterDelivery = entry.stopsAfterDelivery
     if let exit = carryOut(entry) { return exit }
-    var barren = 0
     while true {
-      engine.cache.bury()
+      if cache.hasDropped { cache.bury() }
       if takeKick() { return exit(.kicked, .kicked) }
       let now = c.retired
       let used = now &- start
@@ -39,14 +38,14 @@ extension InterpreterVCPU {
       if isMonitor || c.pointee.vmx.pendingDebug != 0 {
         if isNestedEventDue {
           if let exit = takeNestedEvent() { return exit }
-          barren += 1
-          if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
+          standStill()
           continue
         }
         left = min(left, c.untilPreemption)
         c.pointee.leaveSoon = c.waitsForWindow
       }
       guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
+      let stillBefore = standstill.count
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -55,8 +54,15 @@ extension InterpreterVCPU {
         c.pointee.horizon = now &+ UInt64(bitPattern: c.pointee.budget)
         if let exit = runBlocks() { return exit }
       }
-      barren = c.retired == now ? barren + 1 : 0
-      if barren > Self.barrenLimit { c.pointee.horizon &+= 1 }
+      if c.retired == now, standstill.count == stillBefore { standStill() }
+    }
+  }
+
+  /// An event was delivered, or nothing happened, without an instruction retiring.
+  private func standStill() {
+    if standstill.note(at: c.retired, limit: Self.barrenLimit) {
+      c.pointee.horizon &+= 1
+      standstill.at = c.retired
     }
   }
 
@@ -124,6 +130,7 @@ extension InterpreterVCPU {
 
   /// Finishes an IN or OUT that was answered, where nothing else happens at its end; false where it must be
   /// executed for that.
+  @inline(__always)
   private func finishPort(_ value: UInt64, _ length: UInt8) -> Bool {
     guard case .io(_, let size, let write, false, _, _) = c.pointee.exit.qualification,
       c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
@@ -141,6 +148,7 @@ extension InterpreterVCPU {
   }
 
   /// The present instruction is over: nothing allowed or answered for it counts for the next.
+  @inline(__always)
   func settle() {
     c.pointee.emulating = false
     c.pointee.calledOut = false
@@ -177,6 +185,7 @@ extension InterpreterVCPU {
 
   // MARK: Execution
 
+  @inline(__always)
   private func runBlocks() -> VMExit? {
     let end: LoopEnd
     let start = c.pointee.budget
@@ -187,7 +196,7 @@ extension InterpreterVCPU {
         c.pointee.budget &+= block.pointee.count
         return runAlone(checkBreakpoint: true)
       }
-      end = c.execute(block, at: block.pointee.ops)
+      end = block.pointee.ops.pointee.op == .host ? .host(block) : c.execute(block, at: block.pointee.ops)
     } catch {
       c.pointee.stopLength = 0
       c.pointee.stopOnStack = false
@@ -347,10 +356,7 @@ extension InterpreterVCPU {
   /// Answers a given-up instruction: delivers its fault, runs it alone, or exits.
   func stopped(_ stop: Stop) -> VMExit? {
     switch stop {
-    case .fault:
-      var fault = c.pointee.fault
-      if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
-      return delivered(fault)
+    case .fault: return delivered(presentFault)
     case .alone:
       return runAlone(checkBreakpoint: false)
     case .exit:
@@ -381,8 +387,34 @@ extension InterpreterVCPU {
       return exitOfInstruction()
     }
     settle()
+    standStill()
     noteTrap()
     return nil
+  }
+
+  /// Delivers the fault of an instruction that generated code had carried out, without leaving it, where no one looks
+  /// on between instructions and the first handler did not fault at its first. False with the fault left as it was.
+  func deliverInPlace() -> Bool {
+    let isWatched = stopsAfterDelivery || c.pointee.windowRequested || c.pointee.leaveSoon || c.pointee.dr7 & 0xFF != 0
+    let isMonitor = c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil
+    let wanted: QuickExits = [.exceptions, .monitorTrap, .preemptionTimer]
+    guard !isWatched, !isMonitor, c.pointee.quick.isDisjoint(with: wanted), standstill.at != c.retired else { return false }
+    let fault = c.pointee.fault
+    do throws(Stop) {
+      try c.deliver(presentFault)
+    } catch {
+      c.pointee.fault = fault
+      return false
+    }
+    standStill()
+    return true
+  }
+
+  /// The exception of the instruction just given up.
+  private var presentFault: Fault {
+    var fault = c.pointee.fault
+    if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
+    return fault
   }
 
   /// The exit is that of an event on its way to the guest, not of the instruction at RIP.
@@ -393,6 +425,7 @@ extension InterpreterVCPU {
     }
   }
 
+  @inline(__always)
   private func exitOfInstruction() -> VMExit? {
     var pending = c.pointee.exit
     let length = c.pointee.stopLength

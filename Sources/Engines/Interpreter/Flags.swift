@@ -115,16 +115,22 @@ extension UnsafeMutablePointer<CPU> {
   @discardableResult
   func materializeFlags() -> UInt64 {
     guard pointee.flagClass != .eager else { return pointee.rflags }
-    var flags = pointee.rflags & ~RFLAGS.arithmetic
-    if cf { flags |= RFLAGS.cf }
+    var flags = pointee.rflags & ~RFLAGS.arithmetic | carries
     if pf { flags |= RFLAGS.pf }
-    if af { flags |= RFLAGS.af }
     if zf { flags |= RFLAGS.zf }
     if sf { flags |= RFLAGS.sf }
-    if of { flags |= RFLAGS.of }
     pointee.rflags = flags
     pointee.flagClass = .eager
     return flags
+  }
+
+  /// CF, AF and OF of flags that are not eager, at their places in RFLAGS.
+  private var carries: UInt64 {
+    switch pointee.flagClass.rawValue >> 2 {
+    case 3: return 0
+    case 4: return pointee.flagA & (RFLAGS.cf | RFLAGS.af | RFLAGS.of)
+    default: return (cf ? RFLAGS.cf : 0) | (af ? RFLAGS.af : 0) | (of ? RFLAGS.of : 0)
+    }
   }
 
   /// Replaces RFLAGS as a whole (the caller has applied privilege rules).

@@ -9,6 +9,9 @@ package final class InterpreterEngine: Engine {
   let events: EventSink
   let configuration: EngineConfiguration
   let cache: BlockCache
+  /// Each vCPU counts its generations by steps so wide, from its own number on: links and host code are everybody's,
+  /// and a stamp says whose mappings they were made under. A power of two.
+  let generationStep: UInt64
   private(set) var builder: BlockBuilder
   let sites = SensitiveSites()
   /// Makes host code of warm blocks; nil where everything is interpreted.
@@ -38,6 +41,9 @@ package final class InterpreterEngine: Engine {
     self.memory = memory
     self.events = events
     self.configuration = configuration
+    var step: UInt64 = 1
+    while step < UInt64(max(configuration.vcpuCount, 1)) { step <<= 1 }
+    generationStep = step
     cache = BlockCache(memory: memory)
     processors = (0..<max(configuration.vcpuCount, 1)).map { InterpreterVCPU(index: $0, engine: self) }
     admitMemory()
@@ -123,7 +129,7 @@ package final class InterpreterEngine: Engine {
   /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
   func adopt(_ block: BlockPointer) {
     if cache.blockCount >= BlockCache.blockLimit {
-      cache.dropAll()
+      cache.makeRoom()
       for processor in processors { processor.c.bumpGeneration() }
     }
     guard cache.insert(block) else { return }

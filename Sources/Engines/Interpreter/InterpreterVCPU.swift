@@ -15,6 +15,8 @@ package final class InterpreterVCPU: VCPU {
   package let index: Int
   /// The engine owns its vCPUs and outlives them.
   unowned(unsafe) let engine: InterpreterEngine
+  /// The engine's.
+  unowned(unsafe) let cache: BlockCache
   let memory: GuestMemory
   let events: EventSink
   let c: CPUPointer
@@ -46,6 +48,8 @@ package final class InterpreterVCPU: VCPU {
   package internal(set) var exitCause: VMXCause?
   /// `VMEntry.stopsAfterDelivery` of the present run.
   var stopsAfterDelivery = false
+  /// Deliveries and the like without an instruction retiring.
+  var standstill = Standstill()
   /// Why the guest's last VM entry was refused: a field of its VMCS and the rule it breaks.
   package internal(set) var lastEntryFailure: String?
 
@@ -65,6 +69,7 @@ package final class InterpreterVCPU: VCPU {
   init(index: Int, engine: InterpreterEngine) {
     self.index = index
     self.engine = engine
+    cache = engine.cache
     memory = engine.memory
     events = engine.events
     region = HostLayout.allocate()
@@ -83,6 +88,7 @@ package final class InterpreterVCPU: VCPU {
       to: CPU(
         tlbs: tlbs, jumpCache: jumpCache, cache: engine.cache, memory: engine.memory, bitmaps: bitmaps,
         owner: .passUnretained(self)))
+    c.pointee.stamp = UInt64(index) << 48
     state = VCPUState()
     if index > 0 { c.pointee.activity = .waitForSIPI }
   }
@@ -142,6 +148,7 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.budget = 0
     c.pointee.horizon = 0
     c.pointee.slept = 0
+    standstill = Standstill()
     stopTimer()
   }
 
@@ -149,6 +156,7 @@ package final class InterpreterVCPU: VCPU {
     c.pointee.budget = 0
     c.pointee.horizon = instructions
     c.pointee.slept = time &- instructions
+    standstill = Standstill()
     return true
   }
 
@@ -198,6 +206,22 @@ package final class InterpreterVCPU: VCPU {
 
   package func cpuid(leaf: UInt32, subleaf: UInt32) -> CPUIDResult {
     c.cpuid(leaf: leaf, subleaf: subleaf)
+  }
+}
+
+/// How often something happened at one count of instructions.
+struct Standstill {
+  /// The count of instructions at which it happened last.
+  var at = UInt64.max
+  private var times = 0
+  private(set) var count: UInt64 = 0
+
+  /// True where it was more than `limit` times.
+  mutating func note(at now: UInt64, limit: Int) -> Bool {
+    count &+= 1
+    times = now == at ? times + 1 : 0
+    at = now
+    return times > limit
   }
 }
 

@@ -84,15 +84,21 @@ extension UnsafeMutablePointer<CPU> {
     let cpl = inward ? d.dpl : pointee.cpl
     var stack = try longStack(cpl, inward: inward, ist: gate.raw >> 32 & 7)
     let words: UInt64 = errorCode == nil ? 5 : 6
-    try probePush(stack, words * 8)
+    let frame = reached(stack, pushing: words * 8)
+    if frame == nil { try probePush(stack, words * 8) }
     guard AddressWidth.isCanonical(target) else { throw raise(.gp, 0) }
     let flags = pushedFlags(vector, kind)
-    try push(&stack, 8, UInt64(pointee.segments[2].selector))
-    try push(&stack, 8, self[slot: Slot.rsp])
-    try push(&stack, 8, flags)
-    try push(&stack, 8, UInt64(pointee.segments[1].selector))
-    try push(&stack, 8, pointee.rip)
-    if let errorCode { try push(&stack, 8, UInt64(errorCode)) }
+    if let frame {
+      stack.pointer &-= words * 8
+      store(flags, errorCode, in: frame)
+    } else {
+      try push(&stack, 8, UInt64(pointee.segments[2].selector))
+      try push(&stack, 8, self[slot: Slot.rsp])
+      try push(&stack, 8, flags)
+      try push(&stack, 8, UInt64(pointee.segments[1].selector))
+      try push(&stack, 8, pointee.rip)
+      if let errorCode { try push(&stack, 8, UInt64(errorCode)) }
+    }
     try markAccessed(&d)
     var cleared = RFLAGS.tf | RFLAGS.nt | RFLAGS.rf | RFLAGS.vm
     if gate.type & 1 == 0 { cleared |= RFLAGS.interruptEnable }
@@ -100,6 +106,20 @@ extension UnsafeMutablePointer<CPU> {
     if inward { setSegment(2, stack.segment) }
     commitStack(stack)
     enterCode(d.state(rpl: cpl), target, cpl: cpl)
+  }
+
+  /// What a handler finds on its stack, from the lowest address on.
+  private func store(_ flags: UInt64, _ errorCode: UInt32?, in frame: UnsafeMutableRawPointer) {
+    var words = frame
+    if let errorCode {
+      words.storeBytes(of: UInt64(errorCode), as: UInt64.self)
+      words += 8
+    }
+    words.storeBytes(of: pointee.rip, as: UInt64.self)
+    words.storeBytes(of: UInt64(pointee.segments[1].selector), toByteOffset: 8, as: UInt64.self)
+    words.storeBytes(of: flags, toByteOffset: 16, as: UInt64.self)
+    words.storeBytes(of: self[slot: Slot.rsp], toByteOffset: 24, as: UInt64.self)
+    words.storeBytes(of: UInt64(pointee.segments[2].selector), toByteOffset: 32, as: UInt64.self)
   }
 
   /// RSP for a handler: IST, else the inner level's, else the present one; aligned to 16 bytes.

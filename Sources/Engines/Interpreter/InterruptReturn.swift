@@ -58,9 +58,7 @@ extension UnsafeMutablePointer<CPU> {
 
   private func realReturn(_ size: Int) throws(Stop) {
     var stack = currentStack()
-    let rip = try pop(&stack, size)
-    let selector = UInt16(truncatingIfNeeded: try pop(&stack, size))
-    let flags = try pop(&stack, size)
+    let (rip, selector, flags) = try popFrame(&stack, size)
     guard rip <= UInt64(pointee.segments[1].limit) else { throw raise(.gp, 0) }
     commitStack(stack)
     pointee.rip = rip
@@ -70,9 +68,7 @@ extension UnsafeMutablePointer<CPU> {
 
   private func protectedReturn(_ size: Int) throws(Stop) {
     var stack = currentStack()
-    let rip = try pop(&stack, size)
-    let selector = UInt16(truncatingIfNeeded: try pop(&stack, size))
-    let flags = try pop(&stack, size)
+    let (rip, selector, flags) = try popFrame(&stack, size)
     if size == 4 && flags & RFLAGS.vm != 0 && pointee.cpl == 0 && !isIA32e {
       try virtual8086Return(&stack, rip, selector, flags)
       return

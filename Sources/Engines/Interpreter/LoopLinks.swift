@@ -83,7 +83,7 @@ struct JumpEntry {
     hostCount = block.pointee.hostCount
   }
 
-  static let count = 4096
+  static let count = 8192
   @inline(__always) static func index(_ rip: UInt64) -> Int {
     Int(truncatingIfNeeded: (rip ^ rip &>> 12) & UInt64(count - 1))
   }

@@ -27,7 +27,7 @@ extension UnsafeMutablePointer<CPU> {
       return
     }
     let exit = ExitQualification.msr(index: index, write: false, value: 0)
-    if !pointee.emulating, let cause = monitorCause(.rdmsr(index)) { throw leave(.rdmsr, exit, cause) }
+    if mayExit(index, write: false), let cause = monitorCause(.rdmsr(index)) { throw leave(.rdmsr, exit, cause) }
     guard let value = readMSR(index, now: virtualTime(o)) else {
       if pointee.emulating { throw raise(.gp, 0) }
       throw access(.rdmsr(index), .rdmsr, exit)
@@ -42,11 +42,22 @@ extension UnsafeMutablePointer<CPU> {
     try intercept(.wrmsr(index), .wrmsr)
     if takeAnswer() != nil { return }
     let exit = ExitQualification.msr(index: index, write: true, value: value)
-    if !pointee.emulating, let cause = monitorCause(.wrmsr(index)) { throw leave(.wrmsr, exit, cause) }
+    if mayExit(index, write: true), let cause = monitorCause(.wrmsr(index)) { throw leave(.wrmsr, exit, cause) }
     guard try writeMSR(index, value, now: virtualTime(o)) else {
       if pointee.emulating { throw raise(.gp, 0) }
       throw access(.wrmsr(index), .wrmsr, exit)
     }
+  }
+
+  /// False where the MSR bitmap lets the guest go on.
+  private func mayExit(_ index: UInt32, write: Bool) -> Bool {
+    guard !pointee.emulating else { return false }
+    let isHigh = index >> 30 == 3
+    let isInBitmap = (isHigh || index >> 30 == 0) && index & 0x3FFF_FFFF < 0x2000
+    guard isInBitmap, !pointee.quick.contains(.everyMSR) else { return true }
+    let quarter = (write ? 0x800 : 0) + (isHigh ? 0x400 : 0)
+    let byte = pointee.ownBitmaps[VMCSBitmaps.start(.msrBitmap) + quarter + Int(index & 0x1FFF) >> 3]
+    return byte >> UInt8(index & 7) & 1 != 0
   }
 
   /// The value of one of the processor's own MSRs at virtual time `now`; nil for any other index.

@@ -26,6 +26,25 @@ struct PagingState {
   }
   /// Code was fetched from a page that is not global since CR3 was written last.
   var hasLocalCode = true
+  /// Linear pages that code was looked up on, by number modulo 4096, the regions of 4 MiB where it lay on large ones,
+  /// and whether it lay on a larger one.
+  private var codePages = InlineArray<64, UInt64>(repeating: 0)
+  private var largeCodeRegions = InlineArray<64, UInt64>(repeating: 0)
+  private var hasHugeCode = false
+
+  mutating func noteCode(_ linear: UInt64, large: Bool, huge: Bool, global: Bool) {
+    codePages[Self.word(linear >> 12)] |= Self.bit(linear >> 12)
+    if large { largeCodeRegions[Self.word(linear >> 22)] |= Self.bit(linear >> 22) }
+    if huge { hasHugeCode = true }
+    if !global { hasLocalCode = true }
+  }
+  /// May known code lie on the page of this address?
+  func mayHaveCode(_ linear: UInt64) -> Bool {
+    hasHugeCode || codePages[Self.word(linear >> 12)] & Self.bit(linear >> 12) != 0
+      || largeCodeRegions[Self.word(linear >> 22)] & Self.bit(linear >> 22) != 0
+  }
+  private static func word(_ number: UInt64) -> Int { Int(truncatingIfNeeded: number >> 6 & 63) }
+  private static func bit(_ number: UInt64) -> UInt64 { 1 << (number & 63) }
 }
 
 /// On whose behalf memory is accessed (SDM 3A 4.6.1).
@@ -107,7 +126,7 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Host address of `size` bytes if the TLB allows the access without further ado.
   @inline(__always)
-  private func reached(_ address: UInt64, _ size: Int, _ access: Access) -> UnsafeMutableRawPointer? {
+  func reached(_ address: UInt64, _ size: Int, _ access: Access) -> UnsafeMutableRawPointer? {
     let slot = access.write ? TLB.writeIndex(address) : TLB.index(address)
     if access.privilege == .implicit && pointee.paging.overridden[slot >> 6] >> UInt64(slot & 63) & 1 != 0 { return nil }
     let entry = pointee.tlbs + (access.privilege == .user ? slot + TLB.entries : slot)
@@ -208,7 +227,11 @@ extension UnsafeMutablePointer<CPU> {
       throw stop
     }
     let result = try walk(linear, access)
-    if !access.fetch { fill(linear, result, access) } else if !result.global { pointee.paging.hasLocalCode = true }
+    if access.fetch {
+      pointee.paging.noteCode(linear, large: result.large, huge: result.huge, global: result.global)
+    } else {
+      fill(linear, result, access)
+    }
     return result.gpa
   }
 

@@ -25,16 +25,24 @@ extension UnsafeMutablePointer<CPU> {
   private func input(_ port: UInt16, _ size: Int, string: Bool, rep: Bool) throws(Stop) -> UInt64 {
     if let answer = takeAnswer() { return cut(answer, size) }
     if pointee.emulating { return cut(.max, size) }
-    throw access(
-      .io(port: port, size: UInt8(size)), .io,
-      .io(port: port, size: UInt8(size), write: false, string: string, rep: rep, value: 0))
+    throw leavePort(
+      port, size, .io(port: port, size: UInt8(size), write: false, string: string, rep: rep, value: 0))
   }
 
   private func output(_ port: UInt16, _ size: Int, _ value: UInt64, string: Bool, rep: Bool) throws(Stop) {
     if takeAnswer() != nil || pointee.emulating { return }
-    throw access(
-      .io(port: port, size: UInt8(size)), .io,
-      .io(port: port, size: UInt8(size), write: true, string: string, rep: rep, value: cut(value, size)))
+    throw leavePort(
+      port, size, .io(port: port, size: UInt8(size), write: true, string: string, rep: rep, value: cut(value, size)))
+  }
+
+  /// An access to a port: nearly always the bit of its first byte makes it exit, which takes one look.
+  @inline(__always)
+  private func leavePort(_ port: UInt16, _ size: Int, _ qualification: ExitQualification) -> Stop {
+    let usesBitmaps = pointee.ownVMCS.primary & VMXControlBit.useIOBitmaps.mask != 0
+    if usesBitmaps, pointee.ownBitmaps[Int(port >> 3)] >> UInt8(port & 7) & 1 != 0 {
+      return leave(.io, qualification, .ioBitmap(port: port))
+    }
+    return access(.io(port: port, size: UInt8(size)), .io, qualification)
   }
 
   private func interceptPort(

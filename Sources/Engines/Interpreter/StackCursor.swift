@@ -47,6 +47,24 @@ extension UnsafeMutablePointer<CPU> {
     return value
   }
 
+  /// Host address of the `count` bytes below the top of a 64-bit stack, if the TLB has them for writing.
+  func reached(_ s: StackCursor, pushing count: UInt64) -> UnsafeMutableRawPointer? {
+    guard s.long else { return nil }
+    return reached(s.pointer &- count, Int(count), Access(privilege: s.privilege, write: true))
+  }
+
+  /// RIP, CS and RFLAGS for IRET.
+  func popFrame(_ s: inout StackCursor, _ size: Int) throws(Stop) -> (rip: UInt64, cs: UInt16, flags: UInt64) {
+    if s.long, size == 8, let frame = reached(s.pointer, 24, Access(privilege: s.privilege)) {
+      s.pointer &+= 24
+      let cs = frame.loadUnaligned(fromByteOffset: 8, as: UInt16.self)
+      return (frame.loadUnaligned(as: UInt64.self), cs, frame.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+    }
+    let rip = try pop(&s, size)
+    let selector = UInt16(truncatingIfNeeded: try pop(&s, size))
+    return (rip, selector, try pop(&s, size))
+  }
+
   /// Drops bytes without reading them.
   func release(_ s: inout StackCursor, _ count: UInt64) {
     s.pointer = s.pointer & ~s.mask | (s.pointer &+ count) & s.mask

@@ -18,6 +18,11 @@ extension InterpreterVCPU {
     capture.mode = c.mode
   }
 
+  package var codeBase: UInt64 {
+    let base = c.pointee.segments[Int(SegmentName.cs.rawValue)].base
+    return base != 0 && c.mode == .long64 ? 0 : base
+  }
+
   private func read() -> VCPUState {
     var s = VCPUState()
     for i in 0..<16 { s.gpr[i] = c[slot: i] }

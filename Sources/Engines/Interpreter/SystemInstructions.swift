@@ -198,8 +198,9 @@ extension UnsafeMutablePointer<CPU> {
       let linear = address(o)
       try intercept(.invlpg, .invlpg, linear)
       if try offer(.invlpg, .invlpg, .invlpg, .invlpg(GVA(linear))) { return }
-      if !isLong64 || AddressWidth.isCanonical(linear) { flushPage(linear) }
-      bumpGeneration()
+      guard !isLong64 || AddressWidth.isCanonical(linear) else { return }
+      flushPage(linear)
+      if pointee.paging.mayHaveCode(linear) { bumpGeneration() }
     case .invd:
       try intercept(.invd, .invd)
       _ = try offer(.always, .invd, .invd, .none)

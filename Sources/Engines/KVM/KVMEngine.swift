@@ -89,9 +89,13 @@ package final class KVMEngine: Engine {
   @inline(__always)
   func refreshShadows(for vcpu: KVMVCPU) {
     guard shadowsAreStale.load(ordering: .relaxed) else { return }
-    guard !findings.traits.contains(.nativeRing0), vcpu.cpu.sync.pointee.sregs.cr0 & CR0.pg != 0 else { return }
+    // What is known of CR0 without asking for it at every exit; the flag stays until paging is on.
+    if findings.traits.contains(.nativeRing0) || vcpu.cpu.present.cr0 & CR0.pg != 0 { dropShadows() }
+  }
+
+  private func dropShadows() {
     shadowsAreStale.store(false, ordering: .relaxed)
-    machine.dropShadows()
+    if !findings.traits.contains(.nativeRing0) { machine.dropShadows() }
   }
 
   func setWatchedPages(of vcpu: KVMVCPU, _ pages: Set<UInt64>) {

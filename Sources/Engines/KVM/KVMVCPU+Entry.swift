@@ -109,12 +109,12 @@ extension KVMVCPU {
       if !access.write { Self.put(value, into: access.data, UInt8(truncatingIfNeeded: access.size)) }
     default: chost_kvm_msr_answer(cpu.run, value, false)
     }
-    let written = open.written
     if open.isPast {
       open.close()
       instructionCount &+= 1
       return nil
     }
+    let written = open.written
     if isExact || !written.isEmpty { return finishExactly(written) }
     open.close()
     instructionCount &+= 1
@@ -132,7 +132,7 @@ extension KVMVCPU {
   /// (Documentation/virt/kvm/api.rst, KVM_RUN). Another part of the same access exits.
   private func finishExactly(_ written: [(register: GPR, value: UInt64)]) -> VMExit? {
     open = KVMOpenExit()
-    slow = nil
+    forgetSlowState()
     for _ in 0..<16 {
       let result = cpu.finishInstruction()
       if result == -EAGAIN { continue }

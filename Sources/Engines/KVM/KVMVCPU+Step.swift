@@ -72,7 +72,7 @@ extension KVMVCPU {
       let now = HostTime.now()
       if now >= deadline { return exit(.budget, .budget) }
       cpu.setAlarm(deadline, now: now)
-      slow = nil
+      forgetSlowState()
       let result = cpu.enter()
       if result == 0 {
         if cpu.run.pointee.exit_reason == UInt32(KVM_EXIT_DEBUG) { break }

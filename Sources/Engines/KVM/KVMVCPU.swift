@@ -50,7 +50,8 @@ struct KVMOpenExit {
 package final class KVMVCPU: VCPU {
   package let index: Int
   /// The engine owns its vCPUs and outlives them.
-  unowned(unsafe) let engine: KVMEngine
+  private let owner: Unmanaged<KVMEngine>
+  var engine: KVMEngine { owner.takeUnretainedValue() }
   let memory: GuestMemory
   let host: KVMHost
   let cpu: KVMProcessor
@@ -69,7 +70,8 @@ package final class KVMVCPU: VCPU {
   private var ran: UInt64 = 0
   private var slept: UInt64 = 0
   /// Nil after a run, until somebody asks.
-  var slow: KVMSlowState?
+  var slow: KVMSlowState? { didSet { knowsSlow = slow != nil } }
+  private var knowsSlow = false
   var tscOffset: UInt64 = 0
   /// The guest had 32-bit paging on when it was entered last.
   var enteredWithPaging32 = false
@@ -92,7 +94,7 @@ package final class KVMVCPU: VCPU {
 
   init(index: Int, engine: KVMEngine, companion: KVMCompanion) throws(VMError) {
     self.index = index
-    self.engine = engine
+    owner = .passUnretained(engine)
     memory = engine.memory
     host = engine.host
     self.companion = companion
@@ -115,7 +117,7 @@ package final class KVMVCPU: VCPU {
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = HostTime.now()
-    failureSentence = nil
+    if failureSentence != nil { failureSentence = nil }
     let exit = runToExit(entry, limit, start)
     cpu.rest()
     ran &+= HostTime.now() &- start
@@ -139,7 +141,7 @@ package final class KVMVCPU: VCPU {
   /// Runs the guest until an exit, the deadline or a kick.
   private func runFreely(_ entry: VMEntry, from start: UInt64, until deadline: UInt64) -> VMExit {
     if let exit = armTraps() { return exit }
-    engine.refreshShadows(for: self)
+    owner._withUnsafeGuaranteedRef { $0.refreshShadows(for: self) }
     notePaging32()
     defer { disarmTraps() }
     var now = start
@@ -158,7 +160,7 @@ package final class KVMVCPU: VCPU {
   @inline(__always)
   func enter() -> VMExit? {
     open.kind = .nothing
-    slow = nil
+    forgetSlowState()
     let result = cpu.enter()
     if result == 0, let exit = exitOfKVM() { return withTaskPriority(exit) }
     if result == -EINTR || result == -EAGAIN || result == 0 {
@@ -166,6 +168,9 @@ package final class KVMVCPU: VCPU {
     }
     return entryFailure(UInt32(truncatingIfNeeded: -result), "KVM refused to run the guest: error \(-result)")
   }
+
+  @inline(__always)
+  func forgetSlowState() { if knowsSlow { slow = nil } }
 
   /// A bookkeeping exit, with what is about to be delivered delivered first: it has no place in a state.
   private func settled(_ reason: ExitReason, _ qualification: ExitQualification) -> VMExit {
@@ -270,6 +275,11 @@ package final class KVMVCPU: VCPU {
     capture.csBase = cpu.sync.pointee.sregs.cs.base
     capture.csSelector = cpu.sync.pointee.sregs.cs.selector
     capture.mode = mode
+  }
+
+  package var codeBase: UInt64 {
+    let base = cpu.sync.pointee.sregs.cs.base
+    return base != 0 && mode == .long64 ? 0 : base
   }
 
   /// Where the guest stands as far as anybody can see: before an instruction that is open.

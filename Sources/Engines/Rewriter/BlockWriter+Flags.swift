@@ -267,6 +267,7 @@ extension MicroOp {
     case .leave64, .leave32: return (UInt8(Slot.rsp * 8), 40)
     case .pop64r, .pop32r: return (UInt8(Slot.rsp * 8), dst & ~7)
     case .xchg32rr, .xchg64rr: return (dst & ~7, src & ~7)
+    case .system where aux == SystemOp.rdtsc.rawValue: return (0, 16)
     case .vector: return (vectorRegister, nil)
     case .sse: return (sseOp == .toGPR32 || sseOp == .toGPR64 || sseOp == .convertToGPR ? dst & ~7 : nil, nil)
     default: return (dst & ~7, nil)

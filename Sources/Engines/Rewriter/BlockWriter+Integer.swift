@@ -10,11 +10,21 @@ extension MicroOp {
     switch op {
     case .sse: isRewrittenSSE
     case .vector: isRewrittenVector
-    case .system: aux == SystemOp.cli.rawValue || aux == SystemOp.pushf.rawValue || aux == SystemOp.swapgs.rawValue
+    case .system: isRewrittenSystem
     case .sensitive: isCounter
     case .integer: isRewrittenBits
-    case .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .keepCarry, .materialize, .rotateFlags: false
     default: true
+    }
+  }
+
+  private var isRewrittenSystem: Bool {
+    switch SystemOp(rawValue: aux) {
+    case .cli, .pushf, .swapgs, .rdtsc: true
+    case .movFromCR: imm != 8
+    case .lgdt, .lidt: true
+    default: false
     }
   }
 }

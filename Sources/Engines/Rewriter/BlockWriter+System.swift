@@ -24,8 +24,106 @@ extension BlockWriter {
       asm.move(offsets.field(offsets.gsSegmentBase), b, size: 8)
       asm.move(offsets.field(offsets.kernelGSBase), a, size: 8)
       return true
+    case .movFromCR where isLong && context.cpl == 0: return readControlRegister(o)
+    case .rdtsc: return readCounter(o)
+    case .lgdt where isLong && context.cpl == 0: return loadTable(o, offsets.gdtrBase, offsets.gdtrLimit)
+    case .lidt where isLong && context.cpl == 0: return loadTable(o, offsets.idtrBase, offsets.idtrLimit)
     default: return false
     }
+  }
+
+  /// Jumps that are taken where a monitor may want the instruction: the guest's own, or ours by one of these bits.
+  private mutating func whereWanted(_ quick: QuickExits) -> [Int] {
+    host = .none
+    asm.alu(7, offsets.field(offsets.nonRoot), 0, size: 1)
+    var jumps = [asm.jumpAhead(5)]
+    if !quick.isEmpty {
+      asm.test(offsets.field(offsets.quick), Int32(bitPattern: quick.rawValue), size: 4)
+      jumps.append(asm.jumpAhead(5))
+    }
+    return jumps
+  }
+
+  /// MOV from CR0, CR2, CR3 or CR4, which are as the guest sees them where their bit of `QuickExits` is 0.
+  private mutating func readControlRegister(_ o: MicroOpPointer) -> Bool {
+    let registers: [Int64: (Int32, QuickExits)] = [
+      0: (offsets.cr0, .cr0), 2: (offsets.cr2, []), 3: (offsets.cr3, .cr3), 4: (offsets.cr4, .cr4),
+    ]
+    guard let (field, quick) = registers[o.pointee.imm], o.pointee.dst & 7 == 0 else { return false }
+    let jumps = whereWanted(quick)
+    asm.move(Self.a, offsets.field(field), size: 8)
+    put(o.pointee.dst, Self.a, size: 8)
+    slowWay(from: jumps, o)
+    return true
+  }
+
+  /// LGDT and LIDT of 64-bit mode.
+  private mutating func loadTable(_ o: MicroOpPointer, _ base: Int32, _ limit: Int32) -> Bool {
+    let (a, b) = (Self.a, Self.b)
+    var jumps = whereWanted(.descriptorTables)
+    jumps.append(reach(o, size: 10, write: false).jump)
+    asm.move(a, .memory(b, displacement: 2), size: 8)
+    asm.shift(4, .register(a), by: 16, size: 8)
+    asm.shift(7, .register(a), by: 16, size: 8)
+    asm.alu(7, a, .memory(b, displacement: 2), size: 8)
+    jumps.append(asm.jumpAhead(5))
+    asm.move(offsets.field(base), a, size: 8)
+    asm.move(a, .memory(b), size: 2)
+    asm.move(offsets.field(limit), a, size: 2)
+    slowWay(from: jumps, o)
+    return true
+  }
+
+  /// POPF of 64-bit mode that changes no more than the arithmetic flags, DF and, in ring 0 while the monitor does not
+  /// wait for interrupts to be on, IF.
+  mutating func popFlags(_ o: MicroOpPointer, _ onward: Trace.Onward?) {
+    guard isLong, o.pointee.sizeLog2 == 3 else { return calloutAtEnd(o) }
+    let (a, b) = (Self.a, Self.b)
+    let mayChange = Int32(RFLAGS.arithmetic | RFLAGS.df | (context.cpl == 0 ? RFLAGS.interruptEnable : 0))
+    let counts = Int32(RFLAGS.arithmetic | RFLAGS.df | RFLAGS.interruptEnable | RFLAGS.tf | RFLAGS.nt)
+    let rare = Int32(RFLAGS.iopl | RFLAGS.ac | RFLAGS.id)
+    asm.lea(b, .memory(.r12), size: 8)
+    var slow = [probe(size: 8, write: false).jump]
+    for field in [offsets.windowRequested, offsets.leaveSoon] {
+      asm.alu(7, offsets.field(field), 0, size: 1)
+      slow.append(asm.jumpAhead(5))
+    }
+    asm.move(a, .memory(b), size: 8)
+    asm.move(b, offsets.field(offsets.rflags), size: 8)
+    asm.alu(4, .register(b), ~Int32(RFLAGS.rf), size: 8)
+    asm.alu(6, .register(a), b, size: 8)
+    asm.alu(4, .register(a), counts | rare, size: 8)
+    asm.test(.register(a), (counts | rare) & ~mayChange, size: 4)
+    slow.append(asm.jumpAhead(5))
+    later(.end(o), from: slow)
+    asm.alu(6, .register(a), b, size: 8)
+    asm.move(offsets.field(offsets.rflags), a, size: 8)
+    asm.store(offsets.field(offsets.flagClass), Int32(FlagClass.eager.rawValue), size: 1)
+    moveStack(8)
+    state.flags = .saved(.eager)
+    host = .none
+    if onward == nil { edge(taken: false) }
+  }
+
+  /// RDTSC: virtual time, with both offsets.
+  private mutating func readCounter(_ o: MicroOpPointer) -> Bool {
+    let a = Self.a
+    var jumps = whereWanted(.rdtsc)
+    if context.cpl != 0 {
+      asm.test(offsets.field(offsets.cr4), Int32(CR4.tsd), size: 4)
+      jumps.append(asm.jumpAhead(5))
+    }
+    asm.move(a, offsets.field(offsets.horizon), size: 8)
+    asm.alu(5, .register(a), Self.budget, size: 8)
+    asm.alu(5, .register(a), excess + Int32(o.pointee.remaining), size: 8)
+    for field in [offsets.slept, offsets.tscOffset, offsets.ownTSCOffset] {
+      asm.alu(0, a, offsets.field(field), size: 8)
+    }
+    asm.move(.rax, .register(a), size: 4)
+    asm.shift(5, .register(a), by: 32, size: 8)
+    asm.move(.rdx, .register(a), size: 8)
+    slowWay(from: jumps, o)
+    return true
   }
 
   /// PUSHF of the stack's own width.

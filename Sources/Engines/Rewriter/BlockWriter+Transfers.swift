@@ -28,7 +28,11 @@ extension BlockWriter {
     case .call64m: callMemory(o)
     case .integerEnd: calloutAtEnd(o)
     case .systemEnd:
-      if o.pointee.aux == SystemOp.sti.rawValue { setInterrupts(o, onward) } else { calloutAtEnd(o) }
+      switch SystemOp(rawValue: o.pointee.aux) {
+      case .sti: setInterrupts(o, onward)
+      case .popf: popFlags(o, onward)
+      default: calloutAtEnd(o)
+      }
     default:
       guard o.pointee.comparesAndJumps else { return false }
       compareAndBranch(o, onward)

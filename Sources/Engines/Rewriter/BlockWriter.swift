@@ -29,7 +29,7 @@ struct BlockWriter {
   /// left a first operand and a result.
   enum OperandRepair { case none, first, difference, sum, result }
 
-  private struct Stub {
+  struct Stub {
     enum Kind {
       /// Carries out a micro-op and comes back, with these vectors and flags in the host's registers.
       case callout(
@@ -37,6 +37,8 @@ struct BlockWriter {
         site: UnsafeMutablePointer<HostSite>?)
       /// Goes on in the interpreter.
       case interpret(MicroOpPointer)
+      /// The interpreter carries out the micro-op that ends the block.
+      case end(MicroOpPointer)
       /// Leaves by an edge.
       case exit(taken: Bool)
       case edge(UnsafeMutablePointer<HostEdge>, over: Int)
@@ -174,7 +176,7 @@ struct BlockWriter {
 
   // MARK: Callouts
 
-  private mutating func later(_ kind: Stub.Kind, from: [Int], state: HostState? = nil) {
+  mutating func later(_ kind: Stub.Kind, from: [Int], state: HostState? = nil) {
     stubs.append(Stub(kind: kind, from: from, state: state ?? self.state, block: block, excess: excess))
   }
 
@@ -206,6 +208,10 @@ struct BlockWriter {
     later(
       .callout(o, back: asm.count, vectors: state.vectors, repair: repair, bring: bring, site: site(o, miss)),
       from: [miss.jump], state: miss.state)
+  }
+  /// The same for one that has nothing to do with memory, by several jumps.
+  mutating func slowWay(from jumps: [Int], _ o: MicroOpPointer) {
+    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: nil, site: nil), from: jumps)
   }
   /// A micro-op of the writer's own that works on saved flags alone, by the jump at `from`, back to here.
   mutating func flagWay(from: Int, _ o: MicroOpPointer) {
@@ -294,32 +300,9 @@ struct BlockWriter {
 
   /// Goes on at `CPU.rip` with everything else settled.
   mutating func goOn() {
-    let (a, b) = (Self.a, Self.b)
-    let entry = Int32(HostLayout.jumpOffset)
     giveBack()
     host = .none
-    asm.move(b, offsets.field(offsets.rip), size: 8)
-    asm.move(a, .register(b), size: 8)
-    asm.shift(5, .register(a), by: 12, size: 8)
-    asm.alu(6, .register(a), b, size: 4)
-    asm.alu(4, .register(a), Int32(JumpEntry.count - 1), size: 4)
-    // Times the size of an entry.
-    asm.lea(a, .memory(a, index: a, scale: 2), size: 8)
-    asm.shift(4, .register(a), by: 3, size: 4)
-    asm.alu(7, b, .memory(.rsp, index: a, displacement: entry), size: 8)
-    let other = asm.jumpAhead(5)
-    asm.move(b, offsets.field(offsets.stamp), size: 8)
-    asm.alu(7, b, .memory(.rsp, index: a, displacement: entry + 8), size: 8)
-    let stale = asm.jumpAhead(5)
-    asm.move(b, .memory(.rsp, index: a, displacement: offsets.jumpHost), size: 8)
-    asm.test(.register(b), b, size: 8)
-    let cold = asm.jumpAhead(4)
-    asm.alu(5, Self.budget, .memory(.rsp, index: a, displacement: offsets.jumpCount), size: 8)
-    let over = asm.jumpAhead(8)
-    asm.jump(.register(b))
-    asm.land(over)
-    asm.alu(0, Self.budget, .memory(.rsp, index: a, displacement: offsets.jumpCount), size: 8)
-    later(.find, from: [asm.jumpAhead(), other, stale, cold])
+    later(.find, from: asm.dispatch(offsets))
   }
 
   /// The interpreter carries out the micro-op that ends the block.
@@ -369,6 +352,7 @@ struct BlockWriter {
       asm.load(Self.a, UInt64(UInt(bitPattern: block)))
       asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
       leave(.interpret)
+    case .end(let o): calloutAtEnd(o)
     case .exit(let taken): edge(taken: taken)
     case .edge(let edge, let over): writeUnlinked(edge, over)
     case .spent:

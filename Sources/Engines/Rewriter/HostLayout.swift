@@ -48,7 +48,8 @@ enum HostLayout {
 struct HostOffsets {
   let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
   let cr0, cr4, xcr0, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
-  let kernelGSBase, gsSegmentBase: Int32
+  let kernelGSBase, gsSegmentBase, quick, nonRoot, slept, tscOffset, ownTSCOffset, cr2, cr3: Int32
+  let gdtrBase, gdtrLimit, idtrBase, idtrLimit: Int32
   let jumpHost, jumpCount: Int32
 
   init() {
@@ -80,6 +81,17 @@ struct HostOffsets {
     kernelGSBase = cpu(\.kernelGSBase)
     let base = Int32(MemoryLayout<SegmentState>.offset(of: \.base) ?? 0)
     gsSegmentBase = cpu(\.segments) + 5 * Int32(MemoryLayout<SegmentState>.stride) + base
+    quick = cpu(\.quick)
+    nonRoot = cpu(\.vmx) + Int32(MemoryLayout<VMXState>.offset(of: \.nonRoot) ?? 0)
+    slept = cpu(\.slept)
+    tscOffset = cpu(\.tscOffset)
+    ownTSCOffset = cpu(\.ownTSCOffset)
+    cr2 = cpu(\.cr2)
+    cr3 = cpu(\.cr3)
+    let tableBase = Int32(MemoryLayout<TableRegister>.offset(of: \.base) ?? 0)
+    let tableLimit = Int32(MemoryLayout<TableRegister>.offset(of: \.limit) ?? 0)
+    (gdtrBase, gdtrLimit) = (cpu(\.gdtr) + tableBase, cpu(\.gdtr) + tableLimit)
+    (idtrBase, idtrLimit) = (cpu(\.idtr) + tableBase, cpu(\.idtr) + tableLimit)
     jumpHost = jump(\.host)
     jumpCount = jump(\.hostCount)
   }
@@ -99,6 +111,8 @@ enum HostEnd: UInt64 {
   case link = 3
   /// The trace of `CPU.hostBlock` lies on pages whose mapping may have changed since it was looked at.
   case stale = 4
+  /// Of a callout alone: a fault was delivered, go on at `CPU.rip`. Generated code does that by itself.
+  case onward = 5
 }
 
 /// A plain load or store in generated code. While it goes by the TLB its slow way counts here how often that did not

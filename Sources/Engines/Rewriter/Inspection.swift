@@ -9,7 +9,8 @@ extension MicroOp {
       return RewritingPolicy.standard.inCache.contains(operationOfPolicy) ? .inCache : .callout
     case .system, .systemEnd:
       guard let operation = SystemOp(rawValue: aux)?.operation else { return .interpreted }
-      return RewritingPolicy.standard.inCache.contains(operation) && isRewritten ? .inCache : .callout
+      let isInCache = op == .system ? isRewritten : RewritingPolicy.standard.inCache.contains(operation)
+      return isInCache ? .inCache : .callout
     case .segmentAddress: return .interpreted
     default: break
     }
@@ -27,6 +28,9 @@ extension MicroOp {
     default: op.rawValue >= Op.cmpJcc8rr.rawValue && op.rawValue <= Op.testJcc64ri.rawValue
     }
   }
+
+  /// A transfer by the stack or memory.
+  var reachesStack: Bool { isTransfer ? op == .jmp64m : touchesStack }
 
   private var touchesStack: Bool {
     switch op {
@@ -65,15 +69,19 @@ extension Block {
 
 /// What was made of blocks as they were rewritten.
 struct RewritingTally {
-  private(set) var kinds: [RewritingKind: UInt64] = [:]
+  private var counts = InlineArray<5, UInt64>(repeating: 0)
   private(set) var guestBytes: UInt64 = 0
   /// Blocks left to the interpreter for good.
   var refused: UInt64 = 0
 
+  var kinds: [RewritingKind: UInt64] {
+    Dictionary(uniqueKeysWithValues: RewritingKind.allCases.map { ($0, counts[Int($0.rawValue)]) }).filter { $0.value > 0 }
+  }
+
   mutating func add(_ trace: Trace) {
     for part in trace.parts {
       guestBytes += part.block.pointee.length
-      for instruction in part.block.pointee.instructionKinds() { kinds[instruction.kind, default: 0] += 1 }
+      for instruction in part.block.pointee.instructionKinds() { counts[Int(instruction.kind.rawValue)] += 1 }
     }
   }
 }
@@ -96,7 +104,8 @@ struct RewrittenCode {
       kind = op.rewritingKind
     }
   }
-  /// Where the pieces off the straight path begin.
+  /// Where it is entered, and where the pieces off the straight path begin.
+  var entry: Int
   var straightEnd: Int
   /// Behind its last byte, those pieces included.
   var end: Int
@@ -108,6 +117,7 @@ extension InterpreterEngine: RewritingInspection {
     var totals = RewritingTotals()
     totals.invalidations = invalidations
     (totals.interpreted, totals.cached) = (interpreted, cached)
+    totals.slowAccesses = processors.reduce(0) { $0 &+ $1.c.pointee.slowAccesses }
     guard let rewriter else { return builder.policy == nil ? nil : totals }
     totals.blocks = rewriter.statistics.blocks
     totals.hostBytes = rewriter.statistics.hostBytes
@@ -116,7 +126,7 @@ extension InterpreterEngine: RewritingInspection {
     totals.guestBytes = tally.guestBytes
     totals.kinds = tally.kinds
     totals.refused = tally.refused
-    totals.used = UInt64(rewriter.buffer.used)
+    totals.used = UInt64(rewriter.buffer.filled)
     totals.size = UInt64(CodeBuffer.size)
     return totals
   }
@@ -180,9 +190,8 @@ extension Rewriter {
   /// The host code reached by a block, and where in it that of each instruction begins.
   func show(_ block: BlockPointer, in result: inout RewrittenBlock) {
     let start = Int(block.pointee.host &- buffer.executable)
-    guard start >= 0, start < buffer.used, let code = written[start] else { return }
-    let end = min(code.end, buffer.used)
-    result.host = Array(UnsafeBufferPointer(start: buffer.writable + start, count: max(end - start, 0)))
+    guard let code = code(at: start) else { return }
+    result.host = Array(UnsafeBufferPointer(start: buffer.writable + start, count: code.end - start))
     result.straightEnd = code.straightEnd - start
     // The last way out of a block that fell through is no instruction: its code is the instruction's before it.
     let marks = code.marks.filter { $0.length > 0 }

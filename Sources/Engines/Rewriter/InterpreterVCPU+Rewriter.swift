@@ -22,7 +22,8 @@ extension InterpreterVCPU {
       return c.execute(block, at: block.pointee.ops)
     }
     if rewriter.isFull {
-      engine.forgetCode()
+      rewriter.makeRoom(engine.cache, warmth: Int64(engine.configuration.warmth))
+      for processor in engine.processors { processor.c.bumpGeneration() }
       c.pointee.budget &+= block.pointee.count
       c.pointee.rip = block.pointee.rip
       return .find
@@ -55,6 +56,7 @@ extension InterpreterVCPU {
       case .interpret:
         guard let block = BlockPointer(bitPattern: c.pointee.hostBlock), let op = MicroOpPointer(bitPattern: c.pointee.hostOp)
         else { return .find }
+        if op.pointee.reachesStack { c.pointee.slowAccesses &+= 1 }
         return c.execute(block, at: op)
       case .link:
         guard let next = follow(rewriter) else { return .find }
@@ -64,7 +66,7 @@ extension InterpreterVCPU {
         guard block.pointee.hostStampAt != 0, c.stillMaps(block) else { return c.execute(block, at: block.pointee.ops + 1) }
         rewriter.approve(block, stamp: c.pointee.stamp)
         return enter(block)
-      case .find, nil: return .find
+      case .find, .onward, nil: return .find
       }
     }
   }

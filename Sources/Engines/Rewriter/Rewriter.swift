@@ -14,8 +14,8 @@ final class Rewriter {
   /// No block's code is longer.
   static let roomForBlock = 256 << 10
   private(set) var statistics = RewritingStatistics()
-  /// How each trace's code lies, by its entry: for showing it.
-  private(set) var written: [Int: RewrittenCode] = [:]
+  /// The traces whose code begins in each segment of the buffer.
+  private var residents = Array(repeating: [Resident](), count: CodeBuffer.segmentCount)
   /// Micro-ops of the writer's own, which work on saved flags: the carry alone, all, and CF and OF of the rotates.
   let flagOps: MicroOpPointer
 
@@ -46,12 +46,40 @@ final class Rewriter {
 
   deinit { flagOps.deallocate() }
 
-  var isFull: Bool { buffer.used + Self.roomForBlock > CodeBuffer.size }
+  var isFull: Bool { buffer.used + Self.roomForBlock > buffer.end }
+  /// Gives up the oldest code to make room for new. Only while none runs; no stamp is to be trusted after it.
+  func makeRoom(_ cache: BlockCache, warmth: Int64) {
+    while isFull {
+      let segment = buffer.widen(from: firstBlockAt)
+      statistics.flushes += 1
+      for resident in residents[segment] {
+        // A block that was dropped meanwhile is not found, or another one is.
+        let block = cache.find(gpa: resident.gpa, rip: resident.rip, context: resident.context)
+        guard let block, block.pointee.host == buffer.address(resident.code.entry) else { continue }
+        cache.cool(block, warmth: warmth)
+      }
+      residents[segment].removeAll(keepingCapacity: true)
+    }
+  }
   /// Forgets all code. Only while none runs and none is reachable.
   func empty() {
-    buffer.used = firstBlockAt
+    buffer.clear(from: firstBlockAt)
     statistics.flushes += 1
-    written.removeAll(keepingCapacity: true)
+    for segment in residents.indices { residents[segment].removeAll(keepingCapacity: true) }
+  }
+
+  /// How the code lies that is entered at this offset of the buffer.
+  func code(at entry: Int) -> RewrittenCode? {
+    guard entry >= 0, entry < CodeBuffer.size else { return nil }
+    return residents[entry / CodeBuffer.segmentSize].last { $0.code.entry == entry }?.code
+  }
+
+  /// Host code of a trace and, by what it is found again, the block it is reached by.
+  private struct Resident {
+    let gpa: UInt64
+    let rip: UInt64
+    let context: UInt16
+    let code: RewrittenCode
   }
 
   /// May `block` get code at all? If not, it is the interpreter's for good.
@@ -71,7 +99,9 @@ final class Rewriter {
       writer.trespass = UInt(bitPattern: flagOps)
     }
     let entry = writer.write()
-    written[entry] = RewrittenCode(straightEnd: writer.straightEnd, end: writer.asm.count, marks: writer.marks)
+    let code = RewrittenCode(entry: entry, straightEnd: writer.straightEnd, end: writer.asm.count, marks: writer.marks)
+    residents[entry / CodeBuffer.segmentSize].append(
+      Resident(gpa: head.pointee.gpa, rip: head.pointee.rip, context: head.pointee.context, code: code))
     buffer.used = (writer.asm.count + 15) & ~15
     head.pointee.host = buffer.address(entry)
     head.pointee.hostStampAt = trace.isFar ? start : 0
@@ -144,9 +174,18 @@ final class Rewriter {
     reload(&asm, pushed: 8)
     asm.ret()
     asm.land(leaves)
+    asm.alu(7, .register(.rax), Int32(HostEnd.onward.rawValue), size: 4)
+    let onward = asm.jumpAhead(4)
     asm.alu(0, .register(.rsp), 8, size: 8)
     asm.move(HostLayout.a, .register(.rax), size: 8)
     asm.jump(to: leaveSpilled)
+    asm.land(onward)
+    if let hostGuard { hostGuard.write(hostGuard.inside, &asm) }
+    reload(&asm, pushed: 8)
+    asm.alu(0, .register(.rsp), 8, size: 8)
+    for unknown in asm.dispatch(offsets) { asm.land(unknown) }
+    asm.load(HostLayout.a, HostEnd.find.rawValue)
+    asm.jump(to: leaveAt)
     firstBlockAt = (asm.count + 63) & ~63
     buffer.used = firstBlockAt
   }
@@ -164,61 +203,5 @@ final class Rewriter {
       asm.move(home, HostLayout.register(slot, pushed: pushed), size: 8)
     }
     asm.move(HostLayout.budget, .memory(.rsp, displacement: offsets.budget + pushed), size: 8)
-  }
-}
-
-/// What generated code calls for a micro-op that it does not carry out itself: 0 to go on, else a `HostEnd`.
-private let hostCallout:
-  @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UInt64 = {
-    cpu, block, op in
-    let c = cpu.assumingMemoryBound(to: CPU.self)
-    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self))
-  }
-
-extension UnsafeMutablePointer<CPU> {
-  /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
-  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
-    let single = pointee.singleOp
-    single.pointee = op.pointee
-    let stamp = pointee.stamp
-    let isSystemEnd = op.pointee.op == .systemEnd
-    let isEnd = isSystemEnd || op.pointee.op == .integerEnd
-    if isSystemEnd { single.pointee.op = .system }
-    if op.pointee.op == .integerEnd {
-      single.pointee.op = .integer
-      pointee.rip = block.pointee.endRIP
-    }
-    if let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite) {
-      pointee.hostSite = 0
-      notice(op, site)
-    }
-    switch execute(block, at: single) {
-    case .done:
-      if isSystemEnd, wantsAttention {
-        vcpu.hostStop = .attention
-        return HostEnd.stop.rawValue
-      }
-      guard pointee.stamp != stamp, !isEnd else { return 0 }
-      // What follows the block may have to be looked up anew: the interpreter does that.
-      pointee.hostOp = UInt(bitPattern: op + 1)
-      pointee.hostBlock = UInt(bitPattern: block)
-      return HostEnd.interpret.rawValue
-    case let end:
-      vcpu.hostStop = end
-      return HostEnd.stop.rawValue
-    }
-  }
-
-  /// A plain access took its slow way. Where that does not bring its page into the TLB it was in vain, and after so
-  /// many times the access becomes a callout.
-  private func notice(_ op: MicroOpPointer, _ site: UnsafeMutablePointer<HostSite>) {
-    let linear = address(op)
-    let isStore = op.pointee.isPlainStore
-    guard let gpa = translateQuietly(linear) else { return }
-    guard let page = hostPage(gpa), !isStore || page.writable && !hasCode(gpa) else {
-      site.pointee.misses += 1
-      if site.pointee.misses == HostSite.patience { vcpu.engine.rewriter?.makeCallout(site.pointee) }
-      return
-    }
   }
 }

@@ -6,7 +6,7 @@ package struct RewritingStatistics: Equatable, Sendable, CustomStringConvertible
   package var callouts: UInt64 = 0
   /// Bytes of host code.
   package var hostBytes: UInt64 = 0
-  /// Times all code was dropped because the buffer was full.
+  /// Times the oldest part of the buffer was given up because it was full, or all of it dropped.
   package var flushes: UInt64 = 0
   /// Loads and stores made direct callouts because they kept ending in the slow path.
   package var adaptive: UInt64 = 0

@@ -73,7 +73,8 @@ struct Trace {
     case .ret64, .ret32:
       return returns.popLast().flatMap(known).map { ($0, .returning) }
     case .systemEnd:
-      guard last.pointee.aux == SystemOp.sti.rawValue else { return nil }
+      let popsQuickly = last.pointee.aux == SystemOp.popf.rawValue && last.pointee.sizeLog2 == 3
+      guard popsQuickly || last.pointee.aux == SystemOp.sti.rawValue else { return nil }
       return known(block.pointee.endRIP).map { ($0, .fall) }
     case .jcc, .decJnz32, .decJnz64: break
     default: guard last.pointee.comparesAndJumps else { return nil }
@@ -113,7 +114,7 @@ extension BlockPointer {
   var isWorthRewriting: Bool {
     var callouts = 0
     for op in body where !op.isRewritten { callouts += 1 }
-    return callouts * 4 <= body.count
+    return callouts * 2 <= body.count
   }
 }
 
@@ -129,7 +130,7 @@ extension UnsafeMutablePointer<CPU> {
       let walk = readPageTables(linear)
       guard walk.outcome == .mapped, walk.gpa == parts[i].gpa, walk.accessed else { return false }
       guard pointee.cr0 & CR0.pg == 0 || allows(walk, Access(privilege: privilege, fetch: true)) else { return false }
-      if !walk.global { pointee.paging.hasLocalCode = true }
+      pointee.paging.noteCode(linear, large: walk.large, huge: walk.huge, global: walk.global)
     }
     return true
   }

@@ -9,6 +9,8 @@ package final class DeviceContext {
   /// The vCPU whose exit is being handled, and its RIP: stamped on events.
   package var vcpu: UInt8 = 0
   package var rip: UInt64 = 0
+  /// A timer's deadline may be another one than when this was cleared.
+  var timersChanged = true
   private var output: [UInt8] = []
   private var requests: [PlatformRequest] = []
 
@@ -23,8 +25,12 @@ package final class DeviceContext {
     events.emit(Event(kind, vcpu: vcpu, rip: rip, a: a, b: b, c: c, d: d))
   }
 
-  /// A byte for the guest's console: from COM1, the debug port, the hypercall or a BIOS service.
-  package func writeConsole(_ byte: UInt8) {
+  /// The guest spoke by the virtio console last: there it listens.
+  package private(set) var speaksByVirtio = false
+
+  /// A byte for the guest's console: from COM1, the virtio console, the debug port, the hypercall or a BIOS service.
+  package func writeConsole(_ byte: UInt8, isVirtio: Bool = false) {
+    speaksByVirtio = isVirtio
     output.append(byte)
     emit(.output, a: UInt32(byte))
   }
@@ -48,10 +54,21 @@ package final class DeviceContext {
     requests.append(request)
   }
 
+  package var hasRequests: Bool { !requests.isEmpty }
   package func takeRequests() -> [PlatformRequest] {
     if requests.isEmpty { return [] }
     defer { requests.removeAll(keepingCapacity: true) }
     return requests
+  }
+
+  package func code(_ coder: inout StateCoder) {
+    var now = now
+    coder.code(&now)
+    if coder.isRestoring { set(now: now) }
+    // Timers' events carry the place of the last exit.
+    coder.code(&vcpu)
+    coder.code(&rip)
+    coder.code(&speaksByVirtio)
   }
 
   package func dropRequests() { requests.removeAll() }

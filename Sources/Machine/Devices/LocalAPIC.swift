@@ -23,7 +23,7 @@ package final class LocalAPIC: TimedDevice {
   var icr: UInt64 = 0
   /// In the order of `LVT`.
   var lvt = [UInt32](repeating: LocalAPIC.masked, count: 6)
-  var timer = APICTimer()
+  var timer = APICTimer() { didSet { context.timersChanged = true } }
   private var irr = VectorSet.none
   private var isr = VectorSet.none
   private var tmr = VectorSet.none

@@ -14,7 +14,7 @@ package final class PIT8254: TimedDevice {
   private var counters = [Counter8254(), Counter8254(), Counter8254()]
   /// Port 61h, bits 3:0 as written.
   private var control: UInt8 = 0
-  package private(set) var deadline = Deadline.never
+  package private(set) var deadline = Deadline.never { didSet { context.timersChanged = true } }
 
   package init(context: DeviceContext, line: InterruptLine) {
     self.context = context

@@ -17,7 +17,7 @@ package final class RTC: TimedDevice {
   private var base: UInt64 = 0
   /// Virtual time up to which the flags of register C are worked out.
   private var settled: UInt64 = 0
-  package private(set) var deadline = Deadline.never
+  package private(set) var deadline = Deadline.never { didSet { context.timersChanged = true } }
 
   private static let start = Int64(
     CalendarDate(year: 2026, month: 1, day: 1, hour: 0, minute: 0, second: 0).seconds)
@@ -34,6 +34,9 @@ package final class RTC: TimedDevice {
     static let alarm: UInt8 = 0x20
     static let update: UInt8 = 0x10
   }
+
+  /// Whether CMOS tells of a floppy drive: BIOS services have one, the PC itself has no controller for any.
+  var hasFloppyDrive = true { didSet { fillEquipment() } }
 
   package init(context: DeviceContext, line: InterruptLine, ramSize: UInt64) {
     self.context = context
@@ -272,10 +275,14 @@ package final class RTC: TimedDevice {
     base = context.now
     settled = context.now
     deadline = Deadline.never
-    // One 1.44 MB floppy drive; FPU and floppy present, 80-column display.
-    cmos[0x10] = 0x40
-    cmos[0x14] = 0x07
+    fillEquipment()
     fillMemorySize()
+  }
+
+  /// FPU, 80-column display, and one 1.44 MB floppy drive where there is something to drive it.
+  private func fillEquipment() {
+    cmos[0x10] = hasFloppyDrive ? 0x40 : 0
+    cmos[0x14] = hasFloppyDrive ? 0x07 : 0x06
   }
 
   /// The memory sizes firmware leaves in CMOS: base memory (15h), KiB from 1 MiB (17h, 30h), 64 KiB

@@ -26,7 +26,7 @@ package final class Serial16550: TimedDevice {
   /// The THR-empty interrupt waits to be read in IIR.
   private var threPending = false
   private var timeoutPending = false
-  package private(set) var deadline = Deadline.never
+  package private(set) var deadline = Deadline.never { didSet { context.timersChanged = true } }
 
   private static let fifoEnabled: UInt8 = 0x01
   private static let loopback: UInt8 = 0x10

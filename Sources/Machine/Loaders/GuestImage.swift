@@ -11,6 +11,8 @@ package enum GuestImage: Sendable {
   case firmware
   /// A bzImage, or the vmlinux of a kernel that can be entered by PVH.
   case linux(KernelImage)
+  /// A program that is no Linux but is started as one: a bzImage's setup header without a compressed kernel.
+  case bootProtocol(SetupHeader)
 
   /// Files of more are refused unread.
   package static let maximumFileSize = 1 << 30
@@ -42,8 +44,13 @@ package enum GuestImage: Sendable {
   }
 
   private static func recognise(_ file: ImageBytes) throws(VMError) -> GuestImage {
-    if SetupHeader.isPresent(in: file) { return .linux(try KernelImage(file)) }
-    if let header = try MultibootHeader.find(in: file) {
+    if SetupHeader.isPresent(in: file) {
+      let header = try SetupHeader(file)
+      return header.payload == nil ? .bootProtocol(header) : .linux(try KernelImage(file))
+    }
+    // A disk with a Multiboot program after its boot sector (GRUB's core image lies there) is booted as a disk.
+    let isDisk = file.u16(510) == 0xAA55 && !ELFImage.isELF(file)
+    if let header = try MultibootHeader.find(in: file), !(isDisk && header.offset >= 512) {
       if header.addresses != nil { return .multiboot(header, nil) }
       guard ELFImage.isELF(file) else {
         throw file.wrong(
@@ -93,6 +100,9 @@ package enum GuestImage: Sendable {
       return "firmware ROM"
     case .linux(let kernel):
       return kernel.header == nil ? "Linux kernel (vmlinux)" : "Linux kernel (bzImage, \(kernel.compression.rawValue))"
+    case .bootProtocol(let header):
+      let version = header.protocolVersion
+      return "bzImage without a kernel inside (boot protocol \(version >> 8).\(hex(UInt64(version & 0xFF), digits: 2)))"
     }
   }
 }

@@ -16,7 +16,9 @@ package enum ImageLoader {
     case .flat(let mode): loaded = try loadFlat(request, mode)
     case .firmware: loaded = try loadFirmware(request)
     case .linux(let kernel): loaded = try LinuxLoader.load(request, kernel)
+    case .bootProtocol(let header): loaded = try BootProtocolLoader.load(request, header)
     }
+    loaded.disk = request.disk
     loaded.description =
       "\(printable((request.firmware ?? request.image).name)): \(image.describe), \(loaded.description)"
     return loaded
@@ -30,6 +32,7 @@ package enum ImageLoader {
     switch image {
     case .multiboot: takesCommandLine = true
     case .linux: (takesCommandLine, isLinux) = (true, true)
+    case .bootProtocol: takesCommandLine = true
     default: break
     }
     if !takesCommandLine && !(request.commandLine.isEmpty && request.modules.isEmpty) {
@@ -42,18 +45,22 @@ package enum ImageLoader {
     }
     var hasDrives = false
     switch image {
-    case .bootSector, .flat(.real): hasDrives = true
+    case .bootSector, .flat(.real), .linux, .firmware: hasDrives = true
+    case .bootProtocol(let header): hasDrives = !header.hasEntry64
+    case .multiboot(let header, _): hasDrives = header.addresses != nil
     default: break
     }
     guard hasDrives || request.disk == nil else {
-      throw VMError(.usage, "\(name): --disk is for guests with BIOS services; expected none with a \(image.describe)")
+      throw VMError(
+        .usage,
+        "\(name): --disk is for Linux, for firmware and for guests with BIOS services; expected none with a \(image.describe)")
     }
     switch image {
     case .bootSector, .firmware:
       guard request.entry == nil, request.loadAddress == nil else {
         throw VMError(.usage, "\(name): a \(image.describe) starts at a fixed address; expected no --load and no --entry")
       }
-    case .multiboot, .elf, .flat, .linux: break
+    case .multiboot, .elf, .flat, .linux, .bootProtocol: break
     }
   }
 
@@ -83,9 +90,16 @@ package enum ImageLoader {
     var state = try InitialState.protected(entry: entry, &placement)
     state[.rax] = MultibootInfo.bootMagic
     state[.rbx] = info
-    return LoadedGuest(
+    var loaded = LoadedGuest(
       kind: .multiboot, state: state, description: "32-bit entry \(prefixedHex(entry)), information at \(prefixedHex(info))",
       symbolsImage: ELFImage.isELF(file) ? file.bytes : nil, entry: entry)
+    // Programs in this form (GRUB's core image) go back to real mode and ask the BIOS they were started by.
+    if header.addresses != nil {
+      let bios = configuration(request, boot: nil)
+      try bios.install(in: request.memory)
+      loaded.bios = bios
+    }
+    return loaded
   }
 
   private static func loadELF(_ request: LoadRequest, _ elf: ELFImage) throws(VMError) -> LoadedGuest {
@@ -173,22 +187,23 @@ package enum ImageLoader {
     loaded.bios = bios
   }
 
-  private static func startWithBIOS(_ state: inout VCPUState, bootDrive: UInt8) {
+  static func startWithBIOS(_ state: inout VCPUState, bootDrive: UInt8) {
     state[.rdx] = UInt64(bootDrive)
     state.rflags |= RFLAGS.interruptEnable
   }
 
-  private static func configuration(
+  static func configuration(
     _ request: LoadRequest, boot: (bytes: [UInt8], geometry: DiskGeometry)?
   ) -> BIOSConfiguration {
     var drives: [BIOSConfiguration.Drive] = []
     if let boot {
-      drives.append(.init(number: boot.geometry.isFloppy ? 0 : 0x80, image: boot.bytes, geometry: boot.geometry))
+      let number: UInt8 = boot.geometry.isFloppy ? 0 : 0x80
+      drives.append(.init(number: number, content: .image(boot.bytes), geometry: boot.geometry))
     }
     if let disk = request.disk {
       let number: UInt8 = drives.contains { $0.number == 0x80 } ? 0x81 : 0x80
-      let geometry = DiskGeometry(hardDiskSize: disk.bytes.count)
-      drives.append(.init(number: number, image: disk.bytes, geometry: geometry))
+      let geometry = DiskGeometry(hardDiskSize: Int(clamping: disk.sectorCount) * Disk.sectorSize)
+      drives.append(.init(number: number, content: .disk(disk), geometry: geometry))
     }
     return BIOSConfiguration(drives: drives, ramSize: request.memory.ramSize)
   }
@@ -201,15 +216,14 @@ package enum ImageLoader {
     let top: UInt64 = 1 << 32
     let low: UInt64 = 1 << 20
     let aliasSize = min(size, 128 << 10)
-    if aliasSize == size {
-      try request.memory.addROM(rom.bytes, at: [GPA(low - size), GPA(top - size)])
-    } else {
-      try request.memory.addROM(rom.bytes, at: [GPA(top - size)])
-      try request.memory.addROM(Array(rom.bytes.suffix(Int(aliasSize))), at: [GPA(low - aliasSize)])
-    }
-    return LoadedGuest(
+    try request.memory.addROM(rom.bytes, at: [GPA(top - size)])
+    // Below 1 MiB it is shadowed, as a chipset does that lets firmware unpack itself there: RAM with a copy.
+    request.memory.write(GPA(low - aliasSize), Array(rom.bytes.suffix(Int(aliasSize))))
+    var loaded = LoadedGuest(
       kind: .firmware, state: VCPUState(),
       description: "at \(prefixedHex(low - aliasSize)) and \(prefixedHex(top - size)), entry f000:fff0", symbolsImage: nil,
       entry: 0xFFFF_FFF0)
+    loaded.firmware = FirmwareMachine(disk: request.disk)
+    return loaded
   }
 }

@@ -34,18 +34,21 @@ package struct LoadRequest: Sendable {
   package var replacesCommandLine = false
   /// The way into a Linux kernel; nil chooses by what the kernel has.
   package var linuxBoot: LinuxBoot?
+  /// The machine Linux is to find; nil takes P0, or P1 where it has more than one processor or a disk.
+  package var machine: PCModel?
+  package var vcpuCount = 1
   /// Multiboot modules, or Linux's initrd (`--initrd`); a Multiboot module's string is its name.
   package var modules: [NamedImage]
   /// A ROM that starts at the reset vector; then `image` is empty.
   package var firmware: NamedImage?
-  /// A hard disk for the BIOS services of a boot sector.
-  package var disk: NamedImage?
+  /// A hard disk: of the BIOS services of a boot sector, of firmware, or of Linux's machine P1.
+  package var disk: Disk?
   package var memory: GuestMemory
 
   package init(
     name: String, bytes: [UInt8], memory: GuestMemory, mode: FlatMode? = nil, loadAddress: UInt64? = nil,
     entry: UInt64? = nil, commandLine: String = "", modules: [NamedImage] = [], firmware: NamedImage? = nil,
-    disk: NamedImage? = nil
+    disk: Disk? = nil
   ) {
     image = NamedImage(name: name, bytes: bytes)
     self.memory = memory
@@ -69,6 +72,7 @@ package struct LoadedGuest: Sendable {
     case flat = "flat image"
     case firmware = "firmware"
     case linux = "Linux"
+    case bootProtocol = "bzImage"
   }
   package var kind: Kind
   /// The boot processor at the guest's first instruction.
@@ -83,10 +87,16 @@ package struct LoadedGuest: Sendable {
   package var platform = PCModel.pc
   /// The drives of a guest that finds a BIOS under it; nil where there is none.
   package var bios: BIOSConfiguration?
+  package var disk: Disk?
+  /// What stands in the PC for firmware to find; nil where there is none.
+  package var firmware: FirmwareMachine?
 
-  /// Gives the PC what the guest expects of it besides memory: the services of its BIOS, if it has one.
-  /// Called once a PC, before the guest runs.
+  /// Gives the PC what the guest expects of it besides memory: the services of its BIOS, what firmware looks for, or
+  /// virtio devices. Called once a PC, before the guest runs.
   package func attach(to pc: PC) {
     if let bios { pc.add(BIOSServices(bios, on: pc)) }
+    firmware?.attach(to: pc)
+    if platform == .p1 { VirtioDevices.attach(to: pc, disk: disk) }
+    pc.disk = disk
   }
 }

@@ -108,6 +108,9 @@ enum BreakpointCommands {
       let number = try takeNumber(core, &scanner)
       let condition = scanner.isAtEnd ? nil : try scanner.takeExpression(core.conditionScope, what: "a condition")
       try scanner.end()
+      if core.recorded != nil, let condition, let unknown = condition.unknown(registers: true) {
+        throw scanner.fail(condition.text, "\(unknown) at exits: a recording does not have that")
+      }
       core.control.breakpoints.change(number) { $0.condition = condition }
       return CommandResult("breakpoint \(number) \(condition.map { "stops if \($0.text)" } ?? "stops always")")
     },
@@ -243,6 +246,12 @@ enum BreakpointCommands {
       }
     }
     let condition = try combine(conditions, scope, scanner)
+    if core.recorded != nil {
+      if let unknown = condition?.unknown(registers: true) {
+        throw scanner.fail(condition?.text ?? "", "\(unknown) at exits: a recording does not have that")
+      }
+      core.control.breakpoints.begin(above: core.recordedBreakpoints.map(\.number).max() ?? 0)
+    }
     let number = core.control.breakpoints.add(cause) {
       $0.condition = condition
       $0.hitLimit = hitLimit

@@ -4,7 +4,9 @@ import Debugger
 package enum CommandTable {
   package static let all: [CommandDescriptor] =
     RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + EventCommands.all
-    + RecordingCommands.all + VMCSCommands.all + RewritingCommands.all + TechniqueCommands.all + SessionCommands.all
+    + RecordingCommands.all + XenCommands.all + VMCSCommands.all + RewritingCommands.all + TechniqueCommands.all
+    + LessonCommands.all
+    + SessionCommands.all
 
   private static let byName: [String: CommandDescriptor] = {
     var table: [String: CommandDescriptor] = [:]

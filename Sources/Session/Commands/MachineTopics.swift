@@ -11,13 +11,15 @@ enum MachineTopics {
     .init(names: ["hypercalls", "hypercall"], help: "the newest hypercalls: [N]") { core, scanner throws(CommandError) in
       core.stream.drain()
       let count = Int(clamping: scanner.takeNumber() ?? 20)
-      let records = core.stream.hypercalls.newest(count).map { core.describe.record($0) }
+      let records = core.hypercallRecords(count)
       return InfoCommands.rows(
-        records.map { "#\($0.sequence) \($0.text)" }, empty: "no hypercalls so far",
+        records.flatMap { record in
+          ["#\(record.sequence) \(record.isInner ? "| " : "")\(record.text)"] + record.structures.map { "    \($0)" }
+        }, empty: "no hypercalls so far",
         json: .array(records.map { json($0) }))
     },
     .init(names: ["bp", "breakpoints", "break", "b"], help: "breakpoints") { core, _ throws(CommandError) in
-      let all = core.recorded == nil ? core.control.breakpoints.all.compactMap { core.summary($0) } : core.recordedBreakpoints
+      let all = core.shownBreakpoints
       return InfoCommands.rows(all.map { text($0) }, empty: "no breakpoints", json: .array(all.map { core.json($0) }))
     },
     .init(names: ["stats", "statistics", "reasons"], help: "exits by reason and by address") {
@@ -115,7 +117,7 @@ enum MachineTopics {
     let lines = records.map { record in
       let cost = record.cost > 0 ? "  \(record.cost) ns" : ""
       return "#\(record.sequence) \(record.time) ns  \(record.exit.reason.name)  \(record.detail)  "
-        + "rip \(String(record.exit.rip, radix: 16))  \(record.handler)\(cost)"
+        + "rip \(record.place)  \(record.handler)\(cost)"
     }
     return InfoCommands.rows(lines, empty: "no exits so far", json: .array(records.map { json($0, counts: core.control.countsInstructions) }))
   }
@@ -124,7 +126,7 @@ enum MachineTopics {
     .object(
       [.init("exit", .number(record.sequence)), .init("time", .number(record.time))]
         + EventJSON.members(of: record.exit, counts: counts)
-        + [.init("handler", .string(record.handler)), .init("detail", .string(record.detail))])
+        + [.init("address", .hex(record.linear)), .init("handler", .string(record.handler)), .init("detail", .string(record.detail))])
   }
 
   private static func json(_ record: HypercallRecord) -> JSONValue {
@@ -167,6 +169,6 @@ enum MachineTopics {
         ("events", .number(core.stream.eventCount)), ("dropped", .number(core.machine.events.dropped)),
         ("reasons", .object(rows.map { .init($0.reason.name, .number($0.count)) })),
         ("addresses", .array(
-          addresses.map { .members(("rip", .hex($0.address)), ("count", .number($0.count))) }))))
+          addresses.map { .members(("address", .hex($0.address)), ("count", .number($0.count))) }))))
   }
 }

@@ -92,6 +92,11 @@ extension SessionCore {
     guard recorded == nil, configuration.guest != nil || configuration.firmware != nil else {
       throw CommandError(typed: engine, expected: "there is no guest here to be run again", usage: usage)
     }
+    if let disk = configuration.disk, !DiskChoice(disk).isReadOnly {
+      throw CommandError(
+        typed: engine, expected: "the guest writes to its disk, which is not what it was at the start: "
+          + "'ringside compare' starts with it, or --disk FILE,ro leaves it as it is", usage: usage)
+    }
     var plan = given
     plan.limit = control.retired > 0 ? control.retired : Self.compareFromStart
     do throws(VMError) {

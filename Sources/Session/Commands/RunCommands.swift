@@ -36,7 +36,8 @@ enum RunCommands {
     },
     CommandDescriptor(
       ["exit", "e", "E"], .running, keys: ["e", "E"], arguments: "[N] [REASON]",
-      help: "run to the N-th next VM exit, of a reason or of any", runsGuest: true, completion: .reason
+      help: "run to the N-th next VM exit, of a reason or of any; under --technique pv also bounce, upcall, emulated",
+      runsGuest: true, completion: .reason
     ) { core, arguments throws(CommandError) in try nextExit(core, arguments) },
     CommandDescriptor(
       ["hypercall", "h", "hc"], .running, keys: ["h"], arguments: "[N]", help: "run to the N-th next hypercall",
@@ -78,6 +79,8 @@ enum RunCommands {
     while let word = scanner.takeWord() {
       if let number = UInt64(word), number > 0 {
         count = number
+      } else if core.machine.technique == .pv, let service = MonitorService(rawValue: word.lowercased()) {
+        goal = .service(service)
       } else {
         goal = .reason(try core.reason(word, usage: arguments.usage))
       }

@@ -53,7 +53,7 @@ enum VMCSCommands {
     return containing.count == 1 ? containing[0] : nil
   }
 
-  private static func bit(_ text: String) -> VMXControlBit? {
+  static func bit(_ text: String) -> VMXControlBit? {
     find(text, in: VMXControlBit.all) { $0.name } ?? find(text + " exiting", in: VMXControlBit.all) { $0.name }
   }
   private static func field(_ text: String) -> VMCSField? {

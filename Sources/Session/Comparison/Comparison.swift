@@ -29,6 +29,7 @@ package struct EngineMaker: MachineMaker {
     name = engine
     var own = configuration
     own.engine = engine
+    own.diskIsTemporary = true
     self.configuration = own
   }
 

@@ -109,6 +109,7 @@ package enum EventJSON {
         .init("field", .string(VMCSField(rawValue: event.a)?.token ?? "unknown")), .init("value", .hex(event.b)),
         .init("last", .hex(event.c)), .init("on", .bool(event.d != 0)),
       ]
+    case .codeSegment: return [.init("selector", .hex(a)), .init("base", .hex(event.b))]
     case .codeInvalidated: return [.init("gpa", .hex(event.b))]
     case .processorSignal:
       return [.init("signal", .string(a == 0 ? "init" : "sipi")), .init("vector", .number(event.b))]

@@ -1,3 +1,4 @@
+import Debugger
 import VMCore
 import X86
 
@@ -7,6 +8,8 @@ struct KeptExit {
   var ordinal: UInt64
   /// The event that answered it; nil as long as there is none.
   var entry: Event?
+  /// Where it came from beside RIP.
+  var segment = CodeSegment()
 
   /// The value that completed a read; nil where the answer was another.
   var answer: UInt64? { entry.flatMap { $0.a == 2 ? $0.b : nil } }
@@ -26,6 +29,45 @@ struct KeptExit {
   }
 }
 
+/// Hypercalls of a number, and how many of them the monitor refused.
+struct CallTally {
+  var count: UInt64 = 0
+  var errors: UInt64 = 0
+
+  mutating func add(_ event: Event) {
+    count &+= 1
+    let result = Int64(bitPattern: event.b)
+    if result < 0, result > -4096 { errors &+= 1 }
+  }
+}
+
+/// The code segment of an exit.
+package struct CodeSegment: Equatable, Sendable {
+  package var selector: UInt16 = 0
+  /// What is to be added to RIP for a linear address: 0 in 64-bit code.
+  package var base: UInt64 = 0
+
+  package func linear(_ rip: UInt64) -> UInt64 { base == 0 ? rip : (base &+ rip) & 0xFFFF_FFFF }
+
+  /// `7c16`, or `f000:e987` where RIP alone is not where the guest is.
+  package func place(_ rip: UInt64) -> String {
+    base == 0 ? Hex.padded(rip, 4) : "\(Hex.padded(UInt64(selector), 4)):\(Hex.padded(rip, 4))"
+  }
+}
+
+/// The code segment each vCPU's exits come from, followed through the events.
+struct CodeSegments: Sendable {
+  private var all: [CodeSegment] = []
+
+  subscript(vcpu: UInt8) -> CodeSegment { Int(vcpu) < all.count ? all[Int(vcpu)] : CodeSegment() }
+
+  mutating func take(_ event: Event) {
+    guard event.kind == .codeSegment else { return }
+    while all.count <= Int(event.vcpu) { all.append(CodeSegment()) }
+    all[Int(event.vcpu)] = CodeSegment(selector: UInt16(truncatingIfNeeded: event.a), base: event.b)
+  }
+}
+
 /// What has been counted and kept of the events so far. One value, so that taking an event in is one access.
 struct EventTallies {
   var recorder: EventRecorder?
@@ -34,7 +76,12 @@ struct EventTallies {
   var exits = RingBuffer<KeptExit>(capacity: EventStream.keptExits)
   var hypercalls = RingBuffer<Event>(capacity: EventStream.keptExits)
   var newest = RingBuffer<Event>(capacity: EventStream.keptEvents)
+  /// By linear address.
   var byAddress = AddressCounts()
+  /// Hypercalls by number, and by the address they were made at.
+  var calls: [UInt32: CallTally] = [:]
+  var callers = AddressCounts()
+  var segments = CodeSegments()
   var reasonCounts = [UInt64](repeating: 0, count: 64)
   var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
 
@@ -46,22 +93,32 @@ struct EventTallies {
   mutating func take(_ events: UnsafeBufferPointer<Event>) {
     digest.add(events)
     newest.append(contentsOf: events)
+    let before = segments
+    byAddress.add(.exit, of: events, before)
     kindCounts.withUnsafeMutableBufferPointer { counts in
       for event in events { counts[Int(event.kind.rawValue)] &+= 1 }
+    }
+    reasonCounts.withUnsafeMutableBufferPointer { counts in
+      for event in events where event.kind == .exit { counts[Self.index(event.exitReason)] &+= 1 }
     }
     var index = 0
     while index < events.count {
       switch events[index].kind {
       case .exit:
         let isAnswered = index + 1 < events.count && Self.answers(events[index + 1], events[index])
-        take(exit: events[index], entry: isAnswered ? events[index + 1] : nil)
+        exits.append(
+          KeptExit(
+            event: events[index], ordinal: exits.total, entry: isAnswered ? events[index + 1] : nil,
+            segment: segments[events[index].vcpu]))
         if isAnswered { index += 1 }
       case .entry: answer(events[index])
-      case .hypercall: hypercalls.append(events[index])
+      case .hypercall: take(hypercall: events[index])
+      case .codeSegment: segments.take(events[index])
       default: break
       }
       index += 1
     }
+    if events.contains(where: { $0.kind == .hypercall }) { callers.add(.hypercall, of: events, before) }
     guard recorder != nil || recording != nil else { return }
     for event in events {
       recorder?.record(event)
@@ -69,10 +126,9 @@ struct EventTallies {
     }
   }
 
-  private mutating func take(exit event: Event, entry: Event?) {
-    reasonCounts[Self.index(event.exitReason)] &+= 1
-    byAddress.add(event.rip)
-    exits.append(KeptExit(event: event, ordinal: exits.total, entry: entry))
+  private mutating func take(hypercall event: Event) {
+    hypercalls.append(event)
+    calls[event.a, default: CallTally()].add(event)
   }
 
   /// As it is now, whatever becomes of this one.
@@ -89,6 +145,7 @@ struct EventTallies {
   }
 
   /// Whether an event is the monitor's answer to an exit.
+  @inline(__always)
   private static func answers(_ event: Event, _ exit: Event) -> Bool {
     event.kind == .entry && event.vcpu == exit.vcpu && event.rip == exit.rip
   }
@@ -166,7 +223,10 @@ package final class EventStream {
   var exits: RingBuffer<KeptExit> { tallies.exits }
   var hypercalls: RingBuffer<Event> { tallies.hypercalls }
   var newest: RingBuffer<Event> { tallies.newest }
+  var calls: [UInt32: CallTally] { tallies.calls }
+  var callers: AddressCounts { tallies.callers }
   var byAddress: AddressCounts { tallies.byAddress }
+  var segments: CodeSegments { tallies.segments }
 
   // MARK: numbers
 

@@ -89,18 +89,25 @@ struct ExitDescription {
   }
 
   /// A hypercall as kept for display.
-  func record(_ event: Event) -> HypercallRecord {
+  func record(_ event: Event, ordinal: UInt64? = nil) -> HypercallRecord {
     let number = UInt64(event.a)
     let known = words.hypercalls.first { $0.number == number }
-    let name = known?.name ?? "hypercall_\(number)"
+    let name = hypercallName(number)
+    let details = ordinal.flatMap { words.hypercallDetails($0) }
     let values = [event.c, event.d]
     let labels = known?.arguments ?? ["", ""]
-    let arguments = zip(labels, values).map { $0.isEmpty ? "0x\(Self.hex($1))" : "\($0)=0x\(Self.hex($1))" }
+    let all = details?.arguments.map { (label: $0.name, value: $0.value) } ?? zip(labels, values).map { (label: $0, value: $1) }
+    let arguments = all.map { $0.label.isEmpty ? "0x\(Self.hex($0.value))" : "\($0.label)=0x\(Self.hex($0.value))" }
     let signed = Int64(bitPattern: event.b)
     let result = signed < 0 && signed > -4096 ? String(signed) : "0x\(Self.hex(event.b))"
     return HypercallRecord(
       sequence: event.sequence, time: event.time, rip: event.rip, number: number, name: name,
       arguments: Array(values.prefix(labels.count)), result: event.b,
-      text: "\(name)(\(arguments.joined(separator: ", "))) = \(result)")
+      text: "\(name)(\(arguments.joined(separator: ", "))) = \(result)", structures: details?.structures ?? [],
+      isInner: event.flags & 1 != 0)
+  }
+
+  func hypercallName(_ number: UInt64) -> String {
+    words.hypercalls.first { $0.number == number }?.name ?? "hypercall_\(number)"
   }
 }

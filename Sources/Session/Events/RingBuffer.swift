@@ -15,6 +15,7 @@ struct RingBuffer<Element> {
   /// Position of the oldest element still there.
   var first: UInt64 { total - UInt64(storage.count) }
 
+  @inline(__always)
   mutating func append(_ element: Element) {
     if storage.count < capacity {
       storage.append(element)

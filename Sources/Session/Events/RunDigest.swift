@@ -46,10 +46,11 @@ package final class RunDigest {
 
   /// Takes those in that belong to the guest, in order.
   package func add(_ events: UnsafeBufferPointer<Event>) {
+    guard let first = events.baseAddress else { return }
     var waiting = 0
-    for event in events {
-      guard put(event, at: words + waiting * Self.wordsOfEvent) else { continue }
-      waiting += 1
+    for index in 0..<events.count {
+      guard Self.put(first + index, at: words + waiting &* Self.wordsOfEvent) else { continue }
+      waiting &+= 1
       if waiting == Self.batch { hash(&waiting) }
     }
     hash(&waiting)
@@ -63,36 +64,37 @@ package final class RunDigest {
   }
 
   /// Writes the words of an event; false if it is none of the guest's.
-  private func put(_ event: Event, at words: UnsafeMutablePointer<UInt64>) -> Bool {
-    var time = event.time
-    var rip = event.rip
-    var a = event.a
-    switch event.kind {
+  @inline(__always)
+  private static func put(_ source: UnsafePointer<Event>, at words: UnsafeMutablePointer<UInt64>) -> Bool {
+    var time = source.pointee.time
+    var rip = source.pointee.rip
+    var a = source.pointee.a
+    switch source.pointee.kind {
     case .exit:
-      var reason = event.exitReason
+      var reason = source.pointee.exitReason
       // A rewriter's callout counts as the exit that VT-x would have had in its place.
-      if case .callout = reason, let exit = event.vmExit {
+      if case .callout = reason, let exit = source.pointee.vmExit {
         reason = exit.architecturalReason
         a = a & ~0xFFFF | UInt32(reason.rawValue)
       }
-      if !Self.isGuests(reason) { return false }
+      if !isGuests(reason) { return false }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
-    case .interrupt where event.rip != 0: time = 0
-    case .entry, .stop, .go, .codeInvalidated, .controls: return false
+    case .interrupt where rip != 0: time = 0
+    case .entry, .stop, .go, .codeInvalidated, .controls, .codeSegment: return false
     // A timer raises its line at its own time: the address is that of whatever exited last.
     case .interruptLine: rip = 0
     default: break
     }
-    let kind = UInt64(event.kind.rawValue) << 32
-    let place = UInt64(event.vcpu) << 48 | UInt64(event.flags) << 56
+    let kind = UInt64(source.pointee.kind.rawValue) << 32
+    let place = UInt64(source.pointee.vcpu) << 48 | UInt64(source.pointee.flags) << 56
     words[0] = (UInt64(a) | kind | place).littleEndian
     words[1] = time.littleEndian
-    words[2] = event.count.littleEndian
+    words[2] = source.pointee.count.littleEndian
     words[3] = rip.littleEndian
-    words[4] = event.b.littleEndian
-    words[5] = event.c.littleEndian
-    words[6] = event.d.littleEndian
+    words[4] = source.pointee.b.littleEndian
+    words[5] = source.pointee.c.littleEndian
+    words[6] = source.pointee.d.littleEndian
     return true
   }
 

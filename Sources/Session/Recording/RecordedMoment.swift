@@ -77,6 +77,7 @@ struct RecordedMoment {
     let index = Int(last.event.vcpu)
     guard let around = states[exits - 1] else {
       all[index].rip = last.event.rip
+      if last.segment.base != 0 { (all[index][.cs].selector, all[index][.cs].base) = (last.segment.selector, last.segment.base) }
       return all
     }
     all[index].take(last.entry == nil ? around.before : around.after ?? around.before)

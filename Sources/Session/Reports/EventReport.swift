@@ -31,7 +31,8 @@ package struct EventReport {
       case .devices: [.interruptLine, .timer, .unclaimed, .eoi].contains(kind)
       case .console: kind == .output || kind == .input
       case .session:
-        [.stop, .go, .request, .codeInvalidated, .unknownInstruction, .processorSignal, .controls].contains(kind)
+        [.stop, .go, .request, .codeInvalidated, .unknownInstruction, .processorSignal, .controls, .codeSegment]
+          .contains(kind)
       }
     }
   }
@@ -45,11 +46,12 @@ package struct EventReport {
     row.add(Self.name(event.kind), width: 11, Self.tone(event.kind))
     row.add(words(event), .plain)
     if event.rip != 0 {
-      row.add("  \(Hex.padded(event.rip, 4))", .address)
-      if let name = symbols.name(of: event.rip) { row.add(" <\(name)>", .symbol) }
-      row.target = .code(event.rip)
+      // Only exits say in which code segment their RIP lies.
+      let record = exit(of: event)
+      row.add("  \(record?.place ?? Hex.padded(event.rip, 4))", .address)
+      if let name = symbols.name(of: record?.linear ?? event.rip) { row.add(" <\(name)>", .symbol) }
+      if let record { row.target = .exit(record.sequence) } else { row.target = .code(event.rip) }
     }
-    if let record = exit(of: event) { row.target = .exit(record.sequence) }
     return row
   }
 
@@ -65,6 +67,7 @@ package struct EventReport {
     case .interruptLine: "line"
     case .unknownInstruction: "no such"
     case .codeInvalidated: "code"
+    case .codeSegment: "segment"
     case .processorSignal: "ipi"
     default: "\(kind)"
     }
@@ -119,6 +122,7 @@ package struct EventReport {
     case .request:
       let names = ["shutdown", "exit with status \(Int64(bitPattern: event.b))", "reset"]
       return "the guest asked for \(Int(event.a) < names.count ? names[Int(event.a)] : "something unknown")"
+    case .codeSegment: return "exits come from CS \(Hex.padded(UInt64(event.a), 4)), base \(Hex.text(event.b))"
     case .codeInvalidated: return "code changed in page \(Hex.text(event.b))"
     case .processorSignal: return event.a == 0 ? "INIT" : "SIPI, vector \(Hex.padded(event.b, 2))h"
     case .nested: return Self.transition(event)

@@ -57,7 +57,7 @@ package struct ExitAnatomy {
   }
 
   private var place: String {
-    guard let before = record.states?.before else { return Hex.padded(exit.rip, 4) }
+    guard let before = record.states?.before else { return record.place }
     switch before.mode {
     case .real16, .virtual8086: return "\(Hex.padded(UInt64(before.csSelector), 4)):\(Hex.padded(exit.rip, 4))"
     default: return Hex.padded(exit.rip, before.mode.codeBits / 4)
@@ -74,7 +74,7 @@ package struct ExitAnatomy {
     row.add("#\(record.sequence) ", .address)
     row.add("\(exit.reason.name.uppercased()) ", .exit)
     row.add("at \(place)", .address)
-    if let name = snapshot.symbols.name(of: record.states?.before.linearRIP.value ?? exit.rip) {
+    if let name = snapshot.symbols.name(of: record.linear) {
       row.add(" <\(name)>", .symbol)
     }
     row.add("  vcpu \(exit.vcpu), \(after), t \(EventReport.time(record.time)) us", .dim)

@@ -80,18 +80,25 @@ package struct StatisticsReport {
   /// The addresses exits come from.
   package func addresses(_ limit: Int = .max) -> [ReportRow] {
     var rows = snapshot.exitAddresses.prefix(limit).map { entry -> ReportRow in
-      var row = ReportRow(target: .code(entry.address))
+      var row = ReportRow(target: target(entry.address))
       row.add(Hex.padded(entry.address, entry.address > 0xFFFF_FFFF ? 16 : 8), width: 18, .address)
       row.add(Column.right("\(entry.count)", 12), .value)
       row.add(Column.right(Self.percent(share(entry.count)), 7) + "  ", .value)
       row.add(snapshot.symbols.name(of: entry.address) ?? "", .symbol)
       return row
     }
-    rows.insert(ReportRow("rip                       count  share  symbol", .dim), at: 0)
+    rows.insert(ReportRow("address                   count  share  symbol", .dim), at: 0)
     if snapshot.otherExitAddresses > 0 {
       rows.append(ReportRow("elsewhere          \(Column.right("\(snapshot.otherExitAddresses)", 12))", .dim))
     }
     return rows
+  }
+
+  /// Code where the code segment of now reaches it, else memory.
+  private func target(_ address: UInt64) -> ReportTarget {
+    let vcpu = snapshot.vcpus[snapshot.currentVCPU]
+    let base = vcpu.linearRIP.value &- vcpu.rip
+    return address >= base ? .code(address - base) : .linear(address)
   }
 
   /// Exits by the symbol their address lies in.

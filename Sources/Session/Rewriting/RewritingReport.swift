@@ -41,11 +41,13 @@ package struct RewritingReport {
       Self.line("blocks", "\(totals.blocks) rewritten, \(totals.refused) left to the interpreter"),
       Self.line("instructions", "\(totals.instructions): " + kinds.joined(separator: ", ")),
       Self.line("expansion", "\(totals.guestBytes) bytes -> \(totals.hostBytes), x\(Self.decimal(totals.expansion))"),
-      Self.line("cache", "\(Recording.bytes(totals.used)) of \(Recording.bytes(totals.size)), emptied \(totals.flushes) times"),
+      Self.line("cache", "\(Recording.bytes(totals.used)) of \(Recording.bytes(totals.size)), parts of it given up \(totals.flushes) times"),
       Self.line("dropped", "\(totals.invalidations) times code was changed, \(totals.adaptive) accesses rewritten again"),
       Self.line(
         "executed",
         "\(totals.cached) in the cache, \(totals.interpreted) interpreted (\(StatisticsReport.percent(totals.interpretedShare)))"),
+      Self.line(
+        "not in TLB", "\(totals.slowAccesses) loads and stores in the cache, 1 in \(totals.instructionsPerSlowAccess) instructions"),
     ]
   }
 
@@ -158,7 +160,7 @@ package struct RewritingReport {
       ("guestBytes", .number(totals.guestBytes)), ("hostBytes", .number(totals.hostBytes)), ("cacheUsed", .number(totals.used)),
       ("cacheSize", .number(totals.size)), ("flushes", .number(totals.flushes)),
       ("invalidations", .number(totals.invalidations)), ("adaptive", .number(totals.adaptive)),
-      ("interpreted", .number(totals.interpreted)), ("cached", .number(totals.cached)),
+      ("slowAccesses", .number(totals.slowAccesses)), ("interpreted", .number(totals.interpreted)), ("cached", .number(totals.cached)),
       ("sites", .array(view.sites.filter { $0.count > 0 }.map { site in
         .members(
           ("rip", .hex(site.rip)), ("operation", .string(site.operation.name)), ("treatment", .string(site.treatment.rawValue)),

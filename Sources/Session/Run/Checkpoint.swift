@@ -27,6 +27,7 @@ struct Checkpoint {
   var retired: UInt64
   var time: UInt64
   var current: Int
+  var turn: VCPUTurn
   var lanes: [RunLane]
   var states: [VCPUState]
   var clocks: [(instructions: UInt64, time: UInt64)]

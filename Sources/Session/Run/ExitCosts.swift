@@ -14,6 +14,8 @@ package struct ExitCosts: Sendable {
   private var sums = [Sum](repeating: Sum(), count: ExitCosts.reasons)
   /// Counts by reason and size class, `CostHistogram.classes` a reason.
   private var classes = [UInt32](repeating: 0, count: ExitCosts.reasons * CostHistogram.classes)
+  /// By hypercall, those inside of a multicall with it.
+  private(set) var calls: [UInt32: Sum] = [:]
   private var recent = [UInt64](repeating: 0, count: ExitCosts.kept)
   static let kept = 1024
   private static let reasons = 64
@@ -32,12 +34,24 @@ package struct ExitCosts: Sendable {
   /// The cost of the newest exit.
   mutating func add(_ cost: UInt64, _ reason: ExitReason) {
     let index = Self.index(reason)
-    sums[index].count &+= 1
-    sums[index].total &+= cost
-    sums[index].minimum = min(sums[index].minimum, cost)
-    sums[index].maximum = max(sums[index].maximum, cost)
+    sums.withUnsafeMutableBufferPointer { sums in
+      sums[index].count &+= 1
+      sums[index].total &+= cost
+      sums[index].minimum = min(sums[index].minimum, cost)
+      sums[index].maximum = max(sums[index].maximum, cost)
+    }
     classes[index &* CostHistogram.classes &+ CostHistogram.index(cost)] &+= 1
     recent[Int(truncatingIfNeeded: (exitCount &- 1) % UInt64(Self.kept))] = cost
+  }
+
+  /// The cost of the newest exit, which was a hypercall.
+  mutating func add(_ cost: UInt64, hypercall number: UInt32) {
+    var sum = calls[number] ?? Sum()
+    sum.count &+= 1
+    sum.total &+= cost
+    sum.minimum = min(sum.minimum, cost)
+    sum.maximum = max(sum.maximum, cost)
+    calls[number] = sum
   }
 
   /// The cost of an exit that was measured before, in order.

@@ -37,10 +37,12 @@ struct ExitStateRing {
     if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
     while open.count <= vcpu.index { open.append(nil) }
     let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
-    slots[index].ordinal = ordinal
-    slots[index].isClosed = false
-    slots[index].cause = cause
-    vcpu.capture(into: &slots[index].before)
+    slots.withUnsafeMutableBufferPointer { slots in
+      slots[index].ordinal = ordinal
+      slots[index].isClosed = false
+      slots[index].cause = cause
+      vcpu.capture(into: &slots[index].before)
+    }
     open[vcpu.index] = ordinal
   }
 
@@ -49,9 +51,11 @@ struct ExitStateRing {
     guard open.indices.contains(vcpu.index), let ordinal = open[vcpu.index] else { return }
     open[vcpu.index] = nil
     let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
-    guard slots[index].ordinal == ordinal else { return }
-    vcpu.capture(into: &slots[index].after)
-    slots[index].isClosed = true
+    slots.withUnsafeMutableBufferPointer { slots in
+      guard slots[index].ordinal == ordinal else { return }
+      vcpu.capture(into: &slots[index].after)
+      slots[index].isClosed = true
+    }
   }
 
   /// What was recorded of an exit before.

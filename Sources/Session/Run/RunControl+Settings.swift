@@ -30,6 +30,9 @@ extension RunControl {
   /// Instructions retired by all vCPUs together.
   package var instructionsRetired: UInt64 { retired }
 
+  /// The vCPU looked at, the turn under way and the virtual time.
+  package var place: (vcpu: Int, turn: VCPUTurn, time: UInt64) { (current, turn, time) }
+
   /// Whether a breakpoint's condition holds, with the exit judged where there is one and the vCPU.
   package var holds: (Expression, VMExit?, Int) -> Bool {
     get { judge }

@@ -61,7 +61,7 @@ extension RunControl {
   /// event nor past this vCPU's turn.
   func hostTime(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
     if room <= Self.mostSteps { return min(room, 1) }
-    var limit = vcpus.count > 1 ? Self.turn : Self.hostSlice
+    var limit = vcpus.count > 1 ? max(min(turn.left(at: vcpu.virtualTime), Self.hostSlice), 2) : Self.hostSlice
     if let deadline = platform.nextDeadline {
       let now = vcpu.virtualTime
       // A limit of 1 would be a step.
@@ -71,9 +71,8 @@ extension RunControl {
   }
   /// Goals further away than this are none.
   private static let mostSteps: UInt64 = 1 << 62
-  /// The longest run without a look at the console buffer, and a vCPU's turn among several, in ns.
+  /// The longest run without a look at the console buffer, in ns.
   private static let hostSlice: UInt64 = 5_000_000
-  private static let turn: UInt64 = 1_000_000
 
   /// An interrupt or NMI reaches a vCPU whose VMCS lets it exit: the monitor sees it, then injects it. Gives the
   /// stop somebody asked for.
@@ -123,7 +122,8 @@ extension RunControl {
   /// problem in words.
   func checkEntry() -> String? {
     guard entryIsUnchecked else { return nil }
-    guard let problem = vcpus[current].entryProblem() else {
+    let entered = vcpus.indices.filter { lanes[$0].activity == .active || lanes[$0].activity == .halted }
+    guard let problem = entered.compactMap({ vcpus[$0].entryProblem() }).first else {
       entryIsUnchecked = false
       return nil
     }
@@ -141,27 +141,48 @@ extension RunControl {
     return true
   }
 
-  /// The runnable vCPU that is furthest behind in virtual time, the first of equals. A step's own vCPU goes
-  /// alone while it can.
-  func chooseVCPU(_ focus: Int?) {
-    if let focus, lanes[focus].activity == .active {
-      current = focus
-      return
+  // MARK: turns
+
+  /// Whose turn it is. All vCPUs share one time line, as if one processor of the host ran them one after the other: a
+  /// vCPU's clock comes to the present when it has its turn, so no two ever disagree about the time. A turn ends after
+  /// its slice, with HLT, and at once where a vCPU wakes that waited while this one ran alone; not in the middle of an
+  /// instruction. All of that depends on the guest and its time alone.
+  func giveTurn() {
+    current = turn.holder
+    let next = nextInTurn
+    let isOver = turn.isOver(at: time, isAlone: next == nil)
+    // An answer is carried out, an event delivered, before another vCPU goes on.
+    guard lanes[current].action.isResume, lanes[current].injection == nil else { return }
+    guard let next, isOver || !isRunnable(current) else { return }
+    turn = VCPUTurn(holder: next, start: time, length: countsInstructions ? VCPUTurn.instructions : VCPUTurn.hostTime)
+    current = next
+    vcpus[next].idle(until: time)
+    turnsUntilSlack -= 1
+    if turnsUntilSlack <= 0 {
+      turnsUntilSlack = Self.slackTurns
+      takeSlack()
     }
-    var best: Int?
-    for index in vcpus.indices {
-      switch lanes[index].activity {
-      case .active: break
-      case .halted where lanes[index].nmiPending || platform.interruptPending(vcpu: index) && vcpus[index].canTakeInterrupt:
-        vcpus[index].idle(until: time)
-      case .halted where vcpus[index].timerDeadline ?? .max <= time:
-        vcpus[index].idle(until: time)
-      default: continue
-      }
-      if let chosen = best, vcpus[chosen].virtualTime <= vcpus[index].virtualTime { continue }
-      best = index
+  }
+
+  /// The next vCPU that can execute, going round from the one whose turn it is, without that.
+  private var nextInTurn: Int? {
+    let count = vcpus.count
+    for distance in 1..<count {
+      let index = (turn.holder + distance) % count
+      if isRunnable(index) { return index }
     }
-    if let best { current = best }
+    return nil
+  }
+
+  private func isRunnable(_ index: Int) -> Bool {
+    switch lanes[index].activity {
+    case .active: return true
+    case .halted:
+      if lanes[index].nmiPending || lanes[index].injection != nil { return true }
+      if platform.interruptPending(vcpu: index), vcpus[index].canTakeInterrupt { return true }
+      return vcpus[index].timerDeadline ?? .max <= time
+    case .waitForSIPI, .shutdown: return false
+    }
   }
 
   // MARK: traps
@@ -213,7 +234,7 @@ extension RunControl {
   /// Executes one instruction with the execution traps off. An event delivered first wins: then the trap
   /// stays, and catches the return.
   func runOverTrap(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64) -> VMExit {
-    overTrap = false
+    overTrap = nil
     guard entry.action == .resume, entry.inject == nil, limit > 0 else { return vcpu.run(entry, limit: limit) }
     let traps = vcpu.traps
     var without = traps
@@ -273,11 +294,8 @@ extension RunControl {
     return stop
   }
 
-  /// Lets the other vCPUs go first: the one furthest behind in time runs, and this one is ahead now.
-  private func yield() {
-    guard vcpus.count > 1 else { return }
-    vcpus[current].idle(until: time &+ Self.quantum)
-  }
+  /// Lets the other vCPUs go first.
+  private func yield() { turn.giveAway(at: time) }
 
   /// Carries out what the present exit wants, then lets the vCPU sleep behind it.
   private func block(_ index: Int) {
@@ -301,7 +319,7 @@ extension RunControl {
     guard vcpus.indices.contains(index) else { return }
     events.emit(Event(.processorSignal, vcpu: UInt8(truncatingIfNeeded: index), a: 0))
     vcpus[index].state = VCPUState()
-    if index == 0 { lanes[index] = RunLane() } else { lanes[index].initialize() }
+    if index == 0 { lanes[index].startAgain() } else { lanes[index].initialize() }
     takeShadows(index)
   }
 
@@ -334,5 +352,6 @@ extension RunControl {
       takeShadows(index)
     }
     current = 0
+    turn = VCPUTurn()
   }
 }

@@ -12,8 +12,10 @@ package final class RunControl {
   // What the loop touches at every exit is visible in this module alone: the compiler can then prove
   // that accesses do not overlap, and checks nothing at run time.
   let lanes: RunLanes
-  /// The vCPU that runs or, at a stop, the one the stop is about.
+  /// The vCPU that runs or, at a stop, the one that is looked at: the one the stop is about, at first.
   var current = 0
+  /// Who executes: the turn goes round, and does so the same way however a run is stopped between.
+  var turn = VCPUTurn()
   /// Instructions retired by all vCPUs together.
   var retired: UInt64 = 0
   /// Virtual time of the platform, ns.
@@ -64,6 +66,8 @@ package final class RunControl {
   var onIdle: ((UInt64) -> Void)?
   /// Called with an exit of `loggedReasons`.
   var onLog: (VMExit) -> Void = { _ in }
+  /// What the monitor is about to do about an exit.
+  var service: (VMExit, any VCPU) -> MonitorService? = { _, _ in nil }
   /// Whether a breakpoint's condition holds now. An exit is given where there is one.
   var judge: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
   var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
@@ -83,7 +87,7 @@ package final class RunControl {
   /// The exit of an instruction that starts again because registers were changed at it.
   var judgedExit: VMExit?
   /// The next instruction is to execute although there is a trap on it.
-  var overTrap = false
+  var overTrap: Int?
   /// Jumps to timers of halted vCPUs since `waitedAt` instructions had retired.
   var vainWaits = 0
   var waitedAt: UInt64 = 0
@@ -91,13 +95,12 @@ package final class RunControl {
   static let vainWaitLimit = 1 << 20
   private var exitsUntilSlack = RunControl.slackInterval
   static let slackInterval = 1024
+  var turnsUntilSlack = RunControl.slackTurns
+  static let slackTurns = 64
   /// The longest run without a look at the console buffer, in instructions.
   static let slice: UInt64 = 20_000_000
   /// The same after an exit, which may have left something there: what the guest says is seen at once.
   static let sliceAfterExit: UInt64 = 100_000
-  /// Instructions a vCPU runs before another one has its turn.
-  static let quantum: UInt64 = 5_000
-
   package init(vcpus: [any VCPU], platform: any Platform, events: EventSink) {
     precondition(!vcpus.isEmpty, "a machine has at least one vCPU")
     self.vcpus = vcpus
@@ -112,10 +115,14 @@ package final class RunControl {
   /// Lets the guest run until `goal`, a stop, or attention. What was pending at the last stop is done first.
   /// With `isFresh` (the first run after a stop) a trap on the present instruction does not stop again.
   package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
+    current = turn.holder
     refreshTraps(goal.trap)
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() { return .stopped(stop) }
-    overTrap = isFresh && isAtTrap
+    overTrap = isFresh && isAtTrap ? current : nil
+    // References held outside the loop are not counted at every exit.
+    let needsAttention = self.needsAttention
+    var vcpu = vcpus[current]
     while true {
       if needsAttention() {
         if let outcome = finishAction() { return outcome }
@@ -125,17 +132,20 @@ package final class RunControl {
         if let outcome = finishAction() { return outcome }
         onCheckpoint()
       }
-      if let outcome = turn(goal) { return outcome }
+      if isReached(goal) { return .target }
+      if vcpus.count > 1 {
+        // Who is woken by what is due now is known before anybody goes on.
+        bringPlatform(to: time)
+        giveTurn()
+        vcpu = vcpus[current]
+      }
+      if let outcome = advance(vcpu, goal) { return outcome }
     }
   }
 
   /// One entry and exit of one vCPU, or one wait; nil to go on.
   @inline(__always)
-  private func turn(_ goal: RunGoal) -> RunOutcome? {
-    if vcpus.count > 1 { chooseVCPU(goal.vcpu) }
-    let vcpu = vcpus[current]
-    let counted = goal.vcpu == nil ? retired : vcpu.instructionCount
-    if counted >= goal.target { return .target }
+  private func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
@@ -145,8 +155,8 @@ package final class RunControl {
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
     case .acknowledge:
       if let outcome = acknowledge(vcpu, goal) { return outcome }
-      if goal.endsAtDeliveries { return enter(vcpu, limit: 0, pending: false, goal) ?? .delivered }
-      if goal.endsAtInterrupts {
+      if goal.endsAtDeliveries, goal.concerns(current) { return enter(vcpu, limit: 0, pending: false, goal) ?? .delivered }
+      if goal.endsAtInterrupts, goal.concerns(current) {
         return enter(vcpu, limit: 0, pending: false, goal) ?? .interrupted
       }
       // Another one may wait behind it, for the window after its handler.
@@ -158,18 +168,26 @@ package final class RunControl {
     case .waitForSIPI, .shutdown: return wait(vcpu)
     case .active, .halted: break
     }
-    let room = min(goal.target - counted, instructionLimit - retired)
-    return enter(vcpu, limit: room, pending: pending, goal)
+    return enter(vcpu, limit: min(goal.room(current, vcpu.instructionCount, retired), instructionLimit - retired), pending: pending, goal)
+  }
+
+  /// The goal's instructions have retired; the vCPU it is about is then the one looked at.
+  @inline(__always)
+  private func isReached(_ goal: RunGoal) -> Bool {
+    guard let index = goal.vcpu else { return retired >= goal.target }
+    guard vcpus[index].instructionCount >= goal.target else { return false }
+    current = index
+    return true
   }
 
   /// Enters with what is pending and deals with the exit. `limit` is further cut to the next timer event.
   @inline(__always)
   func enter(_ vcpu: any VCPU, limit room: UInt64, pending: Bool, _ goal: RunGoal) -> RunOutcome? {
     var entry = lanes[current].takeEntry(interruptPending: pending)
-    entry.stopsAfterDelivery = goal.endsAtDeliveries
+    entry.stopsAfterDelivery = goal.endsAtDeliveries && goal.concerns(current)
     let limit = RunLane.limit(cut(room, vcpu), for: entry)
     let before = vcpu.instructionCount
-    let exit = overTrap ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
+    let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
     retired &+= vcpu.instructionCount &- before
     if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
@@ -189,7 +207,8 @@ package final class RunControl {
   private func cut(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
     guard countsInstructions else { return hostTime(room, vcpu) }
     let slice = exitsUntilSlack < Self.slackInterval ? Self.sliceAfterExit : Self.slice
-    var limit = min(room, vcpus.count > 1 ? Self.quantum : slice)
+    var limit = min(room, slice)
+    if vcpus.count > 1 { limit = min(limit, turn.left(at: vcpu.virtualTime)) }
     if room > 0, let deadline = platform.nextDeadline {
       let now = vcpu.virtualTime
       limit = min(limit, deadline > now ? deadline - now : 1)
@@ -241,7 +260,7 @@ package final class RunControl {
       && judged.vcpu == exit.vcpu
   }
 
-  private func takeSlack() {
+  func takeSlack() {
     exitsUntilSlack = Self.slackInterval
     onSlack()
   }
@@ -264,11 +283,20 @@ package final class RunControl {
 
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
-    events.emit(Event(exit: exit))
+    let base = vcpu.codeBase
+    if base != lanes[current].codeBase { tell(base, vcpu) }
+    events.emit(exit: exit)
     onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
+  }
+
+  /// Exits come from another code segment than the last one.
+  private func tell(_ base: UInt64, _ vcpu: any VCPU) {
+    lanes[current].codeBase = base
+    let selector = UInt32(vcpu.state[.cs].selector)
+    events.emit(Event(.codeSegment, vcpu: UInt8(truncatingIfNeeded: vcpu.index), a: selector, b: base))
   }
 
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
@@ -280,8 +308,7 @@ package final class RunControl {
     lanes[current].action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
-    let requests = platform.takeRequests()
-    return requests.isEmpty ? nil : deal(with: requests).map { .stopped($0) }
+    return platform.hasRequests ? deal(with: platform.takeRequests()).map { .stopped($0) } : nil
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -310,8 +337,8 @@ package final class RunControl {
     if let number { return .stopped(.breakpoint(number)) }
     if exit.qualification == .debug(.step) { return goal.endsAtDeliveries ? .delivered : nil }
     if case .debug(.execution(let at)) = exit.qualification {
-      if at == goal.trap, vcpu.gpr(.rsp) >= goal.stackAtLeast { return .trap }
-      overTrap = true
+      if at == goal.trap, goal.concerns(current), vcpu.gpr(.rsp) >= goal.stackAtLeast { return .trap }
+      overTrap = current
     }
     return nil
   }
@@ -322,8 +349,10 @@ package final class RunControl {
     let number = breakpointTable.check(exit, hypercall: hypercall) { judge($0, exit, current) }
     if let number { return .breakpoint(number) }
     if var waiting = stepPlan {
-      let reached = waiting.observe(exit, isHypercall: hypercall != nil)
+      let reached = waiting.observe(exit, isHypercall: hypercall != nil, service: service(exit, vcpu))
       stepPlan = waiting
+      // What the monitor does about it is the point, not the exception that the guest may never hear of.
+      if reached, case .service = waiting.goal { return .exit(exit.reason) }
       if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
     }
     if Self.contains(loggedReasons, exit) { onLog(exit) }
@@ -344,6 +373,12 @@ package final class RunControl {
     }
   }
 
+  private func measure(_ exit: VMExit, _ call: UInt64?, since start: UInt64) {
+    let cost = ExitCosts.now() &- start
+    costs.add(cost, exit.reason)
+    if let call { costs.add(cost, hypercall: UInt32(truncatingIfNeeded: call)) }
+  }
+
   /// Hands an exit to the platform; gives the stop that follows from it, if any.
   @inline(__always)
   func pass(_ exit: VMExit, _ vcpu: any VCPU) -> StopReason? {
@@ -361,9 +396,10 @@ package final class RunControl {
     default: break
     }
     let start = measuresCost ? ExitCosts.now() : 0
+    let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
-    if measuresCost { costs.add(ExitCosts.now() &- start, exit.reason) }
+    if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
     case .hlt: if action.isEmulate { halt(vcpu) }
     case .cr: if action.isEmulate { followShadows(exit) }
@@ -371,29 +407,13 @@ package final class RunControl {
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-    let requests = platform.takeRequests()
-    return requests.isEmpty ? nil : deal(with: requests)
+    return platform.hasRequests ? deal(with: platform.takeRequests()) : nil
   }
 
   @inline(__always)
   private func answer(_ action: VMEntry.Action, _ exit: VMExit) {
     lanes[current].action = action
-    var event = Event(.entry, vcpu: exit.vcpu, rip: exit.rip)
-    switch action {
-    case .resume: event.a = 0
-    case .emulate: event.a = 1
-    case .complete(let value):
-      event.a = 2
-      event.b = value
-    case .skip: event.a = 3
-    case .retire(let rip):
-      event.a = 5
-      event.b = rip
-    case .fault(let vector, _):
-      event.a = 4
-      event.b = UInt64(vector)
-    }
-    events.emit(event)
+    events.emit(action, to: exit)
   }
 
   /// As it was before the first run, with the guest in these states; breakpoints and settings stay.
@@ -405,7 +425,7 @@ package final class RunControl {
     exitStates = ExitStateRing()
     stepPlan = nil
     judgedExit = nil
-    overTrap = false
+    overTrap = nil
     trapsAreStale = true
     exitsUntilSlack = Self.slackInterval
   }

@@ -15,6 +15,16 @@ package struct RunGoal {
   /// Stop at the first instruction of an interrupt's or exception's handler.
   package var endsAtDeliveries = false
   package init() {}
+
+  /// A step is about one vCPU, although all run.
+  func concerns(_ index: Int) -> Bool { vcpu == nil || vcpu == index }
+
+  /// Instructions that a vCPU may retire at most, of those it has retired and all have.
+  @inline(__always)
+  func room(_ index: Int, _ own: UInt64, _ all: UInt64) -> UInt64 {
+    guard let vcpu else { return target &- all }
+    return vcpu == index ? target &- own : .max
+  }
 }
 
 /// Why `RunControl.run` came back.

@@ -16,6 +16,8 @@ package struct RunLane: Equatable, Sendable {
   /// The read shadows of this vCPU's VMCS: what the guest believes CR0 and CR4 to be where the monitor owns bits.
   package var cr0Shadow: UInt64 = 0
   package var cr4Shadow: UInt64 = 0
+  /// The base of CS at this vCPU's last exit, as the event stream was told.
+  package var codeBase: UInt64 = 0
   package init() {}
 
   /// What to do before and with the next entry.
@@ -68,8 +70,15 @@ package struct RunLane: Equatable, Sendable {
 
   /// INIT (SDM 3A 9.4.1): the vCPU waits for a SIPI.
   package mutating func initialize() {
-    self = RunLane()
+    startAgain()
     activity = .waitForSIPI
+  }
+
+  /// Nothing is pending any more; what the event stream was told stays told.
+  package mutating func startAgain() {
+    let told = codeBase
+    self = RunLane()
+    codeBase = told
   }
 
   /// SIPI: starts a waiting vCPU; false if it was not waiting.

@@ -1,5 +1,4 @@
 import Debugger
-import Glibc
 import Paravirtual
 import VMCore
 import X86
@@ -88,13 +87,6 @@ final class TechniqueMeter {
 
   // MARK: running
 
-  /// Nanoseconds this thread has had the host's processor: what others do meanwhile does not count.
-  private static func processorTime() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
-  }
-
   /// To the guest's end, the limit, or somebody's wish to stop.
   func measure() -> TechniqueRun {
     let symbols = core.symbols
@@ -104,9 +96,9 @@ final class TechniqueMeter {
     while true {
       var goal = RunGoal()
       goal.trap = marks[1] == nil ? nil : marks[beginning == nil ? 0 : 1]
-      let start = Self.processorTime()
+      let start = ExitCosts.now()
       let outcome = core.control.run(goal)
-      hostTime &+= Self.processorTime() &- start
+      hostTime &+= ExitCosts.now() &- start
       switch outcome {
       case .trap:
         let counts = take(hostTime)

@@ -74,7 +74,7 @@ package struct TechniqueCounts: Equatable, Sendable {
   package var instructions: UInt64 = 0
   /// Virtual nanoseconds.
   package var virtualTime: UInt64 = 0
-  /// Host nanoseconds of processor time in all, measuring among them.
+  /// Host nanoseconds in all, measuring among them, by the clock that exits are timed with.
   package var hostTime: UInt64 = 0
   package var kinds: [TechniqueKind: TechniqueTally] = [:]
   package init() {}

@@ -34,6 +34,10 @@ package struct Techniques {
       own.engine = choice.engine
       do throws(VMError) {
         let machine = try VirtualMachine.build(own)
+        guard machine.technique == choice.technique else {
+          refused.refusal = "\(guest) is made for the technique \(machine.technique.rawValue) alone"
+          continue
+        }
         return TechniqueMeter(choice, own, machine, goesOn: { goesOn(choice) }).measure()
       } catch {
         refused.refusal = error.description

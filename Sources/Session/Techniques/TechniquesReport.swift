@@ -68,7 +68,7 @@ package struct TechniquesReport: Equatable, Sendable {
   }
 
   private static let modelNotes = [
-    "ns: processor time of the host, measuring in it; operations without an empty loop",
+    "ns: on the clock of the host, measuring and all; operations without an empty loop",
     "These are a software model's costs. An exit here is a return from a function, on a processor with VT-x a change of mode of hundreds "
       + "to thousands of cycles; a trap, which a processor takes by itself, is emulated step by step; page tables are walked in software "
       + "under every technique. The counts are what a processor's would be, the ratios of ns are not.",

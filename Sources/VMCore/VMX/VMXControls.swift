@@ -1,7 +1,7 @@
 import X86
 
 /// Something a guest does, or that happens to it, that a VMCS can make exit (SDM 3C 26.1, 26.2).
-package enum VMXEvent: Equatable, Sendable {
+@usableFromInline package enum VMXEvent: Equatable, Sendable {
   /// A fault or trap of the guest's own, INT3 and INTO among them. `errorCode` counts for #PF alone.
   case exception(vector: UInt8, errorCode: UInt32)
   case nmi, externalInterrupt, tripleFault
@@ -26,7 +26,7 @@ package enum VMXEvent: Equatable, Sendable {
 }
 
 /// What made an event exit: the answer to "why this exit?".
-package enum VMXCause: Equatable, Sendable {
+@usableFromInline package enum VMXCause: Equatable, Sendable {
   /// It always exits.
   case always
   /// A control bit that is 1.

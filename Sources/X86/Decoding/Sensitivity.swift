@@ -31,7 +31,7 @@ package enum Sensitivity: UInt8, CaseIterable, Sendable {
 
 /// What a sensitive instruction does to or learns from the machine (Robin and Irvine 2000, section 3, with
 /// the 64-bit additions).
-package enum SensitiveOperation: UInt8, CaseIterable, Sendable {
+@usableFromInline package enum SensitiveOperation: UInt8, CaseIterable, Sendable {
   case portInput, portOutput, interruptFlag
   case hlt, crRead, crWrite, clts, lmsw, drAccess
   case loadDescriptorTable, loadLDTTR, msrRead, msrWrite, invlpg, cacheControl, swapgs, systemReturn

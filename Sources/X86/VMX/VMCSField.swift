@@ -1,6 +1,6 @@
 /// The fields of a virtual-machine control structure by their encodings (SDM 3D appendix B). In the
 /// encoding, bits 14:13 give the width, 11:10 the area, and bit 0 asks for the upper half of a 64-bit field.
-package enum VMCSField: UInt32, CaseIterable, Sendable {
+@usableFromInline package enum VMCSField: UInt32, CaseIterable, Sendable {
   // 16-bit control, guest-state and host-state fields.
   case virtualProcessorID = 0x0000
   case guestES = 0x0800, guestCS = 0x0802, guestSS = 0x0804, guestDS = 0x0806, guestFS = 0x0808, guestGS = 0x080A

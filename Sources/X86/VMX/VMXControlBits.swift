@@ -1,63 +1,64 @@
 /// One bit of a VM-execution, VM-exit or VM-entry control word (SDM 3C 25.6 to 25.8).
-package struct VMXControlBit: Hashable, Sendable {
-  package let field: VMCSField
-  package let bit: UInt8
-  package var mask: UInt64 { 1 << UInt64(bit) }
+@usableFromInline package struct VMXControlBit: Hashable, Sendable {
+  @usableFromInline package let field: VMCSField
+  @usableFromInline package let bit: UInt8
+  @inlinable @inline(__always) package var mask: UInt64 { 1 &<< UInt64(bit) }
   /// The SDM's name.
   package var name: String { Self.names[self] ?? "bit \(bit)" }
 
-  package init(_ field: VMCSField, _ bit: UInt8) {
+  @inlinable @inline(__always) package init(_ field: VMCSField, _ bit: UInt8) {
     self.field = field
     self.bit = bit
   }
 
-  package static let externalInterruptExiting = Self(.pinControls, 0)
-  package static let nmiExiting = Self(.pinControls, 3)
-  package static let virtualNMIs = Self(.pinControls, 5)
-  package static let preemptionTimer = Self(.pinControls, 6)
+  // Constants are computed, so that other modules see their values, not a call.
+  @inlinable @inline(__always) package static var externalInterruptExiting: Self { Self(.pinControls, 0) }
+  @inlinable @inline(__always) package static var nmiExiting: Self { Self(.pinControls, 3) }
+  @inlinable @inline(__always) package static var virtualNMIs: Self { Self(.pinControls, 5) }
+  @inlinable @inline(__always) package static var preemptionTimer: Self { Self(.pinControls, 6) }
 
-  package static let interruptWindowExiting = Self(.primaryControls, 2)
-  package static let useTSCOffsetting = Self(.primaryControls, 3)
-  package static let hltExiting = Self(.primaryControls, 7)
-  package static let invlpgExiting = Self(.primaryControls, 9)
-  package static let mwaitExiting = Self(.primaryControls, 10)
-  package static let rdpmcExiting = Self(.primaryControls, 11)
-  package static let rdtscExiting = Self(.primaryControls, 12)
-  package static let cr3LoadExiting = Self(.primaryControls, 15)
-  package static let cr3StoreExiting = Self(.primaryControls, 16)
-  package static let cr8LoadExiting = Self(.primaryControls, 19)
-  package static let cr8StoreExiting = Self(.primaryControls, 20)
-  package static let useTPRShadow = Self(.primaryControls, 21)
-  package static let nmiWindowExiting = Self(.primaryControls, 22)
-  package static let movDRExiting = Self(.primaryControls, 23)
-  package static let unconditionalIOExiting = Self(.primaryControls, 24)
-  package static let useIOBitmaps = Self(.primaryControls, 25)
-  package static let monitorTrapFlag = Self(.primaryControls, 27)
-  package static let useMSRBitmaps = Self(.primaryControls, 28)
-  package static let monitorExiting = Self(.primaryControls, 29)
-  package static let pauseExiting = Self(.primaryControls, 30)
-  package static let activateSecondary = Self(.primaryControls, 31)
+  @inlinable @inline(__always) package static var interruptWindowExiting: Self { Self(.primaryControls, 2) }
+  @inlinable @inline(__always) package static var useTSCOffsetting: Self { Self(.primaryControls, 3) }
+  @inlinable @inline(__always) package static var hltExiting: Self { Self(.primaryControls, 7) }
+  @inlinable @inline(__always) package static var invlpgExiting: Self { Self(.primaryControls, 9) }
+  @inlinable @inline(__always) package static var mwaitExiting: Self { Self(.primaryControls, 10) }
+  @inlinable @inline(__always) package static var rdpmcExiting: Self { Self(.primaryControls, 11) }
+  @inlinable @inline(__always) package static var rdtscExiting: Self { Self(.primaryControls, 12) }
+  @inlinable @inline(__always) package static var cr3LoadExiting: Self { Self(.primaryControls, 15) }
+  @inlinable @inline(__always) package static var cr3StoreExiting: Self { Self(.primaryControls, 16) }
+  @inlinable @inline(__always) package static var cr8LoadExiting: Self { Self(.primaryControls, 19) }
+  @inlinable @inline(__always) package static var cr8StoreExiting: Self { Self(.primaryControls, 20) }
+  @inlinable @inline(__always) package static var useTPRShadow: Self { Self(.primaryControls, 21) }
+  @inlinable @inline(__always) package static var nmiWindowExiting: Self { Self(.primaryControls, 22) }
+  @inlinable @inline(__always) package static var movDRExiting: Self { Self(.primaryControls, 23) }
+  @inlinable @inline(__always) package static var unconditionalIOExiting: Self { Self(.primaryControls, 24) }
+  @inlinable @inline(__always) package static var useIOBitmaps: Self { Self(.primaryControls, 25) }
+  @inlinable @inline(__always) package static var monitorTrapFlag: Self { Self(.primaryControls, 27) }
+  @inlinable @inline(__always) package static var useMSRBitmaps: Self { Self(.primaryControls, 28) }
+  @inlinable @inline(__always) package static var monitorExiting: Self { Self(.primaryControls, 29) }
+  @inlinable @inline(__always) package static var pauseExiting: Self { Self(.primaryControls, 30) }
+  @inlinable @inline(__always) package static var activateSecondary: Self { Self(.primaryControls, 31) }
 
-  package static let enableEPT = Self(.secondaryControls, 1)
-  package static let descriptorTableExiting = Self(.secondaryControls, 2)
-  package static let enableRDTSCP = Self(.secondaryControls, 3)
-  package static let enableVPID = Self(.secondaryControls, 5)
-  package static let wbinvdExiting = Self(.secondaryControls, 6)
-  package static let unrestrictedGuest = Self(.secondaryControls, 7)
+  @inlinable @inline(__always) package static var enableEPT: Self { Self(.secondaryControls, 1) }
+  @inlinable @inline(__always) package static var descriptorTableExiting: Self { Self(.secondaryControls, 2) }
+  @inlinable @inline(__always) package static var enableRDTSCP: Self { Self(.secondaryControls, 3) }
+  @inlinable @inline(__always) package static var enableVPID: Self { Self(.secondaryControls, 5) }
+  @inlinable @inline(__always) package static var wbinvdExiting: Self { Self(.secondaryControls, 6) }
+  @inlinable @inline(__always) package static var unrestrictedGuest: Self { Self(.secondaryControls, 7) }
 
-  package static let saveDebugControls = Self(.exitControls, 2)
-  package static let hostAddressSpaceSize = Self(.exitControls, 9)
-  package static let acknowledgeInterrupt = Self(.exitControls, 15)
-  package static let savePAT = Self(.exitControls, 18)
-  package static let loadHostPAT = Self(.exitControls, 19)
-  package static let saveEFER = Self(.exitControls, 20)
-  package static let loadHostEFER = Self(.exitControls, 21)
-  package static let savePreemptionTimer = Self(.exitControls, 22)
+  @inlinable @inline(__always) package static var saveDebugControls: Self { Self(.exitControls, 2) }
+  @inlinable @inline(__always) package static var hostAddressSpaceSize: Self { Self(.exitControls, 9) }
+  @inlinable @inline(__always) package static var acknowledgeInterrupt: Self { Self(.exitControls, 15) }
+  @inlinable @inline(__always) package static var savePAT: Self { Self(.exitControls, 18) }
+  @inlinable @inline(__always) package static var loadHostPAT: Self { Self(.exitControls, 19) }
+  @inlinable @inline(__always) package static var saveEFER: Self { Self(.exitControls, 20) }
+  @inlinable @inline(__always) package static var loadHostEFER: Self { Self(.exitControls, 21) }
+  @inlinable @inline(__always) package static var savePreemptionTimer: Self { Self(.exitControls, 22) }
 
-  package static let loadDebugControls = Self(.entryControls, 2)
-  package static let ia32eModeGuest = Self(.entryControls, 9)
-  package static let loadPAT = Self(.entryControls, 14)
-  package static let loadEFER = Self(.entryControls, 15)
+  @inlinable @inline(__always) package static var loadDebugControls: Self { Self(.entryControls, 2) }
+  @inlinable @inline(__always) package static var ia32eModeGuest: Self { Self(.entryControls, 9) }
+  @inlinable @inline(__always) package static var loadPAT: Self { Self(.entryControls, 14) }
+  @inlinable @inline(__always) package static var loadEFER: Self { Self(.entryControls, 15) }
 
   /// Every bit this processor lets a monitor set, with the SDM's names, in the order of field and bit.
   package static let all: [VMXControlBit] = named.map(\.0)

@@ -24,6 +24,8 @@ struct QuickExits: OptionSet {
   static let preemptionTimer = Self(rawValue: 1 << 15)
   /// The monitor stands in for ring 0.
   static let deprivileged = Self(rawValue: 1 << 16)
+  /// RDMSR and WRMSR exit whatever the bitmap says.
+  static let everyMSR = Self(rawValue: 1 << 17)
   /// CPUID, INVD, task switches: no bit turns them off.
   static let always = Self(rawValue: 1 << 31)
 
@@ -55,6 +57,7 @@ struct QuickExits: OptionSet {
     put(.exceptions, vmcs.exceptions != 0 || pageFaults || !wishes.vectors.isEmpty || controls.isDeprivileged)
     put(.monitorTrap, vmcs.has(.monitorTrapFlag))
     put(.preemptionTimer, vmcs.has(.preemptionTimer))
+    put(.everyMSR, !vmcs.has(.useMSRBitmaps))
     self = result
   }
 }
@@ -149,14 +152,14 @@ extension InterpreterVCPU {
 
   /// VM entry starts the timer, but for what an entry behind a mere stop finds running (SDM 3C 26.5.1).
   func startTimer() {
-    guard c.pointee.quick.contains(.preemptionTimer), c.pointee.timerDeadline == .max else { return }
+    guard c.pointee.timerDeadline == .max else { return }
     let ticks = UInt64(ownControls.preemptionTimer) << VMXCapabilities.preemptionTimerShift
     c.pointee.timerDeadline = virtualTime &+ (c.pointee.timerLeft ?? ticks)
   }
 
   /// An exit of the guest stops the timer; stops of the debugger and the budget are none.
   func holdTimer(at exit: VMExit) {
-    guard c.pointee.timerDeadline != .max, !exit.isDirect else { return }
+    guard !exit.isDirect else { return }
     switch exit.reason {
     case .budget, .kicked, .debug: return
     default: break

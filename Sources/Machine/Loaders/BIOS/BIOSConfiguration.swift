@@ -3,9 +3,15 @@ import VMCore
 /// What a guest's BIOS services know of the machine.
 package struct BIOSConfiguration: Sendable {
   package struct Drive: Sendable {
+    package enum Content: Sendable {
+      /// The guest's own file: what is written stays in memory.
+      case image([UInt8])
+      /// `--disk`.
+      case disk(Disk)
+    }
     /// As in DL: 0 a floppy, 80h the first hard disk.
     package var number: UInt8
-    package var image: [UInt8]
+    package var content: Content
     package var geometry: DiskGeometry
   }
   /// The boot drive first.

@@ -1,17 +1,17 @@
 import VMCore
 import X86
 
-/// A drive of INT 13h: the image as loaded, and the sectors written since.
+/// A drive of INT 13h: an image as loaded, with the sectors written since, or a disk.
 struct BIOSDrive {
   let number: UInt8
   let geometry: DiskGeometry
-  private let image: [UInt8]
+  private let content: BIOSConfiguration.Drive.Content
   private var written: [Int: [UInt8]] = [:]
 
   init(_ drive: BIOSConfiguration.Drive) {
     number = drive.number
     geometry = drive.geometry
-    image = drive.image
+    content = drive.content
   }
 
   var writtenSectors: Int { written.count }
@@ -20,8 +20,18 @@ struct BIOSDrive {
     block < UInt64(geometry.totalSectors) && Int(block) + count <= geometry.totalSectors
   }
 
-  /// One sector; zeros where the image is short.
-  func read(_ block: Int) -> [UInt8] {
+  /// One sector, with zeros where the image is short; nil where the host failed.
+  func read(_ block: Int) -> [UInt8]? {
+    switch content {
+    case .image(let image): return read(block, in: image)
+    case .disk(let disk):
+      var sector = [UInt8](repeating: 0, count: DiskGeometry.sectorSize)
+      let isRead = sector.withUnsafeMutableBytes { disk.read(at: UInt64(block * DiskGeometry.sectorSize), into: [$0]) }
+      return isRead ? sector : nil
+    }
+  }
+
+  private func read(_ block: Int, in image: [UInt8]) -> [UInt8] {
     if let sector = written[block] { return sector }
     let start = block * DiskGeometry.sectorSize
     var sector = start < image.count ? Array(image[start..<min(start + DiskGeometry.sectorSize, image.count)]) : []
@@ -29,11 +39,24 @@ struct BIOSDrive {
     return sector
   }
 
-  mutating func write(_ block: Int, _ sector: [UInt8]) { written[block] = sector }
+  var isReadOnly: Bool { if case .disk(let disk) = content { disk.isReadOnly } else { false } }
+
+  /// False where the host failed.
+  mutating func write(_ block: Int, _ sector: [UInt8]) -> Bool {
+    guard case .disk(let disk) = content else {
+      written[block] = sector
+      return true
+    }
+    return sector.withUnsafeBytes { disk.write(at: UInt64(block * DiskGeometry.sectorSize), from: [$0]) }
+  }
+
+  /// What was written is safe.
+  func flush() -> Bool { if case .disk(let disk) = content { disk.flush() } else { true } }
 
   mutating func reset() { written = [:] }
 
   mutating func code(_ coder: inout StateCoder) {
+    if case .disk(let disk) = content { return disk.code(&coder) }
     var blocks = written.keys.sorted().map { UInt32($0) }
     coder.code(&blocks)
     if coder.isRestoring { written = [:] }
@@ -51,6 +74,8 @@ struct BIOSDisk {
   /// INT 13h status codes.
   private enum Status {
     static let badParameter: UInt8 = 0x01
+    static let writeProtected: UInt8 = 0x03
+    static let controllerFailed: UInt8 = 0x20
     static let sectorNotFound: UInt8 = 0x04
     static let noMemory: UInt8 = 0x09
     static let timeout: UInt8 = 0x80
@@ -89,7 +114,7 @@ struct BIOSDisk {
   private mutating func status(of call: BIOSCall) -> UInt8 {
     if call.ah == 0x00 {
       call.ah = 0
-      return 0
+      return drives.allSatisfy { $0.flush() } ? 0 : Status.controllerFailed
     }
     guard let index = drives.firstIndex(where: { $0.number == call.dl }) else {
       if call.ah == 0x15 {
@@ -132,9 +157,10 @@ struct BIOSDisk {
       call.al = 0
       return Status.sectorNotFound
     }
-    guard transfer(call, index, place, count, at: call.linear(.es, call.bx), direction) else {
+    let status = transfer(call, index, place, count, at: call.linear(.es, call.bx), direction)
+    guard status == 0 else {
       call.al = 0
-      return Status.noMemory
+      return status
     }
     call.ax = UInt16(count)
     return 0
@@ -152,8 +178,8 @@ struct BIOSDisk {
       var status: UInt8 = 0
       if !drives[index].has(block, count: count) {
         status = Status.sectorNotFound
-      } else if !transfer(call, index, Int(block), count, at: buffer, direction) {
-        status = Status.noMemory
+      } else {
+        status = transfer(call, index, Int(block), count, at: buffer, direction)
       }
       if status != 0 {
         call.write(packetAddress &+ 2, [0, 0])
@@ -164,21 +190,24 @@ struct BIOSDisk {
     return 0
   }
 
+  /// The error, or 0.
   private mutating func transfer(
     _ call: BIOSCall, _ index: Int, _ first: Int, _ count: Int, at linear: UInt64, _ direction: Direction
-  ) -> Bool {
+  ) -> UInt8 {
+    if case .write = direction, drives[index].isReadOnly { return Status.writeProtected }
     for sector in 0..<count {
       let at = linear &+ UInt64(sector * DiskGeometry.sectorSize)
       switch direction {
       case .read:
-        guard call.write(at, drives[index].read(first + sector)) else { return false }
+        guard let bytes = drives[index].read(first + sector) else { return Status.controllerFailed }
+        guard call.write(at, bytes) else { return Status.noMemory }
       case .write:
-        guard let bytes = call.read(at, count: DiskGeometry.sectorSize) else { return false }
-        drives[index].write(first + sector, bytes)
+        guard let bytes = call.read(at, count: DiskGeometry.sectorSize) else { return Status.noMemory }
+        guard drives[index].write(first + sector, bytes) else { return Status.controllerFailed }
       case .verify: break
       }
     }
-    return true
+    return 0
   }
 
   // MARK: What drives there are

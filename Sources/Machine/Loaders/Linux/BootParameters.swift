@@ -4,6 +4,7 @@ import VMCore
 enum BootParameters {
   private static let size: UInt64 = 4096
   private enum Field {
+    static let acpiRoot: UInt64 = 0x070
     static let mapCount: UInt64 = 0x1E8
     static let loaderType: UInt64 = 0x210
     static let initrdAddress: UInt64 = 0x218
@@ -15,7 +16,7 @@ enum BootParameters {
 
   /// Writes the page, with the image's setup header in it, and the command line; gives the page's address.
   static func build(
-    _ header: SetupHeader, commandLine: String, initrd: Range<UInt64>?, _ placement: inout ImagePlacement
+    _ header: SetupHeader, commandLine: String, initrd: Range<UInt64>?, acpiRoot: UInt64, _ placement: inout ImagePlacement
   ) throws(VMError) -> UInt64 {
     let memory = placement.memory
     let line = Array(commandLine.utf8.prefix(Int(clamping: header.commandLineSize))) + [0]
@@ -24,6 +25,7 @@ enum BootParameters {
     let page = try placement.takeLow(size: size, alignment: 4096, for: "boot_params")
     memory.write(GPA(page), [UInt8](repeating: 0, count: Int(size)))
     memory.write(GPA(page + UInt64(SetupHeader.start)), header.bytes)
+    memory.store(GPA(page + Field.acpiRoot), acpiRoot)
     // FFh: a loader without a number of its own.
     memory.store(GPA(page + Field.loaderType), 0xFF as UInt8)
     memory.store(GPA(page + Field.initrdAddress), UInt32(truncatingIfNeeded: initrd?.lowerBound ?? 0))

@@ -29,7 +29,10 @@ package struct KernelImage: Sendable {
       return
     }
     let header = try SetupHeader(file)
-    let payload = try KernelPayload(file, header.payload)
+    guard let packed = header.payload else {
+      throw file.wrong("setup header: payload_length", 0, expected: "a compressed kernel")
+    }
+    let payload = try KernelPayload(file, packed)
     let inner = ImageBytes(name: "\(file.name): the kernel inside", bytes: try payload.unpacked())
     guard ELFImage.isELF(inner) else {
       throw file.wrong("what was unpacked", "no ELF file", expected: "the kernel as ELF")

@@ -4,6 +4,7 @@ import X86
 /// Loads a Linux kernel, its initrd, its command line and a description of memory, and says how it starts.
 enum LinuxLoader {
   static func load(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
+    try checkMachine(request)
     let boot = request.linuxBoot ?? (kernel.xenNote(.physical32Entry) == nil ? .bzImage : .pvh)
     switch boot {
     case .pvh: return try loadPVH(request, kernel)
@@ -30,18 +31,17 @@ enum LinuxLoader {
     }
     let limit = kernel.header.map { UInt64($0.initrdAddressMaximum) + 1 } ?? 1 << 32
     let initrd = try placeInitrd(request, below: limit, &placement)
-    let info = try PVHStartInfo.build(commandLine: commandLine(request), modules: initrd, &placement)
+    let root = placeACPI(request)
+    let info = try PVHStartInfo.build(commandLine: commandLine(request), modules: initrd, acpiRoot: root, &placement)
     var state = try InitialState.protected(entry: request.entry ?? entry, &placement)
     state[.rbx] = info
     state[.tr] = SegmentState(limit: 0x67, access: 0x8B)
     return guest(
-      kernel, state, entry: entry, initrd, "PVH entry \(prefixedHex(entry)), start information at \(prefixedHex(info))")
+      request, kernel, state, entry: entry, initrd, "PVH entry \(prefixedHex(entry)), start information at \(prefixedHex(info))")
   }
 
   // MARK: The 64-bit protocol
 
-  /// The protected-mode part at its preferred address, entered at 200h in 64-bit mode with RSI pointing at
-  /// `boot_params` (Documentation/x86/boot.rst, "64-bit BOOT PROTOCOL").
   private static func loadBzImage(_ request: LoadRequest, _ kernel: KernelImage) throws(VMError) -> LoadedGuest {
     let file = ImageBytes(request.image)
     guard let header = kernel.header else {
@@ -51,38 +51,49 @@ enum LinuxLoader {
     guard header.hasEntry64 else {
       throw file.wrong("setup header: xloadflags", "without bit 0", expected: "a kernel with a 64-bit entry")
     }
-    var placement = ImagePlacement(request)
-    let code = file.bytes[header.kernelOffset...]
-    let load = header.preferredAddress
-    let size = max(UInt64(header.initialSize), UInt64(code.count))
-    guard load >= 0x10_0000, load < 1 << 32 else {
-      throw file.wrong("setup header: pref_address", load, expected: "an address from 1 MiB to 4 GiB")
-    }
-    try placement.place(code, at: load, memorySize: size, file: file, field: "setup header: pref_address to pref_address+init_size")
-    let initrd = try placeInitrd(request, below: UInt64(header.initrdAddressMaximum) + 1, &placement)
-    let parameters = try BootParameters.build(
-      header, commandLine: commandLine(request), initrd: initrd.first, &placement)
-    let entry = request.entry ?? load + 0x200
-    var state = try InitialState.linux64(entry: entry, &placement)
-    state[.rsi] = parameters
-    return guest(
-      kernel, state, entry: entry, initrd, "64-bit entry \(prefixedHex(entry)), boot_params at \(prefixedHex(parameters))")
+    let started = try BootProtocolLoader.start64(
+      request, header, commandLine: commandLine(request), acpiRoot: placeACPI(request))
+    return guest(request, kernel, started.state, entry: started.entry, started.initrd, started.text)
   }
 
   // MARK: Both
 
   private static func guest(
-    _ kernel: KernelImage, _ state: VCPUState, entry: UInt64, _ initrd: [Range<UInt64>], _ text: String
+    _ request: LoadRequest, _ kernel: KernelImage, _ state: VCPUState, entry: UInt64, _ initrd: [Range<UInt64>],
+    _ text: String
   ) -> LoadedGuest {
     let place = initrd.first.map { ", initrd at \(prefixedHex($0.lowerBound))" } ?? ""
     var guest = LoadedGuest(
       kind: .linux, state: state, description: text + place, symbolsImage: kernel.vmlinux, entry: entry)
-    guest.platform = .p0
+    guest.platform = machine(request)
     return guest
   }
 
+  /// The machine the kernel is to find.
+  private static func machine(_ request: LoadRequest) -> PCModel {
+    request.machine ?? (request.vcpuCount > 1 || request.disk != nil ? .p1 : .p0)
+  }
+
+  private static func checkMachine(_ request: LoadRequest) throws(VMError) {
+    guard machine(request) == .p0, request.vcpuCount > 1 || request.disk != nil else { return }
+    let what = request.disk == nil ? "--cpus \(request.vcpuCount)" : "--disk"
+    throw VMError(
+      .usage, "\(what): the machine p0 has one processor and no disk", remedy: "leave --machine out, or say --machine p1")
+  }
+
+  /// P1's ACPI tables, where a BIOS would have them; gives the RSDP's address, 0 on a machine without ACPI.
+  private static func placeACPI(_ request: LoadRequest) -> UInt64 {
+    guard machine(request) == .p1 else { return 0 }
+    let tables = ACPITables.build(
+      vcpuCount: request.vcpuCount, virtioCount: VirtioDevices.count(hasDisk: request.disk != nil))
+    request.memory.write(GPA(ACPITables.base), tables)
+    request.memory.write(GPA(0xF_FFF0), SleepPorts.resetCode)
+    return ACPITables.base
+  }
+
   private static func commandLine(_ request: LoadRequest) throws(VMError) -> String {
-    let text = LinuxCommandLine.text(appended: request.commandLine, replaces: request.replacesCommandLine)
+    let text = LinuxCommandLine.text(
+      on: machine(request), appended: request.commandLine, replaces: request.replacesCommandLine)
     // Kernels cut at COMMAND_LINE_SIZE, 2048 on x86.
     guard text.utf8.count < 2048, !text.utf8.contains(0) else {
       throw VMError(.usage, "the kernel's command line has \(text.utf8.count) bytes; expected at most 2047, none of them 0")
@@ -91,11 +102,11 @@ enum LinuxLoader {
   }
 
   /// As high as it goes, page-aligned, out of the kernel's way.
-  private static func placeInitrd(
+  static func placeInitrd(
     _ request: LoadRequest, below limit: UInt64, _ placement: inout ImagePlacement
   ) throws(VMError) -> [Range<UInt64>] {
     guard request.modules.count <= 1 else {
-      throw VMError(.usage, "\(printable(request.image.name)): Linux takes one initrd; \(request.modules.count) were given")
+      throw VMError(.usage, "\(printable(request.image.name)): a bzImage takes one initrd; \(request.modules.count) were given")
     }
     guard let module = request.modules.first else { return [] }
     let file = ImageBytes(module)

@@ -10,7 +10,7 @@ enum PVHStartInfo {
 
   /// Writes the structures; gives the start information's address.
   static func build(
-    commandLine: String, modules: [Range<UInt64>], _ placement: inout ImagePlacement
+    commandLine: String, modules: [Range<UInt64>], acpiRoot: UInt64, _ placement: inout ImagePlacement
   ) throws(VMError) -> UInt64 {
     let memory = placement.memory
     let line = Array(commandLine.utf8) + [0]
@@ -40,8 +40,7 @@ enum PVHStartInfo {
     for (field, value) in [magic, version, 0, UInt32(modules.count)].enumerated() {
       memory.store(GPA(address + UInt64(field * 4)), value)
     }
-    // Module list, command line, ACPI root (none), memory map.
-    for (field, value) in [listAt, lineAt, 0, mapAt].enumerated() {
+    for (field, value) in [listAt, lineAt, acpiRoot, mapAt].enumerated() {
       memory.store(GPA(address + 16 + UInt64(field * 8)), value)
     }
     memory.store(GPA(address + 48), UInt32(entries.count))

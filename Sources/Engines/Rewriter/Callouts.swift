@@ -1,0 +1,88 @@
+import VMCore
+
+/// What generated code calls for a micro-op that it does not carry out itself: 0 to go on, else a `HostEnd`.
+let hostCallout:
+  @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UInt64 = {
+    cpu, block, op in
+    let c = cpu.assumingMemoryBound(to: CPU.self)
+    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self))
+  }
+
+extension UnsafeMutablePointer<CPU> {
+  /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
+  fileprivate func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
+    let isSystem = op.pointee.op == .system || op.pointee.op == .systemEnd
+    return isSystem ? carryOutSystem(op, of: block) : carryOutOther(op, of: block)
+  }
+
+  private func carryOutSystem(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
+    let stamp = pointee.stamp
+    pointee.rip = nextRIP(block, op)
+    do throws(Stop) {
+      try system(op)
+    } catch {
+      pointee.budget &+= Int64(op.pointee.remaining)
+      pointee.rip = block.pointee.rip &+ UInt64(op.pointee.offset)
+      pointee.stopLength = op.pointee.length
+      pointee.stopOnStack = op.pointee.usesStack
+      return stopped(error)
+    }
+    guard op.pointee.op == .systemEnd else { return goOn(behind: op, of: block, from: stamp) }
+    guard wantsAttention else { return 0 }
+    vcpu.hostStop = .attention
+    return HostEnd.stop.rawValue
+  }
+
+  /// All but system instructions, by the interpreter's loop.
+  private func carryOutOther(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
+    // What has a host form is here for its memory operand alone.
+    if op.pointee.isRewritten { pointee.slowAccesses &+= 1 }
+    let single = pointee.singleOp
+    single.pointee = op.pointee
+    let stamp = pointee.stamp
+    let isEnd = op.pointee.op == .integerEnd
+    if isEnd {
+      single.pointee.op = .integer
+      pointee.rip = block.pointee.endRIP
+    }
+    if let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite) {
+      pointee.hostSite = 0
+      notice(op, site)
+    }
+    switch execute(block, at: single) {
+    case .done: return isEnd ? 0 : goOn(behind: op, of: block, from: stamp)
+    case .stop(let stop): return stopped(stop)
+    case let end:
+      vcpu.hostStop = end
+      return HostEnd.stop.rawValue
+    }
+  }
+
+  /// What follows in the block may have to be looked up anew: the interpreter does that.
+  private func goOn(behind op: MicroOpPointer, of block: BlockPointer, from stamp: UInt64) -> UInt64 {
+    guard pointee.stamp != stamp else { return 0 }
+    pointee.hostOp = UInt(bitPattern: op + 1)
+    pointee.hostBlock = UInt(bitPattern: block)
+    return HostEnd.interpret.rawValue
+  }
+
+  /// The instruction was given up. Most faults are delivered at once, and generated code goes on with the handler's.
+  private func stopped(_ stop: Stop) -> UInt64 {
+    if stop == .fault, vcpu.deliverInPlace() { return HostEnd.onward.rawValue }
+    vcpu.hostStop = .stop(stop)
+    return HostEnd.stop.rawValue
+  }
+
+  /// A plain access took its slow way. Where that does not bring its page into the TLB it was in vain, and after so
+  /// many times the access becomes a callout.
+  private func notice(_ op: MicroOpPointer, _ site: UnsafeMutablePointer<HostSite>) {
+    let linear = address(op)
+    let isStore = op.pointee.isPlainStore
+    guard let gpa = translateQuietly(linear) else { return }
+    guard let page = hostPage(gpa), !isStore || page.writable && !hasCode(gpa) else {
+      site.pointee.misses += 1
+      if site.pointee.misses == HostSite.patience { vcpu.engine.rewriter?.makeCallout(site.pointee) }
+      return
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import VMCore
+import X86
+
+/// A hypercall as it was made: all arguments, and the words its pointer pointed at.
+package struct LoggedCall: Equatable, Sendable {
+  package var number: UInt64
+  package var arguments: [UInt64]
+  package var words: [UInt64]
+  /// An entry of a multicall.
+  package var isInner: Bool
+}
+
+/// The newest hypercalls, for display: events have room for two arguments alone.
+struct CallLog {
+  static let kept: UInt64 = 1024
+  static let mostWords = 12
+  /// Number and flags, five arguments, count of words, words.
+  private static let stride = 7 + mostWords
+  private var words = [UInt64](repeating: 0, count: Int(kept) * stride)
+
+  private static func start(_ ordinal: UInt64) -> Int { Int(ordinal % kept) * stride }
+
+  mutating func keep(_ call: UInt64, _ a: HypercallArguments, _ pointed: [UInt64], isInner: Bool, at ordinal: UInt64) {
+    let start = Self.start(ordinal)
+    words[start] = call & 0xFFFF_FFFF | (isInner ? 1 << 32 : 0)
+    (words[start + 1], words[start + 2], words[start + 3]) = (a.values.0, a.values.1, a.values.2)
+    (words[start + 4], words[start + 5]) = (a.values.3, a.values.4)
+    words[start + 6] = UInt64(pointed.count)
+    for (index, word) in pointed.prefix(Self.mostWords).enumerated() { words[start + 7 + index] = word }
+  }
+
+  /// The call with this ordinal, of `total` so far; nil where it is no longer kept.
+  func call(_ ordinal: UInt64, total: UInt64) -> LoggedCall? {
+    guard ordinal < total, total - ordinal <= Self.kept else { return nil }
+    let start = Self.start(ordinal)
+    let count = min(Int(clamping: words[start + 6]), Self.mostWords)
+    return LoggedCall(
+      number: words[start] & 0xFFFF_FFFF, arguments: Array(words[start + 1..<start + 6]),
+      words: Array(words[start + 7..<start + 7 + count]), isInner: words[start] >> 32 & 1 != 0)
+  }
+}
+
+extension XenPlatform {
+  /// The hypercall with this ordinal since the guest's start, with what it pointed at; nil where it is not kept.
+  package func loggedCall(_ ordinal: UInt64) -> LoggedCall? {
+    keepsCalls ? calls.call(ordinal, total: domain.notedCount) : nil
+  }
+
+  /// Keeps a call for display, where somebody may look.
+  func log(_ number: UInt64, _ a: HypercallArguments, inner: Bool) {
+    if keepsCalls { calls.keep(number, a, pointed(number, a), isInner: inner, at: domain.notedCount) }
+    domain.notedCount &+= 1
+  }
+
+  /// The words behind the pointer of a call, as far as they are interesting and can be read.
+  private func pointed(_ number: UInt64, _ a: HypercallArguments) -> [UInt64] {
+    // In 32 bits only mmu_update's requests have the layout that is decoded.
+    guard !abi.is32Bit || number == HypercallNumber.mmuUpdate.rawValue else { return [] }
+    guard let (pointer, count) = structure(number, a), pointer != 0 else { return [] }
+    var words: [UInt64] = []
+    for index in 0..<UInt64(min(count, CallLog.mostWords)) {
+      guard let word: UInt64 = try? read(pointer &+ index &* 8) else { break }
+      words.append(word)
+    }
+    return words
+  }
+
+  private func structure(_ number: UInt64, _ a: HypercallArguments) -> (pointer: UInt64, words: Int)? {
+    switch HypercallNumber(rawValue: number) {
+    case .mmuUpdate?: (a.first, Int(min(a.second & 0x7FFF_FFFF, 6)) * 2)
+    case .mmuextOp?: (a.first, Int(min(a.second & 0x7FFF_FFFF, 4)) * 3)
+    case .setTrapTable?: (a.first, 8)
+    case .setGDT?: (a.first, Int(min((a.second + 511) / 512, 4)))
+    case .eventChannelOp?: (a.second, a.first == 1 ? 2 : 1)
+    case .schedOp?: a.first >= 2 ? (a.second, 1) : nil
+    case .vcpuOp?: (a.third, 2)
+    case .physdevOp?: (a.second, 1)
+    case .callbackOp?: (a.second, 2)
+    case .xenVersion?: a.first == 6 ? (a.second, 1) : nil
+    case .memoryOp?: (a.second, 3)
+    default: nil
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import Glibc
+import Session
+import Testing
+import VMCore
+
+/// Guests of others, from Debian's packages seabios, memtest86+ and grub-pc-bin (Samples/foreign).
+enum ForeignGuest {
+  static let seaBIOS = "/usr/share/seabios/bios.bin"
+  static let memtest = "/boot/memtest86+x64.bin"
+  /// A disk image whose boot sector loads GRUB with its shell; nil where grub-mkimage is not installed.
+  static let grubDisk: String? = {
+    let path = "/tmp/ringside-grub-\(getpid()).img"
+    let modules = "biosdisk part_msdos normal help ls echo halt"
+    let made = system(
+      "cd /usr/lib/grub/i386-pc 2>/dev/null && grub-mkimage -O i386-pc -o '\(path).core' -p '' \(modules) >/dev/null 2>&1 "
+        + "&& cat boot.img '\(path).core' >'\(path)' && truncate -s 1M '\(path)' && rm '\(path).core'")
+    return made == 0 ? path : nil
+  }()
+
+  /// Runs to the instruction; gives the serial port's output and the screen.
+  static func run(_ limit: UInt64, until text: String? = nil, _ change: (inout SessionConfiguration) -> Void) throws -> String {
+    var configuration = SessionConfiguration()
+    configuration.engine = "rewriter"
+    configuration.limit = limit
+    change(&configuration)
+    let session = try Session(configuration)
+    var output: [UInt8] = []
+    session.onConsoleOutput { output += $0 }
+    _ = session.perform("continue")
+    let screen = session.perform("info screen").lines.joined(separator: "\n")
+    return String(decoding: output, as: UTF8.self) + "\n" + screen
+  }
+}
+
+@Suite("Guests nobody here wrote", .serialized)
+struct ForeignGuestTests {
+  @Test(.enabled(if: HostFile.exists(ForeignGuest.seaBIOS), "Debian's seabios is not installed"))
+  func `SeaBIOS boots a boot sector from the disk`() throws {
+    let output = try ForeignGuest.run(400_000_000) {
+      $0.firmware = ForeignGuest.seaBIOS
+      $0.disk = (SampleLibrary.folder("Samples") ?? "Samples") + "/hello-real/hello-real.bin"
+    }
+    #expect(output.contains("SeaBIOS (version "))
+    #expect(output.contains("Hello from real mode, by port 3F8h."))
+    #expect(output.contains("Leaving by port F4h."))
+  }
+
+  @Test(.enabled(if: HostFile.exists(ForeignGuest.memtest), "Debian's memtest86+ is not installed"))
+  func `memtest86+ tests memory`() throws {
+    let output = try ForeignGuest.run(700_000_000) {
+      $0.guest = ForeignGuest.memtest
+      $0.memory = 64 << 20
+      $0.append = "console=ttyS0,115200 nosmp nopause"
+    }
+    #expect(output.contains("Memtest86+ v"))
+    #expect(output.contains("Memory  :   64MB"))
+    #expect(output.contains("Errors: 0"))
+    #expect(output.contains("#0  [Address test, walking ones, no cache]"))
+  }
+
+  @Test(
+    .enabled(if: ForeignGuest.grubDisk != nil, "Debian's grub-pc-bin is not installed"),
+    arguments: [false, true])
+  func `GRUB comes to its prompt, over this BIOS and over SeaBIOS`(overSeaBIOS: Bool) throws {
+    guard let disk = ForeignGuest.grubDisk, !overSeaBIOS || HostFile.exists(ForeignGuest.seaBIOS) else { return }
+    let output = try ForeignGuest.run(overSeaBIOS ? 1_000_000_000 : 600_000_000) {
+      if overSeaBIOS { ($0.firmware, $0.disk) = (ForeignGuest.seaBIOS, disk) } else { $0.guest = disk }
+    }
+    #expect(output.contains("GNU GRUB  version 2."))
+    #expect(output.contains("grub>"))
+  }
+}
