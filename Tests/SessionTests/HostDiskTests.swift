@@ -38,7 +38,7 @@ struct HostDiskTests {
     first = nil
     let readers = try [HostDisk(DiskChoice(file.path + ",ro")), HostDisk(DiskChoice(file.path + ",ro"))]
     #expect(message { () throws(VMError) in _ = try HostDisk(DiskChoice(file.path)) }.contains("in use"))
-    #expect(readers.allSatisfy(\.isReadOnly))
+    #expect(readers[0].isReadOnly && readers[1].isReadOnly)
   }
 
   @Test func `what is no disk image is refused in words`() throws {
