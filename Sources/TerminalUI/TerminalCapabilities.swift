@@ -46,9 +46,6 @@ package struct TerminalCapabilities: Sendable {
     if cncurses_flag("bce") > 0 { drawing.insert(.erasesInColor) }
     if Self.parameterized("ech", 7, 0) == Array("\u{1B}[7X".utf8) { drawing.insert(.erasesCharacters) }
     if Self.string("rmam") != nil { drawing.insert(.staysInRow) }
-    if Self.parameterized("rep", Int32(UInt8(ascii: "x")), 7) == Array("x\u{1B}[6b".utf8) { drawing.insert(.repeats) }
-    // Its description leaves out what tmux has known since 2.4 (2017), for terminals behind it that it need not care for.
-    if name.hasPrefix("tmux") { drawing.formUnion([.erasesInColor, .erasesCharacters, .repeats]) }
     keys = [:]
     for (capability, code) in Self.keyNames {
       guard let sequence = Self.string(capability), sequence.count > 1, sequence.first == 0x1B else { continue }

@@ -8,7 +8,7 @@ extension Session: SessionFacade {}
 
 /// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, and doing nothing.
 struct ConsoleBench {
-  private static let xterm: FrameEncoder.Abilities = [.erasesInColor, .erasesCharacters, .staysInRow, .repeats]
+  private static let xterm: FrameEncoder.Abilities = [.erasesInColor, .erasesCharacters, .staysInRow]
   private static let size = Size(width: 200, height: 60)
 
   func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] }
@@ -27,7 +27,6 @@ struct ConsoleBench {
     let model = ConsoleModel(session: session, theme: theme, themes: themes, layout: .standard)
     let shown = CellBuffer(Self.size)
     var known = false
-    var style: Style?
     var times: [Double] = []
     var bytes = 0
     var sentCells = 0
@@ -43,7 +42,7 @@ struct ConsoleBench {
       model.update()
       let cursor = model.draw(on: buffer, glyphs: .unicode)
       let sent = FrameEncoder(depth: .palette256, abilities: Self.xterm).encode(
-        from: known ? shown : nil, to: buffer, theme: theme, cursor: cursor, style: &style)
+        from: known ? shown : nil, to: buffer, theme: theme, cursor: cursor)
       if known {
         times.append(Double(HostClock.now() &- start))
         bytes += sent.count

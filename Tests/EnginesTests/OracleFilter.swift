@@ -56,6 +56,9 @@ enum OracleFilter {
     let narrow = instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE != 0
     if mode == 0 && narrow && instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE { return false }
     if instruction.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED != 0 { return false }
+    // VEX.W of these outside 64-bit mode: one maker's processors ignore it, the other's raise #UD.
+    let isWide = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && instruction.raw.vex.W == 1
+    if mode != 0 && isWide && [ZYDIS_MNEMONIC_VPINSRD, ZYDIS_MNEMONIC_VPEXTRD].contains(instruction.mnemonic) { return false }
     for operand in operands {
       if operand.type == ZYDIS_OPERAND_TYPE_REGISTER, operand.visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN {
         let writes = operand.actions & UInt8(truncatingIfNeeded: ZYDIS_OPERAND_ACTION_MASK_WRITE.rawValue) != 0

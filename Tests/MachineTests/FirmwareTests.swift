@@ -203,7 +203,7 @@ struct BootProtocolTests {
     // On a disk, it is the boot sector that starts.
     var disk = [UInt8](repeating: 0, count: 1024)
     disk.replaceSubrange(510..<512, with: [0x55, 0xAA])
-    let booted = try ImageLoader.load(LoadRequest(name: "m", bytes: disk + header, memory: try GuestMemory(ramSize: 16 << 20)))
+    let booted = try ImageLoader.load(LoadRequest(name: "m", bytes: disk + header + [0xF4, 0xF4, 0xF4, 0xF4], memory: try GuestMemory(ramSize: 16 << 20)))
     #expect(booted.kind == .bootSector)
   }
 }

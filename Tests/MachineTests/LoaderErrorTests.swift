@@ -136,7 +136,7 @@ struct LoaderErrorTests {
     ),
     .init(
       bootImage(size: 1024).patched(0x202, Array("HdrS".utf8)),
-      "k: setup header: version is 0x0; expected 0x208 or later, which says where the compressed kernel is"),
+      "k: setup header: version is 0x0; expected 0x202 or later, which takes a command line"),
   ]
 
   @Test(arguments: unrecognised)
@@ -171,7 +171,7 @@ struct LoaderErrorTests {
       line {
         $0.mode = .long
         $0.disk = Disk(MemoryFile([0]))
-      } == "b: --disk is for Linux and for guests with BIOS services; expected none with a flat image, long mode")
+      } == "b: --disk is for Linux, for firmware and for guests with BIOS services; expected none with a flat image, long mode")
     #expect(
       line { $0.firmware = NamedImage(name: "f", bytes: [UInt8](repeating: 0, count: 4096)) }
         == "--firmware f starts at the reset vector; expected no other guest and no --mode")

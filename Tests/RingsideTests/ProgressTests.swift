@@ -6,7 +6,7 @@ import Testing
 @Suite("Progress of a headless run") struct ProgressTests {
   /// INC EAX; JMP back: runs until somebody ends it.
   private static func image() throws -> String {
-    let path = "/tmp/ringside-\(getpid())-spin.bin"
+    let path = "/tmp/ringside-\(UUID().uuidString)-spin.bin"
     try Data([0x40, 0xEB, 0xFD]).write(to: URL(fileURLWithPath: path))
     return path
   }

@@ -125,7 +125,7 @@ final class TemporaryPath {
       guard case .io(0x3F8, _, true, _, _, _) = exit.exit.qualification else { return false }
       return exit.states?.before[.rdx] == 0x3F8
     }
-    try #require(wanted.count > 1)
+    try #require(!wanted.isEmpty)
     #expect(!session.perform("be io write==1 if dx==0x3f8").failed)
     _ = session.perform("goto first")
     for exit in wanted.prefix(5) {

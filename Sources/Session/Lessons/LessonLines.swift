@@ -40,7 +40,7 @@ enum LessonLines {
     if text == "no exit" { return .exit(nil) }
     if text == "ended" { return .ended }
     if first == "exit", words.count == 2 { return .exit(try reason(words[1], line)) }
-    if first == "port", words.count == 3 { return try port(words, line) }
+    if first == "port", words.count == 3, ["on", "off"].contains(words[2]) { return try port(words, line) }
     if first == "vmcs" { return try control(words, line) }
     if ["exits", "instructions", "hypercalls"].contains(first), words.count > 2 { return try comparison(words, line) }
     return .expression(text)

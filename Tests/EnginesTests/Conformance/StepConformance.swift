@@ -70,7 +70,7 @@ private typealias Mode = Conformance.Mode
     Row(name: "MOVUPS", modes: [.long], code: [0x0F, 0x10, 0x06]),
     Row(name: "PADDD", modes: [.long], code: [0x66, 0x0F, 0xFE, 0xC1]),
     Row(name: "FLD1", modes: [.real, .protected, .long], code: [0xD9, 0xE8]),
-    Row(name: "CMPXCHG16B", modes: [.long], code: [0x48, 0x0F, 0xC7, 0x0E], set: [.rsi: 0x5000]),
+    Row(name: "CMPXCHG8B", modes: [.long], code: [0x0F, 0xC7, 0x0E], set: [.rsi: 0x5000]),
     Row(name: "LOCK XADD", code: [0xF0, 0x0F, 0xC1, 0x1E, 0x00, 0x50], set: [.rbx: 1]),
   ]
 
