@@ -25,7 +25,7 @@ import Testing
     #expect(program.waitFor("[bitmaps]"))
     program.type(" ")
     #expect(program.wait(milliseconds: 5000) { $0.text.contains(" 0 ex/s") }, "\(program.screen.text)")
-    #expect(program.screen.text.contains("straight to the device"))
+    #expect(program.waitFor("straight to the device"))
     program.type(" ")
     #expect(program.wait(milliseconds: 5000) { $0.text.contains("ex/s") && !$0.text.contains(" 0 ex/s") })
     program.type("\u{3}qq")
