@@ -35,27 +35,6 @@ import Testing
     #expect(!program.screen.isAlternate)
   }
 
-  /// The Linux console, and what ssh brings of others where the locale is not known: letters, no box drawing, no
-  /// colour where there is none, and every key it is worked with.
-  @Test("without a locale all of it is there in plain characters", arguments: ["linux", "screen", "vt220", "xterm-256color"])
-  func plain(_ term: String) throws {
-    let program = try Self.start(term: term, width: 120, height: 40, more: ["LANG": "C", "LC_ALL": "C"])
-    #expect(program.waitFor("F1 help"))
-    program.type("5e")
-    #expect(program.waitFor("STOPPED #4"))
-    program.type(":info regs\r")
-    #expect(program.waitFor("all "))
-    program.type("?")
-    #expect(program.waitFor("Explain (arrows"))
-    program.type("\u{1B}")
-    program.type("q")
-    #expect(program.waitForEnd() == 0)
-    #expect(program.output.allSatisfy { $0 < 0x80 })
-    // Colours are SGR 30 to 39 and 90 to 97; a terminal without colour must get none.
-    #expect(term != "vt220" || !String(decoding: program.output, as: UTF8.self).contains("\u{1B}[3"))
-    #expect(program.isCooked)
-  }
-
   @Test("a terminal that cannot place its cursor is refused with the remedy", arguments: ["dumb", "", "no-such-terminal"])
   func refused(_ term: String) throws {
     let program = try Self.start(term: term)

@@ -196,8 +196,7 @@ import Testing
       feature: "lessons: predict the next exit", arguments: "lesson rings",
       steps: [
         ("", "Lesson: Rings and sensitive instructions"), ("n", "What is IF after this POPFQ in ring 0?"),
-        ("h", "Hint: "), ("2", "No, not"), ("p", "? What is IF"), ("1", "Right: 0: interrupts are off."), ("n", "The same in ring 3"),
-        ("s", "driven on from here"), ("r", "step 3 of"), ("3", "Right: Nothing"), ("q", "the lesson is left"),
+        ("h", "Hint: "), ("2", "No, not"),
       ]),
     Row(
       feature: "a lesson begun in the console, and the guest one came from", arguments: "hello-real",

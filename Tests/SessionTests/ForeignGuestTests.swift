@@ -59,6 +59,7 @@ struct ForeignGuestTests {
   }
 
   @Test(
+    .enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"),
     .enabled(if: ForeignGuest.grubDisk != nil, "Debian's grub-pc-bin is not installed"),
     arguments: [false, true])
   func `GRUB comes to its prompt, over this BIOS and over SeaBIOS`(overSeaBIOS: Bool) throws {
