@@ -110,6 +110,16 @@ package final class DrivenProgram {
   /// Lines are edited and echoed by the kernel: how a shell wants its terminal back.
   package var isCooked: Bool { terminal.isCooked }
 
+  /// Stopped by job control, state `T` in proc(5): only now may a shell's `fg` continue it.
+  package var isStopped: Bool {
+    guard let file = fopen("/proc/\(process)/stat", "r") else { return false }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 512)
+    guard fgets(&line, 512, file) != nil else { return false }
+    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return text.split(separator: ")").last?.hasPrefix(" T") ?? false
+  }
+
   /// CPU time all threads of the program have used, in nanoseconds.
   package var cpuTime: UInt64 {
     var total: UInt64 = 0

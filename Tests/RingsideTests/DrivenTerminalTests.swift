@@ -83,7 +83,7 @@ import Testing
     let program = try Self.start()
     #expect(program.waitFor("F1 help"))
     program.type("\u{1A}")
-    #expect(program.wait(milliseconds: DrivenProgram.patience) { !$0.isAlternate && program.isCooked })
+    #expect(program.wait(milliseconds: DrivenProgram.patience) { !$0.isAlternate && program.isCooked && program.isStopped })
     program.signal(SIGCONT)
     #expect(program.wait(milliseconds: DrivenProgram.patience) { $0.isAlternate && $0.text.contains("F1 help") })
     program.type("s")
