@@ -220,16 +220,20 @@ final class BlockCache {
   func drop(_ gpa: UInt64, _ size: UInt64) -> Bool {
     let page = gpa & ~4095
     guard let blocks = byPage[page] else { return false }
-    var doomed = blocks.filter { $0.pointee.overlaps(gpa, size) }
+    let isWholePage = size == 4096
+    var doomed = isWholePage ? blocks : blocks.filter { $0.pointee.overlaps(gpa, size) }
     // Host code refers to the blocks it is made of: with one of them goes all code it is part of.
     var index = 0
     while index < doomed.count {
       let part = doomed[index]
-      for block in byPage[part.pointee.gpa & ~4095] ?? [] where block.isMade(of: part) && !doomed.contains(block) {
-        doomed.append(block)
-      }
       index += 1
+      let home = part.pointee.gpa & ~4095
+      // A library's page has thousands of blocks, one for each address a process had it at: they are not looked at
+      // again for each of them.
+      if isWholePage, home == page { continue }
+      for block in byPage[home] ?? [] where block.isMade(of: part) && !doomed.contains(block) { doomed.append(block) }
     }
+    if isWholePage { byPage[page] = [] }
     for block in doomed { drop(block) }
     return !doomed.isEmpty
   }
