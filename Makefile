@@ -29,12 +29,13 @@ build-tests: deps
 test: build-tests
 	swift test $(SWIFT_FLAGS) --skip-build
 
-# The long campaigns: a million instruction sequences against the host's processor, and hostile guests.
+# The long campaigns: a million instruction sequences against the host's processor, hostile guests, and drivers of disks.
 test-long: build-tests
 	RINGSIDE_CAMPAIGN=1000000 RINGSIDE_HYPERCALLS=1000000 swift test $(SWIFT_FLAGS) --skip-build
 	.build/release/hostile $(HOSTILE)
+	.build/release/hostile --only disks --seed 2 --count 20000
 
-# 10,000 random programs in every mode and 10,000 mutated images: make hostile HOSTILE='--seed 2 --only long64'
+# 10,000 random programs in every mode, 10,000 mutated images and as many drivers of disks: make hostile HOSTILE='--seed 2 --only long64'
 hostile: build
 	.build/release/hostile $(HOSTILE)
 

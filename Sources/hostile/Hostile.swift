@@ -4,12 +4,12 @@ import Glibc
 import Session
 import VMCore
 
-/// Random programs in every mode of the processor, and guest images that are nearly right. Whatever they do, the
+/// Random programs in every mode of the processor, guest images that are nearly right, and drivers of disks that are not. Whatever they do, the
 /// monitor must not crash, hang, or go past the limit.
 @main
 struct Hostile: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Run hostile guests: random programs in every mode, and mutated images.",
+    abstract: "Run hostile guests: random programs in every mode, mutated images, and drivers that break the disk's rules.",
     discussion: """
       Equal seeds make equal guests. A crash, a hang or a broken promise is named by the command that repeats it. \
       The status is 0 where all went well, 1 where a promise was broken, 3 after a hang.

@@ -37,7 +37,7 @@ package struct HostileCase {
     do throws(VMError) { session = try maker.session(kind, number) } catch {
       let isLine = !error.message.isEmpty && !error.description.contains("\n")
       // A program has nothing that may be refused, an image has.
-      if case .program = kind { return Verdict(end: "refused", problems: ["not made: \(error.message)"]) }
+      if case .image = kind {} else { return Verdict(end: "refused", problems: ["not made: \(error.message)"]) }
       return Verdict(end: "refused", problems: isLine ? [] : ["a refusal that is not one line"])
     }
     started(session)

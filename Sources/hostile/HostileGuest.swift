@@ -9,14 +9,17 @@ package enum GuestKind: Sendable, CustomStringConvertible {
   case image
   /// A monitor in VMX operation with a guest of its own.
   case nested
+  /// A driver that breaks the rules of the virtio devices, on a disk of any size.
+  case disk
 
-  package static let all: [GuestKind] = GuestMode.all.map { .program($0) } + [.image, .nested]
+  package static let all: [GuestKind] = GuestMode.all.map { .program($0) } + [.image, .nested, .disk]
 
   package var description: String {
     switch self {
     case .program(let mode): mode.description
     case .image: "images"
     case .nested: "nested"
+    case .disk: "disks"
     }
   }
 }
@@ -57,6 +60,7 @@ package struct GuestMaker: Sendable {
     case .program(let mode): return try program(mode, &random)
     case .image: return try image(number, &random)
     case .nested: return try nested(&random)
+    case .disk: return try disk(number, &random)
     }
   }
 
@@ -118,6 +122,25 @@ package struct GuestMaker: Sendable {
     if random.one(in: 4) { state.cr4 |= random.next() & (CR4.smep | CR4.smap | CR4.umip | CR4.pge | CR4.de | CR4.tsd | CR4.vme) }
     if random.one(in: 4) { state.cr0 |= random.next() & (CR0.wp | CR0.am | CR0.ts | CR0.em | CR0.mp | CR0.ne) }
     state.fpu.mxcsr = random.one(in: 2) ? 0x1F80 : UInt32(truncatingIfNeeded: random.next()) & 0xFFFF
+  }
+
+  // MARK: disks
+
+  private func disk(_ number: Int, _ random: inout Random) throws(VMError) -> Session {
+    let memory = try GuestMemory(ramSize: Self.programMemory)
+    let mode = GuestMode(code: .protected32, paging: .none, ring: 0)
+    let tables = GuestTables(mode, in: memory)
+    tables.install(&random)
+    memory.write(GPA(GuestTables.program), DiskGuest.program(&random))
+    let content = (0..<(1 + random.below(0x1_0000))).map { _ in random.byte() }
+    let file = try TemporaryFile(content, name: "\(seed)-\(number)-disk")
+    let image = try HostDisk(DiskChoice(random.one(in: 4) ? file.path + ",ro" : file.path))
+    var configuration = configuration
+    configuration.cpus = random.one(in: 8) ? 2 : 1
+    let (machine, pc) = try VirtualMachine.assemble(
+      name: "disks", memory: memory, cpus: configuration.cpus, state: tables.state, engine: engine, model: .p1)
+    VirtioDevices.attach(to: pc, disk: Disk(image, isTemporary: random.one(in: 4)))
+    return Session(configuration, machine: machine)
   }
 
   // MARK: images

@@ -27,6 +27,25 @@ struct HostileTests {
     #expect(Self.hostile("--only nested --seed 1821 --count 2000 --limit 200") == 0)
   }
 
+  @Test func `600 drivers that break the rules of the rings harm nothing, under either engine`() {
+    for engine in ["interpreter", "rewriter"] {
+      #expect(Self.hostile("--only disks --seed 1821 --count 300 --limit 1500 --engine \(engine)") == 0)
+    }
+  }
+
+  @Test func `such drivers have their disk work, and are found out`() throws {
+    let maker = try GuestMaker(seed: 5, limit: 1500)
+    let reports = try (0..<12).map { number in
+      let session = try maker.session(.disk, number)
+      _ = session.perform("continue")
+      return session.perform("info devices").lines.joined(separator: "\n")
+    }
+    #expect(reports.contains { $0.contains("needs reset") })
+    #expect(reports.contains { report in
+      report.split(separator: "\n").contains { $0.contains("sectors read") && !$0.hasSuffix(" 0") }
+    }, "\(reports[0])")
+  }
+
   /// Registers, flags, memory and exits, in every mode, with interrupts at random instructions.
   @Test func `840 random programs go the same way under interpreter and rewriter`() {
     #expect(Self.hostile("--compare --seed 2026 --count 40 --limit 1500") == 0)

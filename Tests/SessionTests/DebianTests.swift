@@ -17,7 +17,7 @@ struct DebianTests {
     var text: String { String(decoding: output, as: UTF8.self) }
 
     init(_ disk: String) throws {
-      session = try LinuxImage.session("rewriter", append: "quiet") {
+      session = try LinuxImage.session("rewriter", append: "quiet norandmaps") {
         $0.initrd = LinuxImage.folder + "/image/initrd-disk.gz"
         $0.disk = disk
       }

@@ -13,12 +13,12 @@ enum ForeignGuest {
     let modules = "biosdisk part_msdos normal help ls echo halt"
     let made = system(
       "cd /usr/lib/grub/i386-pc 2>/dev/null && grub-mkimage -O i386-pc -o '\(path).core' -p '' \(modules) >/dev/null 2>&1 "
-        + "&& cat boot.img '\(path).core' >'\(path)' && truncate -s 1M '\(path)' && rm '\(path).core'")
+        + "&& cat boot.img '\(path).core' >'\(path)' && truncate -s 1M '\(path)'")
     return made == 0 ? path : nil
   }()
 
-  /// Runs to the instruction; gives the serial port's output and the screen.
-  static func run(_ limit: UInt64, until text: String? = nil, _ change: (inout SessionConfiguration) -> Void) throws -> String {
+  /// Runs to the instruction, `typed` typed at two thirds of the way; gives the serial port's output and the screen.
+  static func run(_ limit: UInt64, typed: String? = nil, _ change: (inout SessionConfiguration) -> Void) throws -> String {
     var configuration = SessionConfiguration()
     configuration.engine = "rewriter"
     configuration.limit = limit
@@ -26,6 +26,9 @@ enum ForeignGuest {
     let session = try Session(configuration)
     var output: [UInt8] = []
     session.onConsoleOutput { output += $0 }
+    if let typed {
+      for command in ["step \(limit / 3 * 2)", "send \"\(typed)\""] { _ = session.perform(command) }
+    }
     _ = session.perform("continue")
     let screen = session.perform("info screen").lines.joined(separator: "\n")
     return String(decoding: output, as: UTF8.self) + "\n" + screen
@@ -61,13 +64,21 @@ struct ForeignGuestTests {
   @Test(
     .enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"),
     .enabled(if: ForeignGuest.grubDisk != nil, "Debian's grub-pc-bin is not installed"),
-    arguments: [false, true])
-  func `GRUB comes to its prompt, over this BIOS and over SeaBIOS`(overSeaBIOS: Bool) throws {
-    guard let disk = ForeignGuest.grubDisk, !overSeaBIOS || HostFile.exists(ForeignGuest.seaBIOS) else { return }
-    let output = try ForeignGuest.run(overSeaBIOS ? 1_000_000_000 : 600_000_000) {
-      if overSeaBIOS { ($0.firmware, $0.disk) = (ForeignGuest.seaBIOS, disk) } else { $0.guest = disk }
+    arguments: GrubStart.allCases)
+  func `GRUB comes to its prompt and does what is typed there`(_ start: GrubStart) throws {
+    guard let disk = ForeignGuest.grubDisk, start != .seaBIOS || HostFile.exists(ForeignGuest.seaBIOS) else { return }
+    let output = try ForeignGuest.run(start == .seaBIOS ? 1_000_000_000 : 600_000_000, typed: "echo typed-it\\r") {
+      switch start {
+      case .bootSector: $0.guest = disk
+      case .multiboot: $0.guest = disk + ".core"
+      case .seaBIOS: ($0.firmware, $0.disk) = (ForeignGuest.seaBIOS, disk)
+      }
     }
     #expect(output.contains("GNU GRUB  version 2."))
-    #expect(output.contains("grub>"))
+    #expect(output.contains("grub> echo typed-it"))
+    #expect(output.ranges(of: "typed-it").count > 1)
   }
 }
+
+/// From a boot sector over this BIOS or over SeaBIOS, or the core alone, as a Multiboot program over this BIOS.
+enum GrubStart: CaseIterable { case bootSector, multiboot, seaBIOS }

@@ -58,6 +58,13 @@ struct LinuxBootTests {
     #expect(try boot("rewriter") == interpreted)
   }
 
+  /// The kernel looks at CPUID and uses what is there: its copies, checksums and XSAVE area are others with each model.
+  @Test(arguments: [CPUModel.v2, .v3])
+  func `later processors boot it too, alike under interpreter and rewriter`(_ cpu: CPUModel) throws {
+    let runs = try ["interpreter", "rewriter"].map { try boot($0) { $0.cpu = cpu } }
+    #expect(runs[0].output.contains("HELLO-FROM-INIT") && runs[0] == runs[1])
+  }
+
   @Test(.enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"))
   func `the very file Debian ships unpacks itself and boots, twice the same`() throws {
     let runs = try (0..<2).map { _ in try boot("rewriter") { $0.boot = .bzimage } }
