@@ -96,7 +96,10 @@ struct Translator {
     let segment = Self.segmentIndex(m.segment)
     let override64 = segment >= 4
     let narrow = Int(instruction.address_width) < context.codeBits
-    let plain = !narrow && (context.isLong64 || (context.flatData && (segment == 0 || segment == 2 || segment == 3)))
+    // Where nothing checks the limit the base register tells a stack fault (`usesStack`): an override may not belie it.
+    let stackBases = [ZYDIS_REGISTER_ESP, ZYDIS_REGISTER_EBP]
+    let isFlat = context.flatData && segment != 1 && !override64 && (segment == 2) == stackBases.contains(base)
+    let plain = !narrow && (context.isLong64 || isFlat)
     var target = op
     target.base = Self.slotOffset(base)
     target.index = temporaryIndex ? UInt8(Slot.temporary * 8) : Self.slotOffset(m.index)
