@@ -61,6 +61,19 @@ struct ForeignGuestTests {
     #expect(output.contains("#0  [Address test, walking ones, no cache]"))
   }
 
+  /// Ten minutes, most of them the last test's wait of 160 virtual seconds.
+  @Test(
+    .enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"),
+    .enabled(if: HostFile.exists(ForeignGuest.memtest), "Debian's memtest86+ is not installed"))
+  func `memtest86+ ends its first pass without an error`() throws {
+    let output = try ForeignGuest.run(235_000_000_000) {
+      $0.guest = ForeignGuest.memtest
+      $0.memory = 64 << 20
+      $0.append = "nosmp nopause"
+    }
+    #expect(output.contains("Pass:  1        Errors: 0"), "\(output)")
+  }
+
   @Test(
     .enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"),
     .enabled(if: ForeignGuest.grubDisk != nil, "Debian's grub-pc-bin is not installed"),
