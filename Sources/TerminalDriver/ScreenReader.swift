@@ -1,9 +1,42 @@
 /// What a terminal shows after the bytes a program sent it: as much of ECMA-48 as full-screen programs use to place
-/// text. Colours are not kept.
+/// text, with the styles it is in.
 package struct ScreenReader: Sendable {
+  /// How a cell looks: the codes of SGR that made it so.
+  package struct Look: Hashable, Sendable {
+    /// `31`, `38;5;110`; empty for the terminal's own.
+    package var foreground = ""
+    package var background = ""
+    /// The codes 1 to 7 that are on, in order.
+    package var attributes: [Int] = []
+  }
+
+  package struct Cell: Equatable, Sendable {
+    /// NUL in the right half of a wide character.
+    package var scalar: Unicode.Scalar = " "
+    package var look = Look()
+  }
+
+  /// What not every terminal knows; a sequence outside of it is left out.
+  package struct Abilities: OptionSet, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    package static let erasesInColor = Self(rawValue: 1)
+    package static let erasesCharacters = Self(rawValue: 2)
+    package static let repeats = Self(rawValue: 4)
+    package static let all: Self = [.erasesInColor, .erasesCharacters, .repeats]
+  }
+
   package let width: Int
   package let height: Int
-  private var cells: [Unicode.Scalar]
+  private let knows: Abilities
+  /// Sequences from behind the last column on that terminals understand in different ways.
+  package private(set) var doubts = 0
+  package private(set) var cells: [Cell]
+  private var look = Look()
+  /// What REP repeats: the character just written, nil after anything else. As tmux does, only ASCII.
+  private var last: Unicode.Scalar?
+  /// Columns a character takes, 1 or 2.
+  private let columns: @Sendable (Unicode.Scalar) -> Int
   private var x = 0
   private var y = 0
   private var pending: [UInt8] = []
@@ -14,17 +47,21 @@ package struct ScreenReader: Sendable {
   /// Text the program put into the clipboard (OSC 52, base64), the newest last.
   package private(set) var clipboard: [String] = []
 
-  package init(width: Int, height: Int) {
+  package init(
+    width: Int, height: Int, knows: Abilities = .all, columns: @escaping @Sendable (Unicode.Scalar) -> Int = { _ in 1 }
+  ) {
+    self.knows = knows
     self.width = max(width, 1)
     self.height = max(height, 1)
-    cells = Array(repeating: " ", count: self.width * self.height)
+    self.columns = columns
+    cells = Array(repeating: Cell(), count: self.width * self.height)
   }
 
   /// The rows, trailing blanks cut.
   package var rows: [String] {
     (0..<height).map { row in
       var view = String.UnicodeScalarView()
-      view.append(contentsOf: cells[row * width..<(row + 1) * width])
+      view.append(contentsOf: cells[row * width..<(row + 1) * width].lazy.map(\.scalar).filter { $0 != "\0" })
       var text = String(view)
       while text.last == " " { text.removeLast() }
       return text
@@ -45,10 +82,15 @@ package struct ScreenReader: Sendable {
   private mutating func step() -> Int? {
     guard let first = pending.first else { return nil }
     switch first {
-    case 0x1B: return escape()
+    case 0x1B:
+      let done = escape()
+      if done != nil { last = nil }
+      return done
     case 0x0D: x = 0
     case 0x0A: y = min(y + 1, height - 1)
-    case 0x08: x = max(x - 1, 0)
+    case 0x08:
+      if x == width { doubts += 1 }
+      x = max(x - 1, 0)
     case 0..<0x20, 0x7F: break
     case 0x20..<0x7F: put(Unicode.Scalar(first))
     default: return utf8(first)
@@ -64,8 +106,19 @@ package struct ScreenReader: Sendable {
   }
 
   private mutating func put(_ scalar: Unicode.Scalar) {
-    if x < width, y < height { cells[y * width + x] = scalar }
-    x = min(x + 1, width)
+    last = scalar.isASCII ? scalar : nil
+    let taken = columns(scalar)
+    for column in x..<min(x + taken, width) { split(column) }
+    if x < width { cells[y * width + x] = Cell(scalar: scalar, look: look) }
+    if taken == 2, x + 1 < width { cells[y * width + x + 1] = Cell(scalar: "\0", look: look) }
+    x = min(x + taken, width)
+  }
+
+  /// A wide character that loses a half is gone.
+  private mutating func split(_ column: Int) {
+    let index = y * width + column
+    if cells[index].scalar == "\0", column > 0 { cells[index - 1].scalar = " " }
+    if column + 1 < width, cells[index + 1].scalar == "\0" { cells[index + 1].scalar = " " }
   }
 
   private mutating func escape() -> Int? {
@@ -91,6 +144,9 @@ package struct ScreenReader: Sendable {
       if text.hasPrefix("52;c;") { clipboard.append(String(text.dropFirst(5).prefix { $0 != "\u{7}" && $0 != "\u{1B}" })) }
       return pending.count
     case UInt8(ascii: "("), UInt8(ascii: ")"): return pending.count > 2 ? 3 : nil
+    case UInt8(ascii: "M"):
+      y = max(y - 1, 0)
+      return 2
     default: return 2
     }
   }
@@ -99,12 +155,19 @@ package struct ScreenReader: Sendable {
     let text = String(decoding: parameters, as: UTF8.self)
     let numbers = text.split(separator: ";", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
     let first = numbers.first ?? 0
+    if x == width, "CDXKb".utf8.contains(letter) { doubts += 1 }
     switch letter {
     case UInt8(ascii: "H"):
       y = min(max(first, 1), height) - 1
       x = min(max(numbers.count > 1 ? numbers[1] : 1, 1), width) - 1
+    case UInt8(ascii: "A"): y = max(y - max(first, 1), 0)
+    case UInt8(ascii: "B"): y = min(y + max(first, 1), height - 1)
     case UInt8(ascii: "C"): x = min(x + max(first, 1), width - 1)
-    case UInt8(ascii: "X"): clear(from: y * width + x, to: min(y * width + x + max(first, 1), (y + 1) * width))
+    case UInt8(ascii: "D"): x = max(min(x, width - 1) - max(first, 1), 0)
+    case UInt8(ascii: "b") where knows.contains(.repeats):
+      if let last { for _ in 0..<max(first, 1) { put(last) } }
+    case UInt8(ascii: "m"): dress(numbers)
+    case UInt8(ascii: "X") where knows.contains(.erasesCharacters): clear(from: y * width + x, to: min(y * width + x + max(first, 1), (y + 1) * width))
     case UInt8(ascii: "J"): clear(from: first == 2 ? 0 : y * width + x, to: cells.count)
     case UInt8(ascii: "K"): clear(from: y * width + x, to: (y + 1) * width)
     case UInt8(ascii: "h") where text == "?1049": isAlternate = true
@@ -113,5 +176,35 @@ package struct ScreenReader: Sendable {
     }
   }
 
-  private mutating func clear(from: Int, to: Int) { for index in min(from, cells.count)..<min(max(from, to), cells.count) { cells[index] = " " } }
+  /// Erases: what is left has the background that is set.
+  private mutating func clear(from: Int, to: Int) {
+    let blank = Cell(look: Look(background: knows.contains(.erasesInColor) ? look.background : ""))
+    for index in min(from, cells.count)..<min(max(from, to), cells.count) { cells[index] = blank }
+  }
+
+  /// SGR.
+  private mutating func dress(_ codes: [Int]) {
+    var index = 0
+    while index < codes.count {
+      let code = codes[index]
+      var text = String(code)
+      if code == 38 || code == 48, index + 1 < codes.count {
+        let length = codes[index + 1] == 5 ? 3 : 5
+        text = codes[index..<min(index + length, codes.count)].map(String.init).joined(separator: ";")
+        index += length - 1
+      }
+      index += 1
+      switch code {
+      case 0: look = Look()
+      case 1...7: look.attributes = (look.attributes.filter { $0 != code } + [code]).sorted()
+      case 22: look.attributes.removeAll { $0 < 3 }
+      case 23...27: look.attributes.removeAll { $0 == code - 20 }
+      case 30...38, 90...97: look.foreground = text
+      case 39: look.foreground = ""
+      case 40...48, 100...107: look.background = text
+      case 49: look.background = ""
+      default: break
+      }
+    }
+  }
 }

@@ -15,6 +15,8 @@ package final class CursesTerminal: Terminal {
   private let shown: CellBuffer
   private var known = false
   private var cursorShown = true
+  /// What the terminal draws in, nil where it is not known.
+  private var style: Style?
   private var signalPipe: (read: Int32, write: Int32)
   private var isOpen = true
   private let throughScreen: Bool
@@ -96,7 +98,8 @@ package final class CursesTerminal: Terminal {
     let whole = !known || shown.size != buffer.size
     let encoder = FrameEncoder(
       depth: depth, skipsCorner: !capabilities.safeCorner, abilities: capabilities.drawing)
-    let drawn = encoder.encode(from: whole ? nil : shown, to: buffer, theme: theme, cursor: cursor)
+    if whole { style = nil }
+    let drawn = encoder.encode(from: whole ? nil : shown, to: buffer, theme: theme, cursor: cursor, style: &style)
     var bytes: [UInt8] = []
     // Drawing with the cursor shown makes it flicker over the screen.
     if cursorShown && (drawn.count > 16 || cursor == nil) {

@@ -12,6 +12,7 @@ package final class MemoryTerminal: Terminal {
   package private(set) var closed = false
   package private(set) var copied: [String] = []
   private var known = false
+  private var style: Style?
 
   package init(
     size: Size, glyphs: Glyphs = .ascii, depth: ColorDepth = .trueColor, input: [[InputEvent]] = []
@@ -25,7 +26,7 @@ package final class MemoryTerminal: Terminal {
 
   package func present(_ buffer: CellBuffer, theme: Theme, cursor: Position?) -> Int {
     let sent = FrameEncoder(depth: depth).encode(
-      from: known && shown.size == buffer.size ? shown : nil, to: buffer, theme: theme, cursor: cursor)
+      from: known && shown.size == buffer.size ? shown : nil, to: buffer, theme: theme, cursor: cursor, style: &style)
     shown.copy(from: buffer)
     known = true
     self.cursor = cursor

@@ -45,6 +45,7 @@ package struct TerminalCapabilities: Sendable {
     safeCorner = Self.string("rmam") != nil || cncurses_flag("am") == 0 || cncurses_flag("xenl") > 0
     if cncurses_flag("bce") > 0 { drawing.insert(.erasesInColor) }
     if Self.parameterized("ech", 7, 0) == Array("\u{1B}[7X".utf8) { drawing.insert(.erasesCharacters) }
+    if Self.parameterized("rep", Int32(UInt8(ascii: "x")), 7) == Array("x\u{1B}[6b".utf8) { drawing.insert(.repeats) }
     if Self.string("rmam") != nil { drawing.insert(.staysInRow) }
     keys = [:]
     for (capability, code) in Self.keyNames {

@@ -8,100 +8,26 @@ extension Session: SessionFacade {}
 
 /// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, and doing nothing.
 struct ConsoleBench {
-  private static let xterm: FrameEncoder.Abilities = [.erasesInColor, .erasesCharacters, .staysInRow]
-  private static let size = Size(width: 200, height: 60)
 
   func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] }
 
   // MARK: frames
 
-  /// One console over a session of its own, stepping through the guest that shows the most.
+  private static let sizes = [Size(width: 80, height: 24), Size(width: 120, height: 40), Size(width: 200, height: 60)]
+
   private func frames() throws(VMError) -> [Finding] {
-    var configuration = SessionConfiguration()
-    configuration.guest = SampleLibrary.showpiece
-    let session = try Session(configuration)
-    session.start()
-    defer { session.stop() }
-    let themes = ThemeLibrary(directories: SampleLibrary.dataFolders.map { "\($0)/Themes" })
-    let theme = (try? themes.load("dark")) ?? .plain
-    let model = ConsoleModel(session: session, theme: theme, themes: themes, layout: .standard)
-    let shown = CellBuffer(Self.size)
-    var known = false
-    var times: [Double] = []
-    var bytes = 0
-    var sentCells = 0
-    var (styles, places) = (0, 0)
-    var changed = 0
-    var generation = session.snapshot.generation
-    for round in 0..<400 {
-      session.submit(round % 4 == 0 ? "exit" : "step")
-      guard let snapshot = session.waitForNewSnapshot(after: generation, timeout: 2000) else { continue }
-      generation = snapshot.generation
-      let buffer = CellBuffer(Self.size)
-      let start = HostClock.now()
-      model.update()
-      let cursor = model.draw(on: buffer, glyphs: .unicode)
-      let sent = FrameEncoder(depth: .palette256, abilities: Self.xterm).encode(
-        from: known ? shown : nil, to: buffer, theme: theme, cursor: cursor)
-      if known {
-        times.append(Double(HostClock.now() &- start))
-        bytes += sent.count
-        sentCells += Self.cells(sent)
-        let parts = Self.parts(sent)
-        (styles, places) = (styles + parts.styles, places + parts.places)
-        changed += zip(shown.cells, buffer.cells).reduce(0) { $0 + ($1.0 == $1.1 ? 0 : 1) }
-      }
-      shown.copy(from: buffer)
-      known = true
+    var found: [Finding] = []
+    for size in Self.sizes {
+      var bench = try FrameBench(size: size)
+      found += bench.findings()
+      bench.stop()
+      let median = Statistics.median(bench.times) ?? 0
+      found.append(
+        Finding(
+          what: "\(size.width)x\(size.height) a frame, median of \(bench.times.count)", measured: Figure.time(median),
+          peer: "longest \(Figure.time(bench.times.max() ?? 0))", target: Figure.time(4e6), isReached: median <= 4e6))
     }
-    let median = Statistics.median(times) ?? 0
-    let share = Double(sentCells) / Double(max(changed, 1))
-    let perCell = Double(bytes) / Double(max(changed, 1))
-    return [
-      Finding(
-        what: "frame at 200x60 after a step", measured: Figure.time(median),
-        peer: "longest \(Figure.time(times.max() ?? 0))", target: Figure.time(4e6), isReached: median <= 4e6),
-      Finding(
-        what: "cells sent for each changed cell", measured: Figure.number(share),
-        peer: "\(bytes / max(times.count, 1)) bytes a frame, \(Figure.number(perCell)) a changed cell: "
-          + "\((bytes - styles - places) * 100 / max(bytes, 1)) % text, \(styles * 100 / max(bytes, 1)) % styles, "
-          + "\(places * 100 / max(bytes, 1)) % places",
-        target: "1.5", isReached: share <= 1.5),
-    ]
-  }
-
-  /// Bytes of a frame that set styles, and those that place the cursor or erase.
-  private static func parts(_ sent: [UInt8]) -> (styles: Int, places: Int) {
-    var (styles, places, length) = (0, 0, 0)
-    for byte in sent {
-      if byte == 0x1B {
-        length = 1
-      } else if length > 0 {
-        length += 1
-        guard byte >= 0x40, byte != UInt8(ascii: "[") else { continue }
-        if byte == UInt8(ascii: "m") { styles += length } else { places += length }
-        length = 0
-      } else if byte < 0x20 {
-        places += 1
-      }
-    }
-    return (styles, places)
-  }
-
-  /// Characters among the bytes of a frame: what is left without the control sequences.
-  private static func cells(_ sent: [UInt8]) -> Int {
-    var count = 0
-    var isControl = false
-    for byte in sent {
-      if byte == 0x1B {
-        isControl = true
-      } else if isControl {
-        isControl = byte == UInt8(ascii: "[") || byte < 0x40
-      } else if byte & 0xC0 != 0x80 {
-        count += 1
-      }
-    }
-    return count
+    return found
   }
 
   // MARK: the program on a terminal

@@ -57,6 +57,30 @@ import Testing
     #expect(!styles.isEmpty && styles.allSatisfy { $0.split(separator: ";").allSatisfy { (Int($0) ?? 99) < 10 } }, "\(styles)")
   }
 
+  /// The Linux console, and what ssh brings of others where the locale is not known: letters, no box drawing, no
+  /// colour where there is none, and every key it is worked with.
+  @Test("without a locale all of it is there in plain characters", arguments: ["linux", "screen", "vt220", "xterm-256color"])
+  func plain(_ term: String) throws {
+    let program = try Self.start(term: term, width: 120, height: 40, more: ["LANG": "C", "LC_ALL": "C"])
+    #expect(program.waitFor("F1 help"))
+    program.type("5e")
+    #expect(program.waitFor("STOPPED #4"))
+    program.type(":info regs\r")
+    #expect(program.waitFor("all "))
+    program.type("?")
+    #expect(program.waitFor("Explain (arrows"))
+    program.type("\u{1B}")
+    // Esc with a key right behind it is that key with Alt.
+    #expect(program.wait(milliseconds: DrivenProgram.patience) { !$0.text.contains("Explain (arrows") })
+    program.type("q")
+    #expect(program.waitForEnd() == 0)
+    #expect(program.output.allSatisfy { $0 < 0x80 })
+    // Colours are SGR 30 to 39 and 90 to 97; a terminal without colour must get none.
+    let codes = Self.styleCodes(program.output)
+    #expect(term != "vt220" || codes.allSatisfy { $0 < 30 }, "\(codes)")
+    #expect(program.isCooked)
+  }
+
   @Test func `a function key, a click, a drag, a wheel and a paste arrive`() throws {
     let program = try Self.start(width: 120, height: 40)
     #expect(program.waitFor("F1 help"))
@@ -157,6 +181,15 @@ import Testing
     let status = program.waitForEnd()
     #expect(status == 128 + SIGTERM || status == 0)
     #expect(program.isCooked && !program.screen.isAlternate)
+  }
+
+  /// The numbers of all SGR sequences.
+  private static func styleCodes(_ output: [UInt8]) -> [Int] {
+    String(decoding: output, as: UTF8.self).split(separator: "\u{1B}[").flatMap { part -> [Int] in
+      let codes = part.prefix { $0.isNumber || $0 == ";" }
+      guard part.dropFirst(codes.count).first == "m" else { return [] }
+      return codes.split(separator: ";").map { Int($0) ?? 0 }
+    }
   }
 
   static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")

@@ -61,66 +61,7 @@ struct DrawingTests {
   }
 }
 
-struct FrameEncoderTests {
-  private let encoder = FrameEncoder(depth: .sixteen)
-
-  private func frames(_ draw: (Canvas) -> Void) -> String {
-    let old = CellBuffer(Size(width: 20, height: 4))
-    Canvas(old).text("the same every time", x: 0, y: 0)
-    let new = CellBuffer(old.size)
-    new.copy(from: old)
-    draw(Canvas(new))
-    return String(decoding: encoder.encode(from: old, to: new, theme: .plain, cursor: nil), as: UTF8.self)
-  }
-
-  @Test func `nothing changed sends nothing`() { #expect(frames { _ in } == "") }
-
-  @Test func `one changed cell sends its place and itself`() {
-    #expect(frames { $0.text("S", x: 4, y: 0) } == "\u{1B}[1;5H\u{1B}[mS\u{1B}[m")
-  }
-
-  @Test func `near changes in a row share a movement`() {
-    let sent = frames {
-      $0.text("X", x: 4, y: 0)
-      $0.text("Y", x: 6, y: 0)
-    }
-    #expect(sent == "\u{1B}[1;5H\u{1B}[mXaY\u{1B}[m")
-  }
-
-  @Test func `a changed role is sent even where the text is the same`() {
-    #expect(frames { $0.text("the", x: 0, y: 0, .changed) } == "\u{1B}[1H\u{1B}[;1mthe\u{1B}[m")
-  }
-
-  @Test func `changed cells cost at most one and a half of themselves in plain text`() {
-    let old = CellBuffer(Size(width: 80, height: 24))
-    let new = CellBuffer(old.size)
-    for row in 0..<24 { Canvas(new).text(String(repeating: "x", count: 80), x: 0, y: row) }
-    let sent = encoder.encode(from: old, to: new, theme: .plain, cursor: nil).count
-    #expect(sent < 80 * 24 * 3 / 2)
-  }
-
-  @Test func `blanks to the end of a row are erased, within it where the terminal can`() {
-    let old = CellBuffer(Size(width: 40, height: 3))
-    for row in 0..<3 { Canvas(old).text(String(repeating: "x", count: 40), x: 0, y: row) }
-    let new = CellBuffer(old.size)
-    Canvas(new).text("ab", x: 0, y: 0)
-    Canvas(new).text("xx" + String(repeating: " ", count: 20) + String(repeating: "x", count: 18), x: 0, y: 1)
-    Canvas(new).text(String(repeating: "x", count: 40), x: 0, y: 2)
-    let able = FrameEncoder(depth: .sixteen, abilities: [.erasesCharacters, .erasesInColor, .staysInRow])
-    let sent = String(decoding: able.encode(from: old, to: new, theme: .plain, cursor: nil), as: UTF8.self)
-    #expect(sent == "\u{1B}[1H\u{1B}[mab\u{1B}[K\n\u{1B}[20X\u{1B}[m")
-    let plain = String(decoding: encoder.encode(from: old, to: new, theme: .plain, cursor: nil), as: UTF8.self)
-    #expect(plain.contains(String(repeating: " ", count: 20)) && plain.contains("\u{1B}[K"))
-  }
-
-  @Test func `a role that looks the same and a blank in another colour are not sent`() {
-    #expect(frames { $0.text("the", x: 0, y: 0, .value) } == "")
-    let old = CellBuffer(Size(width: 20, height: 1))
-    let new = CellBuffer(old.size)
-    Canvas(new).text("    ", x: 0, y: 0, .changed)
-    #expect(encoder.encode(from: old, to: new, theme: .plain, cursor: nil).isEmpty)
-  }
-
+struct ClipboardTests {
   @Test func `GNU screen gets the clipboard in wrapped pieces, others as it is`() {
     let text = String(repeating: "copied ", count: 100)
     let plain = Clipboard.sequence(text)

@@ -17,6 +17,14 @@ struct LessonPlace: Equatable {
   var inputs: Int
   var breakpoints: [Int]
   var changes: Int
+
+  /// The same run before its first instruction.
+  var atGuestStart: LessonPlace {
+    var place = self
+    (place.retired, place.time, place.exits) = (0, 0, 0)
+    place.reasons = reasons.map { _ in 0 }
+    return place
+  }
 }
 
 extension LessonCondition {

@@ -145,12 +145,13 @@ extension SessionCore {
     lessonSeat = seat
   }
 
-  /// At a step: what the lesson expects there must be so.
+  /// At a step: what the lesson expects there must be so. It is said of where the guest stands and of its run since its
+  /// start: the place of the question before means nothing once the guest has started again.
   private func arrive(_ move: LessonRun.Move) {
     guard var seat = lessonSeat, move != .stay, seat.complaint == nil else { return }
     seat.place = lessonPlaceNow
     if seat.run.stage == .asking || seat.run.stage == .reading {
-      if let expected = seat.run.step.expected, !lessonFacts(since: seat.start).holds(expected) {
+      if let expected = seat.run.step.expected, !lessonFacts(since: seat.place.atGuestStart).holds(expected) {
         seat.complaint = "line \(seat.run.step.line): the guest is not where this step expects it. \(stopSentence())"
       }
       seat.start = lessonPlaceNow

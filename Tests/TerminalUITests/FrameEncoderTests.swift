@@ -1,0 +1,99 @@
+import Testing
+
+import TerminalUI
+
+struct FrameEncoderTests {
+  private let encoder = FrameEncoder(depth: .sixteen)
+
+  private func frames(_ draw: (Canvas) -> Void) -> String {
+    let old = CellBuffer(Size(width: 20, height: 4))
+    Canvas(old).text("the same every time", x: 0, y: 0)
+    let new = CellBuffer(old.size)
+    new.copy(from: old)
+    draw(Canvas(new))
+    return String(decoding: encoder.sent(from: old, to: new), as: UTF8.self)
+  }
+
+  @Test func `nothing changed sends nothing`() { #expect(frames { _ in } == "") }
+
+  @Test func `one changed cell sends its place and itself`() {
+    #expect(frames { $0.text("S", x: 4, y: 0) } == "\u{1B}[1;5H\u{1B}[mS")
+  }
+
+  @Test func `near changes in a row share a movement`() {
+    let sent = frames {
+      $0.text("X", x: 4, y: 0)
+      $0.text("Y", x: 6, y: 0)
+    }
+    #expect(sent == "\u{1B}[1;5H\u{1B}[mXaY")
+  }
+
+  @Test func `a changed role is sent even where the text is the same`() {
+    #expect(frames { $0.text("the", x: 0, y: 0, .changed) } == "\u{1B}[1H\u{1B}[;1mthe")
+  }
+
+  @Test func `changed cells cost at most one and a half of themselves in plain text`() {
+    let old = CellBuffer(Size(width: 80, height: 24))
+    let new = CellBuffer(old.size)
+    for row in 0..<24 { Canvas(new).text(String(repeating: "x", count: 80), x: 0, y: row) }
+    let sent = encoder.sent(from: old, to: new).count
+    #expect(sent < 80 * 24 * 3 / 2)
+  }
+
+  @Test func `blanks to the end of a row are erased, within it where the terminal can`() {
+    let old = CellBuffer(Size(width: 40, height: 3))
+    for row in 0..<3 { Canvas(old).text(String(repeating: "x", count: 40), x: 0, y: row) }
+    let new = CellBuffer(old.size)
+    Canvas(new).text("ab", x: 0, y: 0)
+    Canvas(new).text("xx" + String(repeating: " ", count: 20) + String(repeating: "x", count: 18), x: 0, y: 1)
+    Canvas(new).text(String(repeating: "x", count: 40), x: 0, y: 2)
+    let able = FrameEncoder(depth: .sixteen, abilities: [.erasesCharacters, .erasesInColor, .staysInRow])
+    let sent = String(decoding: able.sent(from: old, to: new), as: UTF8.self)
+    #expect(sent == "\u{1B}[1H\u{1B}[mab\u{1B}[K\n\u{1B}[20X")
+    let plain = String(decoding: encoder.sent(from: old, to: new), as: UTF8.self)
+    #expect(plain.contains(String(repeating: " ", count: 20)) && plain.contains("\u{1B}[K"))
+  }
+
+  @Test func `a role that looks the same and a blank in another colour are not sent`() {
+    #expect(frames { $0.text("the", x: 0, y: 0, .value) } == "")
+    let old = CellBuffer(Size(width: 20, height: 1))
+    let new = CellBuffer(old.size)
+    Canvas(new).text("    ", x: 0, y: 0, .changed)
+    #expect(encoder.sent(from: old, to: new).isEmpty)
+  }
+
+  @Test func `a style is switched to once for all it draws, and kept for the next frame`() {
+    let old = CellBuffer(Size(width: 30, height: 8))
+    let new = CellBuffer(old.size)
+    for row in 0..<8 {
+      Canvas(new).text("word", x: 2, y: row)
+      Canvas(new).text("changed", x: 10, y: row, .changed)
+    }
+    var style: Style?
+    let sent = String(
+      decoding: encoder.encode(from: old, to: new, theme: .plain, cursor: nil, style: &style), as: UTF8.self)
+    #expect(sent.split(separator: "\u{1B}[").filter { $0.contains("m") && !$0.hasPrefix("m") }.count <= 4)
+    #expect(style?.attributes == .bold || style?.attributes == [])
+    let next = CellBuffer(old.size)
+    next.copy(from: new)
+    Canvas(next).text("x", x: 0, y: 0, style?.attributes == .bold ? .changed : .text)
+    #expect(encoder.encode(from: new, to: next, theme: .plain, cursor: nil, style: &style) == Array("\u{1B}[1Hx".utf8))
+  }
+
+  @Test func `a character many times over is sent once where the terminal can repeat it`() {
+    let old = CellBuffer(Size(width: 40, height: 1))
+    let new = CellBuffer(old.size)
+    Canvas(new).text(String(repeating: "0", count: 16), x: 0, y: 0)
+    let able = FrameEncoder(depth: .sixteen, abilities: .repeats)
+    #expect(String(decoding: able.sent(from: old, to: new), as: UTF8.self) == "\u{1B}[1H\u{1B}[m0\u{1B}[15b")
+  }
+}
+
+extension FrameEncoder {
+  /// What is sent to a terminal of which nothing but the old screen is known.
+  func sent(from old: CellBuffer?, to new: CellBuffer) -> [UInt8] {
+    var style: Style?
+    return encode(from: old, to: new, theme: .plain, cursor: nil, style: &style)
+  }
+}
+

@@ -1,0 +1,115 @@
+import TerminalDriver
+import Testing
+
+import TerminalUI
+
+/// Random frames, sent as differences, arrive on a terminal as they were drawn.
+@Suite struct RandomFramesTests {
+  /// What a terminal can do, and how many colours it has.
+  struct Kind: Sendable {
+    var depth: ColorDepth
+    var abilities: FrameEncoder.Abilities
+  }
+
+  static let kinds = ColorDepth.allCases.flatMap { depth in
+    [
+      Kind(depth: depth, abilities: []),
+      Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow]),
+      Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow, .repeats]),
+    ]
+  }
+
+  private static let theme = try? ThemeFile.parse(
+    """
+    [roles]
+    text = { fg = "#d4d7dd", bg = "#16181d" }
+    changed = { fg = "yellow", bold = true }
+    symbol = { fg = "#6cc7c1", underline = true }
+    dim = { fg = "bright-black", dim = true }
+    selection = { bg = "blue" }
+    match = { fg = "black", bg = "bright-yellow", reverse = true }
+    """, name: "random")
+  private static let roles: [StyleRole] = [.text, .text, .text, .changed, .symbol, .dim, .match, .error]
+  private static let texts = ["0000000000000000", "rip 7c16", "   ", "          ", "─────────", "日本語", "x", "*", "│"]
+
+  @Test(arguments: kinds) func `arrive as drawn`(_ kind: Kind) throws {
+    let theme = try #require(Self.theme)
+    let encoder = FrameEncoder(depth: kind.depth, abilities: kind.abilities)
+    var random = SplitMix(seed: 20)
+    let size = Size(width: 50, height: 12)
+    var reader = ScreenReader(width: size.width, height: size.height, knows: Self.known(kind.abilities)) {
+      CharacterWidth.of($0)
+    }
+    var (shown, style): (CellBuffer?, Style?) = (nil, nil)
+    let drawn = CellBuffer(size)
+    for frame in 0..<150 {
+      if frame % 40 == 39 { drawn.clear() }
+      for _ in 0..<random.next(14) { Self.draw(on: drawn, &random) }
+      reader.feed(encoder.encode(from: shown, to: drawn, theme: theme, cursor: nil, style: &style))
+      for y in 0..<size.height {
+        for x in 0..<size.width {
+          let (seen, meant) = (reader.cells[y * size.width + x], drawn[x, y])
+          try #require(Self.isSame(seen, meant, theme.style(of: meant, depth: kind.depth), kind.depth), "frame \(frame) at \(x),\(y): \(seen) \(meant)")
+        }
+      }
+      try #require(reader.doubts == 0, "frame \(frame)")
+      let copy = CellBuffer(size)
+      copy.copy(from: drawn)
+      shown = copy
+    }
+  }
+
+  /// A terminal that knows nothing else.
+  private static func known(_ abilities: FrameEncoder.Abilities) -> ScreenReader.Abilities {
+    var known: ScreenReader.Abilities = []
+    if abilities.contains(.erasesInColor) { known.insert(.erasesInColor) }
+    if abilities.contains(.erasesCharacters) { known.insert(.erasesCharacters) }
+    if abilities.contains(.repeats) { known.insert(.repeats) }
+    return known
+  }
+
+  private static func draw(on buffer: CellBuffer, _ random: inout SplitMix) {
+    let canvas = Canvas(buffer)
+    let (x, y) = (random.next(50), random.next(12))
+    switch random.next(8) {
+    case 0: canvas.lay(random.next(2) == 0 ? .selection : .text, row: y)
+    case 1: canvas.inner(x: x, y: y, width: random.next(50), height: random.next(3)).fill()
+    default: canvas.text(texts[random.next(texts.count)], x: x, y: y, roles[random.next(roles.count)])
+    }
+  }
+
+  private static func isSame(_ seen: ScreenReader.Cell, _ meant: Cell, _ style: Style, _ depth: ColorDepth) -> Bool {
+    guard seen.scalar.value == meant.scalar else { return false }
+    let background = depth == .monochrome ? "" : code(style.background, 40)
+    guard seen.look.background == background else { return false }
+    let shown: TextAttributes = [.underline, .reverse]
+    let isBlank = meant.scalar == 0x20 && style.attributes.isDisjoint(with: shown)
+    if isBlank { return !seen.look.attributes.contains(4) && !seen.look.attributes.contains(7) }
+    let attributes: [(TextAttributes, Int)] = [(.bold, 1), (.dim, 2), (.italic, 3), (.underline, 4), (.reverse, 7)]
+    let wanted = attributes.filter { style.attributes.contains($0.0) }.map(\.1)
+    return seen.look.attributes == wanted && (depth == .monochrome || seen.look.foreground == code(style.foreground, 30))
+  }
+
+  private static func code(_ color: Color?, _ base: Int) -> String {
+    switch color {
+    case nil, .terminal?: ""
+    case .indexed(let index)? where index < 8: "\(base + Int(index))"
+    case .indexed(let index)? where index < 16: "\(base + 52 + Int(index))"
+    case .indexed(let index)?: "\(base + 8);5;\(index)"
+    case .rgb(let r, let g, let b)?: "\(base + 8);2;\(r);\(g);\(b)"
+    }
+  }
+}
+
+/// Numbers that look random and repeat.
+private struct SplitMix {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed }
+
+  mutating func next(_ limit: Int) -> Int {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+    return Int(truncatingIfNeeded: (mixed ^ mixed >> 31) >> 33) % max(limit, 1)
+  }
+}
