@@ -50,7 +50,7 @@ let package = Package(
       [
         "Debugger", "Machine", "Paravirtual", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
-      ], settings: hot)
+      ], testData: ["Captures"], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"], tests: ["TerminalDriver"], settings: hot)
     + room(
       "Console", ["Session", "Debugger", "VMCore", "X86", "TerminalUI", "TOMLKit"], tests: ["TerminalDriver"],

@@ -69,11 +69,12 @@ to_ring3:
   pushl $0x202
   pushl $0xE02B
   pushl %eax
-  testl %edx, %edx
-  jz 1f
+  # IRET to an outer ring, the hypercall as well, empties data segments of the inner one: a program needs its own.
   movl $0xE033, %eax
   movl %eax, %ds
   movl %eax, %es
+  testl %edx, %edx
+  jz 1f
   iretl
 1: jmp hypercall_page + 23 * 32
 back:

@@ -130,13 +130,19 @@ static void traps_come_back(void) {
   };
   expect("set_trap_table", call(0, (u32)table, 0, 0), 0);
   call(3, KERNEL_DS, (u32)(stack + 1024), 0);
-  asm volatile("divl %%ecx" : : "a"(1), "d"(0), "c"(0));
+  asm volatile("divl %%ecx" : : "a"(1), "d"(0), "c"(0) : "memory");
   expect("a division by zero comes back as a frame", last.vector, 0);
   expect("its CS has ring 1 and the event mask above", last.cs, 0x10000 | KERNEL_CS);
   u32 one = 1, value = 0;
+  asm volatile("inb $0x60, %%al; nop; nop; nop; nop" : "+a"(value) : : "memory");
+  expect("a port faults without set_iopl", last.vector, 13);
+  asm volatile("outb %%al, $0x80; nop; nop; nop; nop" : : "a"(value) : "memory");
+  expect("and so does one written", traps, 3);
   expect("set_iopl", call(33, 6, (u32)&one, 0), 0);
-  asm volatile("inb $0x60, %%al" : "+a"(value));
+  asm volatile("inb $0x60, %%al" : "+a"(value) : : "memory");
   expect("and floats with it", value & 0xFF, 0xFF);
+  asm volatile("outb %%al, $0x80" : : "a"(value) : "memory");
+  expect("what is written is lost, without a trap", traps, 3);
 }
 
 static void memory_is_guarded(void) {
@@ -181,7 +187,7 @@ static void ring3(void) {
     expect("with the program's EAX and ring", last.eax << 4 | (last.cs & 3), 39 << 4 | 3);
   }
   to_ring3((u32)user_reads, (u32)user_stack + 4096, 0);
-  expect("a program's read of the kernel is a fault", last.vector == 13 || last.vector == 14, 1);
+  expect("a program's read of the kernel is a user's fault", last.vector << 8 | last.code, 0xE05);
   to_ring3((u32)user_calls, (u32)user_stack + 4096, 0);
   expect("a program's INT 82h is no hypercall", last.code, 0x82 << 3 | 2);
   to_ring3((u32)user_halts, (u32)user_stack + 4096, 0);

@@ -8,6 +8,8 @@ package struct LoggedCall: Equatable, Sendable {
   package var words: [UInt64]
   /// An entry of a multicall.
   package var isInner: Bool
+  /// A 32-bit guest's.
+  package var isNarrow: Bool
 }
 
 /// The newest hypercalls, for display: events have room for two arguments alone.
@@ -20,13 +22,12 @@ struct CallLog {
 
   private static func start(_ ordinal: UInt64) -> Int { Int(ordinal % kept) * stride }
 
-  mutating func keep(_ call: UInt64, _ a: HypercallArguments, _ pointed: [UInt64], isInner: Bool, at ordinal: UInt64) {
+  mutating func keep(_ call: LoggedCall, at ordinal: UInt64) {
     let start = Self.start(ordinal)
-    words[start] = call & 0xFFFF_FFFF | (isInner ? 1 << 32 : 0)
-    (words[start + 1], words[start + 2], words[start + 3]) = (a.values.0, a.values.1, a.values.2)
-    (words[start + 4], words[start + 5]) = (a.values.3, a.values.4)
-    words[start + 6] = UInt64(pointed.count)
-    for (index, word) in pointed.prefix(Self.mostWords).enumerated() { words[start + 7 + index] = word }
+    words[start] = call.number & 0xFFFF_FFFF | (call.isInner ? 1 << 32 : 0) | (call.isNarrow ? 1 << 33 : 0)
+    for (index, argument) in call.arguments.prefix(5).enumerated() { words[start + 1 + index] = argument }
+    words[start + 6] = UInt64(call.words.count)
+    for (index, word) in call.words.prefix(Self.mostWords).enumerated() { words[start + 7 + index] = word }
   }
 
   /// The call with this ordinal, of `total` so far; nil where it is no longer kept.
@@ -36,7 +37,8 @@ struct CallLog {
     let count = min(Int(clamping: words[start + 6]), Self.mostWords)
     return LoggedCall(
       number: words[start] & 0xFFFF_FFFF, arguments: Array(words[start + 1..<start + 6]),
-      words: Array(words[start + 7..<start + 7 + count]), isInner: words[start] >> 32 & 1 != 0)
+      words: Array(words[start + 7..<start + 7 + count]), isInner: words[start] >> 32 & 1 != 0,
+      isNarrow: words[start] >> 33 & 1 != 0)
   }
 }
 
@@ -48,21 +50,39 @@ extension XenPlatform {
 
   /// Keeps a call for display, where somebody may look.
   func log(_ number: UInt64, _ a: HypercallArguments, inner: Bool) {
-    if keepsCalls { calls.keep(number, a, pointed(number, a), isInner: inner, at: domain.notedCount) }
+    if keepsCalls {
+      let arguments = [a.values.0, a.values.1, a.values.2, a.values.3, a.values.4]
+      let call = LoggedCall(
+        number: number, arguments: arguments, words: pointed(number, a), isInner: inner, isNarrow: abi.is32Bit)
+      calls.keep(call, at: domain.notedCount)
+    }
     domain.notedCount &+= 1
   }
 
-  /// The words behind the pointer of a call, as far as they are interesting and can be read.
+  /// The words behind the pointer of a call, as far as they are interesting and can be read: as a 64-bit guest has them,
+  /// each of eight bytes.
   private func pointed(_ number: UInt64, _ a: HypercallArguments) -> [UInt64] {
-    // In 32 bits only mmu_update's requests have the layout that is decoded.
-    guard !abi.is32Bit || number == HypercallNumber.mmuUpdate.rawValue else { return [] }
     guard let (pointer, count) = structure(number, a), pointer != 0 else { return [] }
+    let isInWords = abi.is32Bit && hasWords(number, a)
+    // xen_callback_t is a segment and an offset there.
+    let isCallback = isInWords && number == HypercallNumber.callbackOp.rawValue
     var words: [UInt64] = []
-    for index in 0..<UInt64(min(count, CallLog.mostWords)) {
-      guard let word: UInt64 = try? read(pointer &+ index &* 8) else { break }
+    for index in 0..<UInt64(min(count + (isCallback ? 1 : 0), CallLog.mostWords)) {
+      let word: UInt64? = isInWords ? try? readWord(pointer &+ index &* abi.wordSize) : try? read(pointer &+ index &* 8)
+      guard let word else { break }
       words.append(word)
     }
+    if isCallback, words.count == 3 { words.remove(at: 1) }
     return words
+  }
+
+  /// Structures of words as long as the guest's; in all others members are as long in both ABIs.
+  private func hasWords(_ number: UInt64, _ a: HypercallArguments) -> Bool {
+    switch HypercallNumber(rawValue: number) {
+    case .mmuextOp?, .setTrapTable?, .setGDT?, .callbackOp?: true
+    case .vcpuOp?: a.first == 5
+    default: false
+    }
   }
 
   private func structure(_ number: UInt64, _ a: HypercallArguments) -> (pointer: UInt64, words: Int)? {
@@ -72,7 +92,7 @@ extension XenPlatform {
     case .setTrapTable?: (a.first, 8)
     case .setGDT?: (a.first, Int(min((a.second + 511) / 512, 4)))
     case .eventChannelOp?: (a.second, a.first == 1 ? 2 : 1)
-    case .schedOp?: a.first >= 2 ? (a.second, 1) : nil
+    case .schedOp?: a.first == 2 ? (a.second, 1) : nil
     case .vcpuOp?: (a.third, 2)
     case .physdevOp?: (a.second, 1)
     case .callbackOp?: (a.second, 2)

@@ -6,7 +6,7 @@ package enum CallWords {
   /// All arguments by name, as `mmu_update(requests=…, count=1, done=0, domain=7ff0)` has them.
   package static func arguments(_ call: LoggedCall) -> [(name: String, value: UInt64)] {
     guard let known = HypercallNumber(rawValue: call.number) else { return [] }
-    let names = known.argumentNames + known.furtherArgumentNames
+    let names = call.isNarrow ? known.narrowArgumentNames : known.argumentNames + known.furtherArgumentNames
     return Array(zip(names, call.arguments)).map { (name: $0, value: $1) }
   }
 
@@ -113,6 +113,15 @@ package enum CallWords {
 }
 
 extension HypercallNumber {
+  /// Names of a 32-bit guest's arguments.
+  package var narrowArgumentNames: [String] {
+    switch self {
+    case .setCallbacks: ["event_cs", "event", "failsafe_cs", "failsafe"]
+    case .stackSwitch: ["ss", "esp"]
+    default: argumentNames + furtherArgumentNames
+    }
+  }
+
   /// Names of the arguments behind the first two.
   package var furtherArgumentNames: [String] {
     switch self {

@@ -104,7 +104,10 @@ final class TechniqueMeter {
         let counts = take(hostTime)
         if let from = beginning { noteOperation(counts.without(from)) }
         beginning = beginning == nil ? counts : nil
-      case .stopped(let reason): return finish(reason.word, hostTime)
+      case .stopped(let reason):
+        // What this host's KVM cannot run is no difference between techniques.
+        if case .error(let why) = reason, run.choice.engine == "kvm" { run.refusal = why }
+        return finish(reason.word, hostTime)
       case .idle: return finish("waits for input", hostTime)
       case .attention:
         _ = core.exchange.takeAttention()
