@@ -18,7 +18,8 @@ struct DebianKillTests {
       DrivenProgram(
         [
           // What is typed comes through a pipe: without a console a terminal is not read. The shell becomes the program.
-          "/bin/bash", "-c", "exec 3<&0; exec \"$0\" \"$@\" < <(cat <&3)", Shell.path, "--headless", "\(linuxFolder)/vmlinuz", "--initrd", "\(linuxFolder)/initrd-disk.gz", "--disk", disk,
+          "/bin/bash", "-c", "exec 3<&0; exec \"$0\" \"$@\" < <(cat <&3)", Shell.path, "--headless", "\(linuxFolder)/vmlinuz",
+          "--initrd", "\(linuxFolder)/initrd-disk.gz", "--disk", disk,
           "--engine", "rewriter", "--append", "quiet norandmaps", "--no-progress",
         ], environment: ["TERM": "vt100", "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"]))
     try #require(program.waitFor("ringside login:", milliseconds: Self.patience), "\(program.screen.text)")
