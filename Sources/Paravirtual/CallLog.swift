@@ -22,12 +22,16 @@ struct CallLog {
 
   private static func start(_ ordinal: UInt64) -> Int { Int(ordinal % kept) * stride }
 
-  mutating func keep(_ call: LoggedCall, at ordinal: UInt64) {
+  /// `kind`: an entry of a multicall, and a 32-bit guest's.
+  mutating func keep(
+    _ call: UInt64, _ a: HypercallArguments, _ pointed: [UInt64], kind: (isInner: Bool, isNarrow: Bool), at ordinal: UInt64
+  ) {
     let start = Self.start(ordinal)
-    words[start] = call.number & 0xFFFF_FFFF | (call.isInner ? 1 << 32 : 0) | (call.isNarrow ? 1 << 33 : 0)
-    for (index, argument) in call.arguments.prefix(5).enumerated() { words[start + 1 + index] = argument }
-    words[start + 6] = UInt64(call.words.count)
-    for (index, word) in call.words.prefix(Self.mostWords).enumerated() { words[start + 7 + index] = word }
+    words[start] = call & 0xFFFF_FFFF | (kind.isInner ? 1 << 32 : 0) | (kind.isNarrow ? 1 << 33 : 0)
+    (words[start + 1], words[start + 2], words[start + 3]) = (a.values.0, a.values.1, a.values.2)
+    (words[start + 4], words[start + 5]) = (a.values.3, a.values.4)
+    words[start + 6] = UInt64(pointed.count)
+    for (index, word) in pointed.prefix(Self.mostWords).enumerated() { words[start + 7 + index] = word }
   }
 
   /// The call with this ordinal, of `total` so far; nil where it is no longer kept.
@@ -50,12 +54,7 @@ extension XenPlatform {
 
   /// Keeps a call for display, where somebody may look.
   func log(_ number: UInt64, _ a: HypercallArguments, inner: Bool) {
-    if keepsCalls {
-      let arguments = [a.values.0, a.values.1, a.values.2, a.values.3, a.values.4]
-      let call = LoggedCall(
-        number: number, arguments: arguments, words: pointed(number, a), isInner: inner, isNarrow: abi.is32Bit)
-      calls.keep(call, at: domain.notedCount)
-    }
+    if keepsCalls { calls.keep(number, a, pointed(number, a), kind: (inner, abi.is32Bit), at: domain.notedCount) }
     domain.notedCount &+= 1
   }
 

@@ -8,7 +8,6 @@ extension Session: SessionFacade {}
 
 /// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, and doing nothing.
 struct ConsoleBench {
-
   func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] }
 
   // MARK: frames

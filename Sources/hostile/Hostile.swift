@@ -4,8 +4,8 @@ import Glibc
 import Session
 import VMCore
 
-/// Random programs in every mode of the processor, guest images that are nearly right, and drivers of disks that are not. Whatever they do, the
-/// monitor must not crash, hang, or go past the limit.
+/// Random programs in every mode of the processor, guest images that are nearly right, and drivers of disks that keep no
+/// rule. Whatever they do, the monitor must not crash, hang, or go past the limit.
 @main
 struct Hostile: ParsableCommand {
   static let configuration = CommandConfiguration(

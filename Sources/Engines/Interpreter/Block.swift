@@ -99,21 +99,20 @@ extension BlockPointer {
     return false
   }
 
-  /// Pages its own bytes lie on, each once: a guest may map one page at two addresses that follow each other.
-  fileprivate var ownPages: [UInt64] {
-    let first = pointee.gpa & ~4095
+  /// Where it is found under a second page. Not where that is its first again: a guest may map one page at two
+  /// addresses that follow each other.
+  fileprivate var furtherPage: UInt64? {
     let second = pointee.secondPage
-    return second == Block.noPage || second == first ? [first] : [first, second]
+    return second == Block.noPage || second == pointee.gpa & ~4095 ? nil : second
   }
 
   /// Pages of its parts that are not its own.
   fileprivate var otherPages: [UInt64] {
     guard let parts = pointee.parts else { return [] }
-    let own = ownPages
     var pages: [UInt64] = []
     for i in 0..<pointee.partCount {
       let page = parts[i].gpa & ~4095
-      if !own.contains(page), !pages.contains(page) { pages.append(page) }
+      if page != pointee.gpa & ~4095, page != pointee.secondPage, !pages.contains(page) { pages.append(page) }
     }
     return pages
   }
@@ -181,8 +180,8 @@ final class BlockCache {
     block.pointee.nextInBucket = buckets[index]
     buckets[index] = block
     blockCount += 1
-    var fresh = false
-    for page in block.ownPages where mark(page, block) { fresh = true }
+    var fresh = mark(block.pointee.gpa & ~4095, block)
+    if let page = block.furtherPage, mark(page, block) { fresh = true }
     return fresh
   }
 
@@ -274,7 +273,9 @@ final class BlockCache {
       while let previous = at, previous.pointee.nextInBucket != block { at = previous.pointee.nextInBucket }
       at?.pointee.nextInBucket = block.pointee.nextInBucket
     }
-    for page in block.ownPages + block.otherPages { unmark(page, block) }
+    unmark(block.pointee.gpa & ~4095, block)
+    if let page = block.furtherPage { unmark(page, block) }
+    for page in block.otherPages { unmark(page, block) }
     bequeath(block)
     blockCount -= 1
   }

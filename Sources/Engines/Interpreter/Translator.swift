@@ -97,8 +97,8 @@ struct Translator {
     let override64 = segment >= 4
     let narrow = Int(instruction.address_width) < context.codeBits
     // Where nothing checks the limit the base register tells a stack fault (`usesStack`): an override may not belie it.
-    let stackBases = [ZYDIS_REGISTER_ESP, ZYDIS_REGISTER_EBP]
-    let isFlat = context.flatData && segment != 1 && !override64 && (segment == 2) == stackBases.contains(base)
+    let isStackBase = base == ZYDIS_REGISTER_ESP || base == ZYDIS_REGISTER_EBP
+    let isFlat = context.flatData && segment != 1 && !override64 && (segment == 2) == isStackBase
     let plain = !narrow && (context.isLong64 || isFlat)
     var target = op
     target.base = Self.slotOffset(base)
