@@ -53,17 +53,8 @@ import X86
 
   private func result(of code: [UInt8], on model: CPUModel, clearCR4: UInt64 = 0) throws -> coracle_case {
     let machine = try OracleMachine(cpu: model)
-    var c = OracleCase()
-    c.initial.mode = UInt8(CORACLE_LONG64.rawValue)
-    c.initial.rip = UInt64(CORACLE_CODE)
-    c.initial.gpr.7 = UInt64(CORACLE_DATA)
-    c.initial.gpr.4 = UInt64(CORACLE_DATA) + 0x1000
-    c.initial.mxcsr = 0x1F80
-    c.initial.control = 0x37F
+    var c = OracleCase(code: code)
     c.initial.tags = 1
-    c.data = Array(repeating: 0, count: Int(CORACLE_DATA_BYTES) / 8)
-    let padding = [UInt8](repeating: 0xCC, count: 48 - code.count)
-    withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: code + padding) }
     return machine.run(c, clearCR4: clearCR4).0
   }
 
@@ -123,17 +114,12 @@ import X86
     var generator = OracleGenerator(seed: 5)
     for _ in 0..<20 {
       var c = generator.next()
-      c.initial.mode = UInt8(CORACLE_LONG64.rawValue)
-      c.initial.rip = UInt64(CORACLE_CODE)
+      c.stand(in: CORACLE_LONG64)
       (c.initial.gpr.0, c.initial.gpr.2) = (7, 0)
-      c.initial.gpr.7 = UInt64(CORACLE_DATA)
-      c.initial.gpr.4 = UInt64(CORACLE_DATA) + 0x1000
       c.data[64] = 0
       (c.data[65], c.data[66]) = (0, 0)
       // xsave64 [rdi]; vzeroall; fninit; xrstor64 [rdi]
-      let code: [UInt8] = [0x48, 0x0F, 0xAE, 0x27, 0xC5, 0xFC, 0x77, 0xDB, 0xE3, 0x48, 0x0F, 0xAE, 0x2F]
-      let padding = [UInt8](repeating: 0xCC, count: 48 - code.count)
-      withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: code + padding) }
+      c.put([0x48, 0x0F, 0xAE, 0x27, 0xC5, 0xFC, 0x77, 0xDB, 0xE3, 0x48, 0x0F, 0xAE, 0x2F])
       let (after, data) = machine.run(c)
       #expect(after.vector == 3)
       let (before, now) = (c.initial, after)

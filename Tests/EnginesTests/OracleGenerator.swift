@@ -16,6 +16,31 @@ struct OracleCase {
   var disassembly: [String] = []
   /// A branch may leave out instructions.
   var branches = false
+
+  init() {}
+
+  /// One piece of code in 64-bit mode: RDI points at data of zeros, RSP behind it, no floating-point exception is
+  /// unmasked.
+  init(code: [UInt8]) {
+    stand(in: CORACLE_LONG64)
+    (initial.mxcsr, initial.control) = (0x1F80, 0x37F)
+    data = Array(repeating: 0, count: Int(CORACLE_DATA_BYTES) / 8)
+    put(code)
+  }
+
+  /// Starts at the code, with RDI and RSP in the data.
+  mutating func stand(in mode: coracle_mode) {
+    initial.mode = UInt8(mode.rawValue)
+    initial.rip = UInt64(CORACLE_CODE)
+    initial.gpr.7 = UInt64(CORACLE_DATA)
+    initial.gpr.4 = UInt64(CORACLE_DATA) + 0x1000
+  }
+
+  /// `code`, at most 48 bytes, with INT3 behind it.
+  mutating func put(_ code: [UInt8]) {
+    let padding = [UInt8](repeating: 0xCC, count: 48 - code.count)
+    withUnsafeMutableBytes(of: &initial.code) { $0.copyBytes(from: code + padding) }
+  }
 }
 
 /// Draws instruction sequences and states for the oracle.

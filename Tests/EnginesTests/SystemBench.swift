@@ -29,10 +29,10 @@ final class SystemBench {
   static let free: UInt16 = 0x48
 
   /// A machine of its own on the engine of this name.
-  init(engine name: String = "interpreter", vcpus: Int = 1) throws {
+  init(engine name: String = "interpreter", vcpus: Int = 1, cpu: CPUModel = .baseline) throws {
     memory = try GuestMemory(ramSize: 4 << 20)
     engine = try EngineRegistry.makeEngine(
-      named: name, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: vcpus))
+      named: name, memory: memory, events: events, configuration: EngineConfiguration(vcpuCount: vcpus, cpu: cpu))
     vcpu = engine.vcpus[0]
     for i in 0..<UInt64(0x1000) { memory.store(GPA(Self.handlers + i), UInt8(0x90)) }
   }

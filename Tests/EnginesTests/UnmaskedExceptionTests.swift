@@ -53,24 +53,10 @@ import X86
     Row(name: "an empty stack, popped", code: [0xDD, 0xD8, 0x9B], control: 0x37E, exception: .mf, at: 2),
   ]
 
-  private func oracleCase(_ code: [UInt8]) -> OracleCase {
-    var c = OracleCase()
-    c.initial.mode = UInt8(CORACLE_LONG64.rawValue)
-    c.initial.rip = UInt64(CORACLE_CODE)
-    c.initial.gpr.7 = UInt64(CORACLE_DATA)
-    c.initial.gpr.4 = UInt64(CORACLE_DATA) + 0x1000
-    c.initial.mxcsr = 0x1F80
-    c.initial.control = 0x37F
-    c.data = Array(repeating: 0, count: Int(CORACLE_DATA_BYTES) / 8)
-    let padding = [UInt8](repeating: 0xCC, count: 48 - code.count)
-    withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: code + padding) }
-    return c
-  }
-
   @Test(arguments: rows, ["interpreter", "rewriter"])
   func `an unmasked exception comes where the manual says, and changes nothing but its flag`(_ row: Row, _ engine: String) throws {
     guard !row.isVEX || CPUModel.widest == .v3 else { return }
-    var c = oracleCase(row.code)
+    var c = OracleCase(code: row.code)
     (c.initial.mxcsr, c.initial.control) = (row.mxcsr, row.control)
     let one: UInt64 = 0x3F80_0000
     (c.initial.xmm.0, c.initial.xmm.2) = (one, row.operand)
@@ -90,7 +76,7 @@ import X86
 
   private func saved(_ components: UInt64, over old: UInt64) throws -> [UInt64] {
     // xsave64 [rdi]
-    var c = oracleCase([0x48, 0x0F, 0xAE, 0x27])
+    var c = OracleCase(code: [0x48, 0x0F, 0xAE, 0x27])
     c.initial.gpr.0 = components
     (c.initial.xmm.0, c.initial.ymm_high.0) = (0x1111, 0x2222)
     c.data = Array(repeating: old, count: c.data.count)
@@ -133,7 +119,7 @@ import X86
   @Test(.enabled(if: CPUModel.widest == .v3, "this host has no AVX2"), arguments: headers, ["interpreter", "rewriter"])
   func `XRSTOR believes a header that can be, and refuses others`(_ header: Header, _ engine: String) throws {
     // xrstor64 [rdi]
-    var c = oracleCase([0x48, 0x0F, 0xAE, 0x2F])
+    var c = OracleCase(code: [0x48, 0x0F, 0xAE, 0x2F])
     c.initial.gpr.0 = 7
     (c.initial.xmm.0, c.initial.ymm_high.0) = (0x1111, 0x2222)
     c.data[0] = 0x37F

@@ -24,15 +24,9 @@ import X86
 
   @Test(arguments: rows, ["interpreter", "rewriter"])
   func `an operand that wraps is a stack fault where its segment is SS`(_ row: Row, _ engine: String) throws {
-    var c = OracleCase()
-    c.initial.mode = UInt8(CORACLE_COMPAT32.rawValue)
-    c.initial.rip = UInt64(CORACLE_CODE)
+    var c = OracleCase(code: row.code)
+    c.stand(in: CORACLE_COMPAT32)
     (c.initial.gpr.5, c.initial.gpr.6) = (0x1E, 0x1E)
-    c.initial.gpr.4 = UInt64(CORACLE_DATA) + 0x1000
-    (c.initial.mxcsr, c.initial.control) = (0x1F80, 0x37F)
-    c.data = Array(repeating: 0, count: Int(CORACLE_DATA_BYTES) / 8)
-    let padding = [UInt8](repeating: 0xCC, count: 48 - row.code.count)
-    withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: row.code + padding) }
     let after = try OracleMachine(engine: engine).run(c).0
     #expect(Exception(rawValue: after.vector) == row.exception)
   }

@@ -48,15 +48,10 @@ extension OracleTests {
     var generator = OracleGenerator(seed: 99)
     for number in 0..<40 {
       var c = generator.next()
-      c.initial.mode = UInt8(form.mode.rawValue)
-      c.initial.rip = UInt64(CORACLE_CODE)
-      c.initial.gpr.7 = UInt64(CORACLE_DATA)
-      c.initial.gpr.4 = UInt64(CORACLE_DATA) + 0x1000
+      c.stand(in: form.mode)
       // Storing first makes the image; FNINIT and a few pushes make the state another.
       let between: [UInt8] = form.storing.isEmpty ? [] : [0xDB, 0xE3, 0xD9, 0xE8, 0xD9, 0xEB]
-      let code = form.storing + between + form.bytes
-      let padding = [UInt8](repeating: 0xCC, count: 48 - code.count)
-      withUnsafeMutableBytes(of: &c.initial.code) { $0.copyBytes(from: code + padding) }
+      c.put(form.storing + between + form.bytes)
       c.disassembly = [form.name]
       c.undefinedFlags = 0
       c.undefinedStatus = 0

@@ -196,7 +196,9 @@ import Testing
       feature: "lessons: predict the next exit", arguments: "lesson rings",
       steps: [
         ("", "Lesson: Rings and sensitive instructions"), ("n", "What is IF after this POPFQ in ring 0?"),
-        ("h", "Hint: "), ("2", "No, not"),
+        ("h", "Hint: "), ("2", "No, not"), ("p", "The gutter marks it"), ("1", "Right: 0: interrupts are off."),
+        ("n", "The same in ring 3"), ("s", "=>00100643"), ("", "driven on from here"), ("r", "=>00100642"), ("3", "Right: Nothing"),
+        ("q", "the lesson is left"),
       ]),
     Row(
       feature: "a lesson begun in the console, and the guest one came from", arguments: "hello-real",

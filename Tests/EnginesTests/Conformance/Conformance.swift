@@ -31,8 +31,8 @@ enum Conformance {
     return bench
   }
   /// The same, or nil where the mode is not applicable: for one of several modes in a row of a table.
-  static func applicableBench(_ engine: String, _ mode: Mode) throws -> SystemBench? {
-    let bench = try SystemBench(engine: engine)
+  static func applicableBench(_ engine: String, _ mode: Mode, cpu: CPUModel = .baseline) throws -> SystemBench? {
+    let bench = try SystemBench(engine: engine, cpu: cpu)
     for need in mode.needs where need.missing(on: bench.engine) != nil { return nil }
     enter(mode, bench)
     return bench

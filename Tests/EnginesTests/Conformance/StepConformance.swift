@@ -19,6 +19,7 @@ private typealias Mode = Conformance.Mode
     /// Of RSP, in words of the mode.
     var stack: Int64 = 0
     var flagsAfter: UInt64?
+    var cpu = CPUModel.baseline
     var testDescription: String { name }
   }
   private static let narrow: [Conformance.Mode] = [.real]
@@ -71,13 +72,14 @@ private typealias Mode = Conformance.Mode
     Row(name: "PADDD", modes: [.long], code: [0x66, 0x0F, 0xFE, 0xC1]),
     Row(name: "FLD1", modes: [.real, .protected, .long], code: [0xD9, 0xE8]),
     Row(name: "CMPXCHG8B", modes: [.long], code: [0x0F, 0xC7, 0x0E], set: [.rsi: 0x5000]),
+    Row(name: "CMPXCHG16B", modes: [.long], code: [0x48, 0x0F, 0xC7, 0x0E], set: [.rsi: 0x5000], cpu: .v2),
     Row(name: "LOCK XADD", code: [0xF0, 0x0F, 0xC1, 0x1E, 0x00, 0x50], set: [.rbx: 1]),
   ]
 
   @Test("one instruction", arguments: Conformance.engines, rows)
   func row(engine: String, row: Row) throws {
     for mode in row.modes {
-      guard let b = try Conformance.applicableBench(engine, mode) else { continue }
+      guard let b = try Conformance.applicableBench(engine, mode, cpu: row.cpu) else { continue }
       try Need.capability(.singleStep).check(b.engine)
       var code = row.code
       // LOCK XADD's displacement is 16 bits in real mode only; elsewhere [ESI] does.
