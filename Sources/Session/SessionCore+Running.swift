@@ -192,7 +192,7 @@ extension SessionCore {
       pauseCount += 1
       stop = .pause
     }
-    if attention.contains(.input) {
+    if attention.contains(.input), !leadsGuest {
       for input in exchange.takeInputs() {
         if takeInput(input) { stop = .pause }
         answered += 1

@@ -42,6 +42,8 @@ final class SessionCore {
   var comparison: ComparisonReport?
   /// The lesson under way.
   var lessonSeat: LessonSeat?
+  /// The lesson brings the guest to a place of its own: what is typed meanwhile is for where it will stand.
+  var leadsGuest = false
   /// What the last `techniques` found.
   var techniques: TechniquesReport?
   /// What came from outside so far, for going back.

@@ -1,4 +1,5 @@
 import Debugger
+import Glibc
 import Session
 import Testing
 import VMCore
@@ -34,6 +35,22 @@ import VMCore
       // A slow reader has 150 words a minute, and half a minute for a question.
       let words = lesson.steps.reduce(0) { $0 + ($1.text + $1.because).joined(separator: " ").split(separator: " ").count }
       #expect(Double(words) / 150 + Double(lesson.questionCount) / 2 <= 10, "\(lesson.name) has \(words) words")
+    }
+  }
+
+  @Test func `an answer typed while the guest is brought back is given where it will stand`() throws {
+    let session = try Self.open("rings")
+    session.start()
+    defer { session.stop() }
+    session.submitKey("lesson step 3")
+    for round in UInt32(0)..<60 {
+      session.submitKey("lesson sync")
+      usleep(round * 40)
+      session.submitKey("lesson answer 3")
+      try #require(session.waitForAnswers(timeout: 10_000))
+      let lesson = try #require(session.snapshot.lesson)
+      if case .answered = lesson.run.stage {} else { Issue.record("round \(round): \(lesson.run.stage)") }
+      session.submitKey("lesson back")
     }
   }
 

@@ -75,6 +75,11 @@ extension SessionCore {
 
   private func lead(_ move: LessonRun.Move) {
     guard let seat = lessonSeat else { return }
+    leadsGuest = true
+    defer {
+      leadsGuest = false
+      exchange.raise(.input)
+    }
     switch move {
     case .refused: return
     case .stay: break
