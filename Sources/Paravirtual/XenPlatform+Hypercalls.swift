@@ -10,7 +10,7 @@ struct HypercallArguments {
   var third: UInt64 { values.2 }
   var fourth: UInt64 { values.3 }
 
-  init(_ vcpu: any VCPU, _ abi: GuestABI) {
+  init(_ vcpu: __shared any VCPU, _ abi: GuestABI) {
     if !abi.is32Bit, let r = vcpu.generalRegisters {
       values = (r[7], r[6], r[2], r[10], r[8])
       return
@@ -80,7 +80,8 @@ extension XenPlatform {
   }
 
   func hypercall(_ number: UInt64, _ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
-    let arguments = HypercallArguments(vcpu, abi).joined(for: number, abi)
+    let given = HypercallArguments(vcpu, abi)
+    let arguments = abi.is32Bit ? given.joined(for: number, abi) : given
     domain.hypercallCount &+= 1
     let next = exit.rip &+ UInt64(exit.instructionLength)
     if number == HypercallNumber.iret.rawValue {

@@ -98,9 +98,8 @@ package protocol VCPU: AnyObject {
   func run(_ entry: VMEntry, limit: UInt64) -> VMExit
   /// Asks a running `run` to return soon with `kicked`; with none running, the next one does.
   func kick()
-  /// Asked, where there is one, about exits in the midst of `run`, which then need not return. Lives longer than the
-  /// run; engines without such exits have none.
-  var monitor: (any ExitMonitor)? { get set }
+  /// Asked, where there is one, about exits in the midst of `run`, which then need not return.
+  var monitor: ExitMonitor? { get set }
 
   var state: VCPUState { get set }
   /// Instructions retired since creation.
@@ -155,7 +154,7 @@ package protocol VCPU: AnyObject {
 extension VCPU {
   package var failureSentence: String? { nil }
   package var generalRegisters: UnsafeMutablePointer<UInt64>? { nil }
-  package var monitor: (any ExitMonitor)? {
+  package var monitor: ExitMonitor? {
     get { nil }
     set {}
   }

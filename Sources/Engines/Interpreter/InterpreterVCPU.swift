@@ -44,7 +44,7 @@ package final class InterpreterVCPU: VCPU {
   var completedUsed = 0
   /// What the driver must still do about the exit it returned last.
   var afterExit = AfterExit.nothing
-  package unowned(unsafe) var monitor: (any ExitMonitor)?
+  package var monitor: ExitMonitor?
   /// Exits of the present run may be answered in its midst.
   var asksPromptly = false
   /// What the monitor answered to an exit that the loop or generated code had to be left for all the same.

@@ -18,11 +18,11 @@ extension InterpreterVCPU {
       && c.pointee.vmx.vmxon == VMXState.none && c.pointee.vmx.heldInterrupt == nil
   }
 
-  /// Has the monitor answer the exit of `o`, a system instruction under way, and finishes that: true if it is over
-  /// as if it had never exited. Where only the answer is known, it waits for `exitOfInstruction`.
-  func finishPromptly(_ o: MicroOpPointer) throws(Stop) -> Bool {
-    guard asksPromptly, isPlain, !c.pointee.exit.isCallout, let monitor else { return false }
-    if case .io(_, _, _, string: true, _, _) = c.pointee.exit.qualification { return false }
+  /// Has the monitor answer the exit of `o`, a system instruction under way, and finishes that: nil if it is over as if
+  /// it had never exited. Where only the answer is known, it waits for `exitOfInstruction`.
+  func finishPromptly(_ o: MicroOpPointer) -> Stop? {
+    guard asksPromptly, isPlain, !c.pointee.exit.isCallout, let monitor else { return .exit }
+    if case .io(_, _, _, string: true, _, _) = c.pointee.exit.qualification { return .exit }
     let (next, stamp) = (c.pointee.rip, c.pointee.stamp)
     let ahead = Int64(o.pointee.remaining)
     c.pointee.rip = (next &- UInt64(o.pointee.length)) & c.pointee.addressMask
@@ -32,17 +32,17 @@ extension InterpreterVCPU {
     switch answer {
     case .declined:
       c.pointee.rip = next
-      return false
+      return .exit
     case .outside: break
-    case .action(let action): if try finish(o, action, next: next, stamp: stamp) { return true }
+    case .action(let action): if isFinished(o, action, next: next, stamp: stamp) { return executeAgain(o) }
     }
     promptAnswer = (answer, c.pointee.rip)
-    return false
+    return .exit
   }
 
   /// Asks about the pending exit of the instruction at RIP.
   @inline(__always)
-  private func ask(_ monitor: any ExitMonitor, length: UInt8) -> PromptAnswer {
+  private func ask(_ monitor: ExitMonitor, length: UInt8) -> PromptAnswer {
     var result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, length: length, cause: c.pointee.exit.cause)
     result.isDirect = c.pointee.exit.isDirect
     afterExit = .instruction(length: length)
@@ -54,52 +54,43 @@ extension InterpreterVCPU {
     return answer
   }
 
-  /// Carries out the answer to the exit of `o`; false, with nothing done, where code or context changed under it or
-  /// the driver must do it.
+  /// Carries out the answer to the exit of `o`, but for an instruction that is to execute; false, with nothing done,
+  /// where code or context changed under it or the driver must do it.
   @inline(__always)
-  private func finish(
-    _ o: MicroOpPointer, _ action: VMEntry.Action, next: UInt64, stamp: UInt64
-  ) throws(Stop) -> Bool {
+  private func isFinished(_ o: MicroOpPointer, _ action: VMEntry.Action, next: UInt64, stamp: UInt64) -> Bool {
     let isEnd = o.pointee.op == .systemEnd
     guard isEnd || c.pointee.stamp == stamp, c.pointee.activity == .active else { return false }
     if case .retire(let rip) = action {
       guard isEnd || rip == next else { return false }
       c.pointee.rip = rip
-      afterExit = .nothing
-      settle()
-      return true
-    }
-    guard case .instruction = afterExit, c.pointee.stamp == stamp else { return false }
-    switch action {
-    case .skip: c.pointee.rip = next
-    case .complete(let value):
-      if case .mmio = c.pointee.exit.qualification { return false }
-      let isPort = putPort(value)
+    } else {
+      guard case .instruction = afterExit, c.pointee.stamp == stamp else { return false }
+      switch action {
+      case .skip: break
+      case .complete(let value):
+        if case .mmio = c.pointee.exit.qualification { return false }
+        c.pointee.hasAnswer = !putPort(value)
+        c.pointee.answer = value
+        if !c.pointee.hasAnswer { c.pointee.rflags &= ~RFLAGS.rf }
+      case .emulate: c.pointee.emulating = true
+      default: return false
+      }
       c.pointee.rip = next
-      if !isPort { try executeAgain(o, answer: value) }
-      c.pointee.rflags &= ~RFLAGS.rf
-    case .emulate:
-      let resumeFlag = c.pointee.rflags & RFLAGS.rf
-      c.pointee.rip = next
-      try executeAgain(o, answer: nil)
-      c.pointee.rflags &= ~resumeFlag
-    default: return false
     }
     afterExit = .nothing
-    settle()
     return true
   }
 
-  /// Executes the instruction with the monitor's answer, or leave.
-  private func executeAgain(_ o: MicroOpPointer, answer: UInt64?) throws(Stop) {
-    afterExit = .nothing
-    if let answer {
-      c.pointee.hasAnswer = true
-      c.pointee.answer = answer
-    } else {
-      c.pointee.emulating = true
+  /// The instruction executes with the monitor's answer or leave, where it has not done so; the stop that leads to.
+  @inline(__always)
+  private func executeAgain(_ o: MicroOpPointer) -> Stop? {
+    if c.pointee.hasAnswer || c.pointee.emulating {
+      let resumeFlag = c.pointee.rflags & RFLAGS.rf
+      do throws(Stop) { try c.systemInstruction(o) } catch { return error }
+      c.pointee.rflags &= ~resumeFlag
     }
-    try c.systemInstruction(o)
+    settle()
+    return nil
   }
 
   // MARK: by the driver

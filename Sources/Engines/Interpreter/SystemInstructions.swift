@@ -38,7 +38,8 @@ extension UnsafeMutablePointer<CPU> {
     do throws(Stop) {
       try systemInstruction(o)
     } catch {
-      guard error == .exit, try vcpu.finishPromptly(o) else { throw error }
+      guard error == .exit else { throw error }
+      if let stop = pointee.owner._withUnsafeGuaranteedRef({ $0.finishPromptly(o) }) { throw stop }
     }
   }
 

@@ -59,7 +59,7 @@ package final class KVMVCPU: VCPU {
   let traits: KVMTraits
   let ripIsPastOut: Bool
   private let kickRequest = Atomic<Bool>(false)
-  package unowned(unsafe) var monitor: (any ExitMonitor)?
+  package var monitor: ExitMonitor?
 
   var open = KVMOpenExit()
   /// An exit found together with the one returned, for the next run.

@@ -96,17 +96,21 @@ struct EventTallies {
     var (kinds, reasons) = ([UInt64](), [UInt64]())
     swap(&kinds, &kindCounts)
     swap(&reasons, &reasonCounts)
-    var open: UnsafeMutablePointer<KeptExit>?
-    for event in first..<first + events.count {
-      kinds[Int(event.pointee.kind.rawValue)] &+= 1
-      switch event.pointee.kind {
-      case .exit:
-        reasons[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
-        open = take(exit: event)
-      case .entry: answer(event, open)
-      case .hypercall: take(hypercall: event)
-      case .codeSegment: segments.take(event.pointee)
-      default: break
+    kinds.withUnsafeMutableBufferPointer { kinds in
+      reasons.withUnsafeMutableBufferPointer { reasons in
+        var open: UnsafeMutablePointer<KeptExit>?
+        for event in first..<first + events.count {
+          kinds[Int(event.pointee.kind.rawValue)] &+= 1
+          switch event.pointee.kind {
+          case .exit:
+            reasons[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
+            open = take(exit: event)
+          case .entry: answer(event, open)
+          case .hypercall: take(hypercall: event)
+          case .codeSegment: segments.take(event.pointee)
+          default: break
+          }
+        }
       }
     }
     swap(&kinds, &kindCounts)

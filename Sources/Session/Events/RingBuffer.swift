@@ -50,7 +50,21 @@ struct RingBuffer<Element> {
     let unseen = storage.filled == capacity ? max(elements.count - capacity, 0) : 0
     total &+= UInt64(unseen)
     next = (next + unseen) % capacity
-    for element in elements.dropFirst(unseen) { put(element) }
+    var rest = UnsafeBufferPointer(rebasing: elements.dropFirst(unseen))
+    while storage.filled < capacity, let element = rest.first {
+      put(element)
+      rest = UnsafeBufferPointer(rebasing: rest.dropFirst())
+    }
+    while rest.count > 0 { rest = overwrite(rest) }
+  }
+
+  /// Overwrites the oldest, up to the end of the storage at most; gives what is left.
+  private mutating func overwrite(_ elements: UnsafeBufferPointer<Element>) -> UnsafeBufferPointer<Element> {
+    let count = min(elements.count, capacity - next)
+    if let first = elements.baseAddress { (storage.slots + next).update(from: first, count: count) }
+    next = (next + count) % capacity
+    total &+= UInt64(count)
+    return UnsafeBufferPointer(rebasing: elements.dropFirst(count))
   }
 
   /// The element at `position`, which must be in `first..<total`.

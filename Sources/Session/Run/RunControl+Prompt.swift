@@ -2,7 +2,7 @@ import VMCore
 
 /// Exits answered in the midst of a vCPU's run: recorded, counted, measured and handed to the platform like any other,
 /// but without leaving the engine, wherever the next thing to happen is the guest's next instruction.
-extension RunControl: ExitMonitor {
+extension RunControl {
   /// Before a run of at most `most` instructions, of which `limit` are the engine's to count.
   @inline(__always)
   func preparePromptness(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64, _ most: UInt64) {
@@ -19,7 +19,14 @@ extension RunControl: ExitMonitor {
     countedTo = instructions
   }
 
-  package func answer(_ exit: VMExit, of vcpu: any VCPU) -> PromptAnswer {
+  /// What vCPUs are given for the time of a run.
+  var monitor: ExitMonitor {
+    ExitMonitor(owner: UnsafeRawPointer(Unmanaged.passUnretained(self).toOpaque())) { owner, exit, vcpu in
+      Unmanaged<RunControl>.fromOpaque(owner)._withUnsafeGuaranteedRef { $0.answer(exit, of: vcpu) }
+    }
+  }
+
+  private func answer(_ exit: VMExit, of vcpu: any VCPU) -> PromptAnswer {
     guard answersPromptly, Self.isPrompt(exit), !interest.contains(exit.reason) else { return .declined }
     count(to: exit.instructionCount)
     let now = vcpu.virtualTime
@@ -61,7 +68,7 @@ extension RunControl: ExitMonitor {
     guard !platform.hasRequests, retired < checkpointAt, vcpu.virtualTime == now, !platform.interruptPending(vcpu: current)
     else { return false }
     if let deadline = platform.nextDeadline, deadline < promptEnd { return false }
-    return !needsAttention()
+    return !attention.isRaised
   }
 
   /// What is to be done about an exit that was answered, when the vCPU has been left for it.

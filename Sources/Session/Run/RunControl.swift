@@ -55,8 +55,8 @@ package final class RunControl {
   /// can jump.
   var sleep: ((UInt64) -> UInt64)?
 
-  /// True when something from outside waits: a run ends then.
-  var needsAttention: () -> Bool = { false }
+  /// Raised when something from outside waits: a run ends then.
+  var attention = AttentionFlag()
   /// Called every `slackInterval` exits and at each slice's end, between two runs.
   var onSlack: () -> Void = {}
   /// Called between two turns once so many instructions have retired; sets when it is called next.
@@ -128,13 +128,13 @@ package final class RunControl {
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
-    for vcpu in vcpus { vcpu.monitor = self }
+    for vcpu in vcpus { vcpu.monitor = monitor }
     defer { for vcpu in vcpus { vcpu.monitor = nil } }
     // References held outside the loop are not counted at every exit.
-    let needsAttention = self.needsAttention
+    let attention = self.attention
     var vcpu = vcpus[current]
     while true {
-      if needsAttention() {
+      if attention.isRaised {
         if let outcome = finishAction() { return outcome }
         return .attention
       }
