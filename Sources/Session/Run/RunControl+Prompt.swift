@@ -6,17 +6,11 @@ extension RunControl {
   /// Before a run of at most `most` instructions, of which `limit` are the engine's to count.
   @inline(__always)
   func preparePromptness(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64, _ most: UInt64) {
-    countedTo = vcpu.instructionCount
     answersPromptly = limit > 0 && vcpus.count == 1 && !entry.interruptWindow && !entry.stopsAfterDelivery && !finishesApart
     guard answersPromptly else { return }
+    countedTo = vcpu.instructionCount
     let (end, overflow) = vcpu.virtualTime.addingReportingOverflow(most)
     promptEnd = overflow ? .max : end
-  }
-
-  @inline(__always)
-  func count(to instructions: UInt64) {
-    retired &+= instructions &- countedTo
-    countedTo = instructions
   }
 
   /// What vCPUs are given for the time of a run.
@@ -28,7 +22,8 @@ extension RunControl {
 
   private func answer(_ exit: VMExit, of vcpu: any VCPU) -> PromptAnswer {
     guard answersPromptly, Self.isPrompt(exit), !interest.contains(exit.reason) else { return .declined }
-    count(to: exit.instructionCount)
+    retired &+= exit.instructionCount &- countedTo
+    countedTo = exit.instructionCount
     let now = vcpu.virtualTime
     if now > time { time = now }
     events.time = time
@@ -74,6 +69,6 @@ extension RunControl {
   /// What is to be done about an exit that was answered, when the vCPU has been left for it.
   func finishOutside() -> RunOutcome? {
     isWantedOutside = false
-    return platform.hasRequests ? deal(with: platform.takeRequests()).map { .stopped($0) } : nil
+    return dealWithRequests().map { .stopped($0) }
   }
 }

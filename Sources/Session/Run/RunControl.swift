@@ -51,6 +51,10 @@ package final class RunControl {
 
   /// The vCPUs stop at exact instruction counts. Those that do not are given host time, or one instruction.
   var countsInstructions = true
+  /// The engine's vCPUs can run at the same time.
+  var canRunInParallel = false
+  /// While they do.
+  var parallel: ParallelGate?
   /// Lets host time pass while every vCPU waits, at most so many ns; gives how long it was. Nil where virtual time
   /// can jump.
   var sleep: ((UInt64) -> UInt64)?
@@ -126,10 +130,11 @@ package final class RunControl {
     current = turn.holder
     refreshTraps(goal.trap)
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
-    if let stop = handlePendingExit() { return .stopped(stop) }
+    if let stop = handlePendingExit() ?? dealWithRequests() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
-    for vcpu in vcpus { vcpu.monitor = monitor }
-    defer { for vcpu in vcpus { vcpu.monitor = nil } }
+    // With several, who goes on is for run control to say after each exit.
+    if vcpus.count == 1 { vcpus[0].monitor = monitor }
+    defer { vcpus[0].monitor = nil }
     // References held outside the loop are not counted at every exit.
     let attention = self.attention
     var vcpu = vcpus[current]
@@ -146,8 +151,13 @@ package final class RunControl {
       if vcpus.count > 1 {
         // Who is woken by what is due now is known before anybody goes on.
         bringPlatform(to: time)
+        if runsInParallel(goal) { return runInParallel(goal) }
         giveTurn()
         vcpu = vcpus[current]
+        if lanes[current].arrivedExit != nil {
+          if let outcome = dealWithArrival(vcpu, goal) { return outcome }
+          continue
+        }
       }
       if let outcome = advance(vcpu, goal) { return outcome }
     }
@@ -155,7 +165,7 @@ package final class RunControl {
 
   /// One entry and exit of one vCPU, or one wait; nil to go on.
   @inline(__always)
-  private func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+  func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
@@ -197,9 +207,10 @@ package final class RunControl {
     entry.stopsAfterDelivery = goal.endsAtDeliveries && goal.concerns(current)
     let most = cut(room, vcpu)
     let limit = RunLane.limit(most, for: entry)
+    let before = vcpu.instructionCount
     preparePromptness(vcpu, entry, limit, most)
-    let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
-    count(to: vcpu.instructionCount)
+    let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : runGuest(vcpu, entry, limit)
+    retired &+= vcpu.instructionCount &- (answersPromptly ? countedTo : before)
     if isWantedOutside { return finishOutside() }
     if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
@@ -210,6 +221,10 @@ package final class RunControl {
       if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
       if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
     default: break
+    }
+    if let parallel, parallel.outcome != nil {
+      lanes[current].arrivedExit = exit
+      return nil
     }
     return dealWith(exit, vcpu, goal)
   }
@@ -232,7 +247,7 @@ package final class RunControl {
   var finishesApart: Bool { recordsStates && (stepPlan != nil || statesToFinish > 0) }
 
   @inline(__always)
-  private func bringPlatform(to now: UInt64) {
+  func bringPlatform(to now: UInt64) {
     if now > time { time = now }
     events.time = time
     platform.advance(to: time)
@@ -241,7 +256,7 @@ package final class RunControl {
   // MARK: exits
 
   @inline(__always)
-  private func dealWith(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+  func dealWith(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     let now = vcpu.virtualTime
     if now > time { time = now }
     events.time = time
@@ -317,7 +332,7 @@ package final class RunControl {
   /// it all the same, as it belongs to what the guest did.
   private func passDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
     handleDirectly(exit, vcpu)
-    return platform.hasRequests ? deal(with: platform.takeRequests()).map { .stopped($0) } : nil
+    return dealWithRequests().map { .stopped($0) }
   }
 
   func handleDirectly(_ exit: VMExit, _ vcpu: any VCPU) {
@@ -415,7 +430,7 @@ package final class RunControl {
     }
     handle(exit, vcpu)
     if case .hlt = exit.qualification, lanes[current].action.isEmulate { halt(vcpu) }
-    return platform.hasRequests ? deal(with: platform.takeRequests()) : nil
+    return dealWithRequests()
   }
 
   /// The platform's answer becomes the next entry's action.
