@@ -11,8 +11,14 @@ let hostCallout:
 extension UnsafeMutablePointer<CPU> {
   /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
   fileprivate func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
-    let isSystem = op.pointee.op == .system || op.pointee.op == .systemEnd
-    return isSystem ? carryOutSystem(op, of: block) : carryOutOther(op, of: block)
+    switch op.pointee.op {
+    case .system, .systemEnd: return carryOutSystem(op, of: block)
+    case .keepCarry: keepCarry()
+    case .materialize: materializeFlags()
+    case .rotateFlags: noteRotation(op.pointee.aux)
+    default: return carryOutOther(op, of: block)
+    }
+    return 0
   }
 
   private func carryOutSystem(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {

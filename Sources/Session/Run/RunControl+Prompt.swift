@@ -40,6 +40,7 @@ extension RunControl {
       return .outside
     }
     lanes[current].action = .resume
+    if recordsStates { exitStates.forgetOpen(vcpu) }
     return .action(action)
   }
 

@@ -1,5 +1,5 @@
 import Debugger
-import Glibc
+import Engines
 import VMCore
 import X86
 
@@ -407,7 +407,7 @@ package final class RunControl {
   }
 
   private func measure(_ exit: VMExit, _ call: UInt64?, since start: UInt64) {
-    let cost = ExitCosts.now() &- start
+    let cost = HostTicks.nanoseconds(HostTicks.now() &- start)
     costs.add(cost, exit.reason)
     if let call { costs.add(cost, hypercall: UInt32(truncatingIfNeeded: call)) }
   }
@@ -436,7 +436,7 @@ package final class RunControl {
   /// The platform's answer becomes the next entry's action.
   @inline(__always)
   func handle(_ exit: VMExit, _ vcpu: any VCPU) {
-    let start = measuresCost ? ExitCosts.now() : 0
+    let start = measuresCost ? HostTicks.now() : 0
     let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
