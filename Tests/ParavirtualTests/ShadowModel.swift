@@ -1,18 +1,22 @@
+import Glibc
 import Paravirtual
 import VMCore
 
 /// The page types worked out again from nothing but memory: what the platform's counts must equal.
 struct ShadowModel {
   let bench: XenBench
-  private let monitorPages: [UInt64: [UInt64]]
+  /// All frames before the domain's.
+  private let monitorMemory: [UInt8]
 
   /// Remembers the monitor's frames as they are now.
   init(_ bench: XenBench) {
     self.bench = bench
-    monitorPages = Dictionary(uniqueKeysWithValues: Self.kept(bench).map { ($0, Self.words(bench, $0)) })
+    monitorMemory = Self.monitorBytes(bench).map { [UInt8]($0) } ?? []
   }
 
-  private static func words(_ bench: XenBench, _ mfn: UInt64) -> [UInt64] { (0..<512).map { bench.entry(mfn, $0) } }
+  private static func monitorBytes(_ bench: XenBench) -> UnsafeMutableRawBufferPointer? {
+    bench.memory.ram(GPA(0), count: Int(bench.xen.tables.layout.firstDomainFrame) << 12)
+  }
 
   /// The monitor's frames that never change: not shared_info, the GDT's mapping (3), nor those behind the
   /// machine-to-physical table, which the guest may write for frames of its own.
@@ -92,10 +96,15 @@ struct ShadowModel {
     for (mfn, frame) in tables.frames.enumerated() where frame.count != counts[mfn] {
       return "frame \(mfn) (\(frame.type)) counts \(frame.count) references, and has \(counts[mfn])"
     }
-    for (mfn, page) in monitorPages where Self.words(bench, mfn) != page {
-      return "the monitor's frame \(mfn) was written"
+    return writtenFrameProblem() ?? monitorNumberProblem() ?? descriptorMapProblem()
+  }
+
+  private func writtenFrameProblem() -> String? {
+    monitorMemory.withUnsafeBytes { before in
+      guard let now = Self.monitorBytes(bench)?.baseAddress, let old = before.baseAddress else { return "the monitor has no frames" }
+      let written = Self.kept(bench).first { memcmp(now + (Int($0) << 12), old + (Int($0) << 12), 4096) != 0 }
+      return written.map { "the monitor's frame \($0) was written" }
     }
-    return monitorNumberProblem() ?? descriptorMapProblem()
   }
 
   /// The monitor's frames have no pseudo-physical number, whatever the guest says of its own.
@@ -111,10 +120,12 @@ struct ShadowModel {
     return nil
   }
 
-  /// What the guest finds at the GDT's and LDT's addresses are its own descriptor pages, the monitor's one and zeros.
+  /// What the guest finds at the GDT's and LDT's addresses are its own descriptor pages, the monitor's one and zeros; at
+  /// the LDT's nothing before it has one.
   private func descriptorMapProblem() -> String? {
     for index in 0..<32 as Range<UInt64> {
       let entry = bench.entry(3, index)
+      if index >= 16, entry == 0 { continue }
       let target = entry >> 12 & 0xFF_FFFF_FFFF
       let isMonitors = index == 14 ? target == 4 : target == 5
       let isGuests = target < UInt64(bench.xen.tables.frames.count) && index != 14
