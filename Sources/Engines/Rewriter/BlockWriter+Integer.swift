@@ -12,16 +12,25 @@ extension MicroOp {
     case .vector: isRewrittenVector
     case .system: isRewrittenSystem
     case .sensitive: isCounter
-    case .integer: isRewrittenBits
+    case .integer: isRewrittenBits || isRewrittenRare
     case .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
-    case .keepCarry, .materialize, .rotateFlags: false
+    case .keepCarry, .rotateFlags: false
     default: true
+    }
+  }
+
+  /// Of what ends a block: its callout is the exception.
+  var isRewrittenEnd: Bool {
+    switch SystemOp(rawValue: aux) {
+    case .sti, .popf, .syscall: true
+    case .sysret: sizeLog2 == 3
+    default: false
     }
   }
 
   private var isRewrittenSystem: Bool {
     switch SystemOp(rawValue: aux) {
-    case .cli, .pushf, .swapgs, .rdtsc: true
+    case .cli, .pushf, .swapgs, .rdtsc, .rdmsr, .movFromSegment, .pause: true
     case .movFromCR: imm != 8
     case .lgdt, .lidt: true
     default: false
@@ -51,13 +60,14 @@ extension BlockWriter {
   /// False for what is left to a callout.
   mutating func emit(_ o: MicroOpPointer, flagsLive live: Bool, _ onward: Trace.Onward?) -> Bool {
     if let binary = Binary(o.pointee.op) { return emit(binary, o, live) }
+    if let unary = Unary(o.pointee.op) { return emit(unary, o, live) }
     if emitTransfer(o, onward) { return true }
     switch o.pointee.op {
     case .nop: return true
     case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
     case .vector: return emitVector(o)
-    case .integer: return emitBits(o, live)
+    case .integer: return emitBits(o, live) || emitRare(o, live)
     case .system: return emitSystem(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)
@@ -94,14 +104,6 @@ extension BlockWriter {
     case .rol64ri, .ror64ri: return rotate(o, size: 8, live)
     case .rotate32: return shift(o, 0, size: 4)
     case .rotate64: return shift(o, 0, size: 8)
-    case .inc32r: return step(o, 0, size: 4, live)
-    case .inc64r: return step(o, 0, size: 8, live)
-    case .dec32r: return step(o, 1, size: 4, live)
-    case .dec64r: return step(o, 1, size: 8, live)
-    case .neg32r: return negate(o, size: 4, live)
-    case .neg64r: return negate(o, size: 8, live)
-    case .not32r: return complement(o, size: 4)
-    case .not64r: return complement(o, size: 8)
     case .imul32rr: return multiply(o, size: 4, immediate: false, live)
     case .imul64rr: return multiply(o, size: 8, immediate: false, live)
     case .imul32rri: return multiply(o, size: 4, immediate: true, live)
