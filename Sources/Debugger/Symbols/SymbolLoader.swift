@@ -18,9 +18,8 @@ package enum SymbolLoader {
       throw VMError(.image, "\(name): no symbols to read: the file does not begin with the ELF magic 7f 'ELF'")
     }
     // libelf reads in place, and only reads: an image of its own would be a copy of a whole kernel.
-    let symbols = bytes.withUnsafeBytes { symbols(in: $0, bias: bias) }
-    guard let symbols else { throw damaged(name) }
-    return SymbolTable(symbols)
+    guard let found = bytes.withUnsafeBytes({ symbols(in: $0, bias: bias) }) else { throw damaged(name) }
+    return SymbolTable(found)
   }
 
   /// nil where the ELF header is damaged.

@@ -147,8 +147,8 @@ final class BlockCache {
   /// One byte a page of guest-physical memory below `trackedLimit`: does decoded code lie there?
   let pageFlags: UnsafeMutablePointer<UInt8>
   let trackedPages: UInt64
-  /// Of the same pages, which of their 64 pieces of 64 bytes blocks have had bytes in since the page had none last: most
-  /// stores beside code go where never was any.
+  /// Of the same pages, which of their 256 pieces of 16 bytes blocks have had bytes in since the page had none last, a bit
+  /// each: most stores beside code go where never was any.
   private let coverage: UnsafeMutablePointer<UInt64>
   private(set) var blockCount = 0
   static let blockLimit = 1 << 17
@@ -160,8 +160,8 @@ final class BlockCache {
     trackedPages = top >> 12
     pageFlags = .allocate(capacity: Int(trackedPages) + 1)
     pageFlags.initialize(repeating: 0, count: Int(trackedPages) + 1)
-    coverage = .allocate(capacity: Int(trackedPages) + 1)
-    coverage.initialize(repeating: 0, count: Int(trackedPages) + 1)
+    coverage = .allocate(capacity: 4 * (Int(trackedPages) + 1))
+    coverage.initialize(repeating: 0, count: 4 * (Int(trackedPages) + 1))
   }
 
   deinit {
@@ -215,19 +215,24 @@ final class BlockCache {
     return fresh
   }
 
-  /// The pieces of a page that these bytes of it lie in.
-  private func pieces(_ gpa: UInt64, _ size: UInt64) -> UInt64 {
-    let first = gpa >> 6 & 63
-    let last = (gpa &+ max(size, 1) &- 1) >> 6 & 63
-    return (~0 << first) & (~0 >> (63 - last))
+  /// Hands every word of `coverage` that these bytes of one page touch, with their pieces in it.
+  private func forEachPiece(_ gpa: UInt64, _ size: UInt64, _ body: (UnsafeMutablePointer<UInt64>, UInt64) -> Void) {
+    guard gpa >> 12 < trackedPages, size > 0 else { return }
+    let last = (gpa &+ size &- 1) >> 4
+    var piece = gpa >> 4
+    while piece <= last {
+      let end = min(last, piece | 63)
+      body(coverage + Int(piece >> 6), (~0 << (piece & 63)) & (~0 >> (63 - (end & 63))))
+      piece = end + 1
+    }
   }
-  private func cover(_ gpa: UInt64, _ size: UInt64) {
-    guard gpa >> 12 < trackedPages else { return }
-    coverage[Int(gpa >> 12)] |= pieces(gpa, size)
-  }
+  private func cover(_ gpa: UInt64, _ size: UInt64) { forEachPiece(gpa, size) { $0.pointee |= $1 } }
   /// False where no block overlaps these bytes of one page.
   private func mayOverlap(_ gpa: UInt64, _ size: UInt64) -> Bool {
-    gpa >> 12 >= trackedPages || coverage[Int(gpa >> 12)] & pieces(gpa, size) != 0
+    guard gpa >> 12 < trackedPages else { return true }
+    var isCovered = false
+    forEachPiece(gpa, size) { if $0.pointee & $1 != 0 { isCovered = true } }
+    return isCovered
   }
 
   /// The block in whose bytes on its first page an address lies, of those of a context the one that begins nearest.
@@ -347,7 +352,7 @@ final class BlockCache {
   }
   private func forgetPage(_ number: UInt64) {
     pageFlags[Int(number)] = 0
-    coverage[Int(number)] = 0
+    (coverage + 4 * Int(number)).update(repeating: 0, count: 4)
   }
 
   /// Drops everything. No stamp is to be trusted after it.

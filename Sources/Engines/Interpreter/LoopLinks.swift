@@ -91,7 +91,7 @@ struct JumpEntry {
     hostCount = block.pointee.hostCount
   }
 
-  static let count = 8192
+  static let count = 1 << 15
   /// Where a block that is to run alone is remembered: elsewhere than the whole one, which it would drive out.
   @inline(__always) static func apart(_ index: Int) -> Int { index ^ count / 2 }
   @inline(__always) static func index(_ rip: UInt64) -> Int {

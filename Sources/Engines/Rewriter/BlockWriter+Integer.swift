@@ -13,7 +13,8 @@ extension MicroOp {
     case .system: isRewrittenSystem
     case .sensitive: isCounter
     case .integer: isRewrittenBits || isRewrittenRare
-    case .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .string: isRewrittenString
+    case .integerEnd, .x87, .segmentAddress, .undefined, .breakpoint: false
     case .keepCarry, .rotateFlags: false
     default: true
     }
@@ -69,6 +70,7 @@ extension BlockWriter {
     case .vector: return emitVector(o)
     case .integer: return emitBits(o, live) || emitRare(o, live)
     case .system: return emitSystem(o)
+    case .string: return emitString(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)
     case .lea64: return lea(o, size: 8)
@@ -180,7 +182,7 @@ extension BlockWriter {
     case 0, 1:
       if binary.operation < 7 { return registers(binary, o, live) }
       // A comparison whose flags nobody sees does nothing.
-      guard live else { return operand(o.pointee.dst) != nil }
+      guard live else { return operand(o.pointee.dst) != nil || binary.form == 1 }
       return compare(o, size: binary.size, isTest: binary.operation == 8, immediate: binary.form == 1)
     case 2: return fromMemory(binary, o, live)
     default: return toMemory(binary, o, live)
@@ -189,9 +191,11 @@ extension BlockWriter {
 
   /// CMP or TEST of a register with another or a constant.
   mutating func compare(_ o: MicroOpPointer, size: Int, isTest: Bool, immediate: Bool) -> Bool {
-    guard let to = operand(o.pointee.dst) else { return false }
-    let x = FlagRecipe.Place.register(o.pointee.dst)
     let number = Int32(truncatingIfNeeded: o.pointee.imm)
+    guard let to = operand(o.pointee.dst) else {
+      return immediate && compareHighByte(o.pointee.dst, number, isTest: isTest)
+    }
+    let x = FlagRecipe.Place.register(o.pointee.dst)
     if immediate {
       if isTest { asm.test(to, number, size: size) } else { asm.alu(7, to, number, size: size) }
       promise(isTest ? .test : .compare, size, x, .number(number))
@@ -201,6 +205,18 @@ extension BlockWriter {
     let from = value(o.pointee.src, Self.a, size: size)
     if isTest { asm.test(to, from, size: size) } else { asm.alu(7, to, from, size: size) }
     promise(isTest ? .test : .compare, size, x, .place(.register(o.pointee.src)))
+    return true
+  }
+
+  /// AH, CH, DH or BH with a constant.
+  private mutating func compareHighByte(_ offset: UInt8, _ number: Int32, isTest: Bool) -> Bool {
+    guard let whole = home(offset & ~7) else { return false }
+    let a = Self.a
+    asm.move(a, .register(whole), size: 4)
+    asm.shift(5, .register(a), by: 8, size: 4)
+    asm.move(offsets.field(offsets.flagOperand), a, size: 8)
+    if isTest { asm.test(.register(a), number, size: 1) } else { asm.alu(7, .register(a), number, size: 1) }
+    promise(isTest ? .test : .compare, 1, .operand, .number(number))
     return true
   }
 

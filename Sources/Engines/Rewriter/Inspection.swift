@@ -14,7 +14,7 @@ extension MicroOp {
     default: break
     }
     guard isRewritten else { return .interpreted }
-    return flags & MicroOp.hasMemory != 0 || isTransfer || touchesStack ? .rewritten : .identity
+    return flags & MicroOp.hasMemory != 0 || isTransfer || touchesStack || op == .string ? .rewritten : .identity
   }
 
   private var operationOfPolicy: SensitiveOperation {
