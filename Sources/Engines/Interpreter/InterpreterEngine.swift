@@ -70,6 +70,13 @@ package final class InterpreterEngine: Engine {
   }
   package var vcpus: [any VCPU] { processors }
 
+  /// Every instruction is decoded by Zydis, also those that have a shorter way to the same micro-ops: for comparing the
+  /// two ways. Only before the first instruction.
+  package var decodesAtLength: Bool {
+    get { !builder.hasQuickWay }
+    set { builder.hasQuickWay = !newValue }
+  }
+
   /// True where a store to this guest-physical page must look for decoded code.
   func hasCode(page: UInt64) -> Bool { cache.hasCode(page: page) }
 

@@ -32,7 +32,7 @@ extension BlockWriter {
     case .pause:
       slowWay(from: whereWanted(.pause), o)
       return true
-    case .movFromCR where isLong && context.cpl == 0: return readControlRegister(o)
+    case .movFromCR where isPrivileged: return readControlRegister(o)
     case .rdtsc: return readCounter(o)
     case .rdmsr where isPrivileged:
       var jumps = whereWanted(.processorMSRs)
@@ -40,8 +40,8 @@ extension BlockWriter {
       jumps.append(asm.jumpAhead(4))
       slowWay(from: jumps, o)
       return true
-    case .lgdt where isLong && context.cpl == 0: return loadTable(o, offsets.gdtrBase, offsets.gdtrLimit)
-    case .lidt where isLong && context.cpl == 0: return loadTable(o, offsets.idtrBase, offsets.idtrLimit)
+    case .lgdt where isPrivileged: return loadTable(o, offsets.gdtrBase, offsets.gdtrLimit)
+    case .lidt where isPrivileged: return loadTable(o, offsets.idtrBase, offsets.idtrLimit)
     default: return false
     }
   }
@@ -66,21 +66,24 @@ extension BlockWriter {
     guard let (field, quick) = registers[o.pointee.imm], o.pointee.dst & 7 == 0 else { return false }
     let jumps = whereWanted(quick)
     asm.move(Self.a, offsets.field(field), size: 8)
-    put(o.pointee.dst, Self.a, size: 8)
+    put(o.pointee.dst, Self.a, size: isLong ? 8 : 4)
     slowWay(from: jumps, o)
     return true
   }
 
-  /// LGDT and LIDT of 64-bit mode.
+  /// LGDT and LIDT, but with the short base of a 16-bit operand.
   private mutating func loadTable(_ o: MicroOpPointer, _ base: Int32, _ limit: Int32) -> Bool {
+    guard isLong || o.pointee.sizeLog2 == 2 else { return false }
     let (a, b) = (Self.a, Self.b)
     var jumps = whereWanted(.descriptorTables)
-    jumps.append(reach(o, size: 10, write: false).jump)
-    asm.move(a, .memory(b, displacement: 2), size: 8)
-    asm.shift(4, .register(a), by: 16, size: 8)
-    asm.shift(7, .register(a), by: 16, size: 8)
-    asm.alu(7, a, .memory(b, displacement: 2), size: 8)
-    jumps.append(asm.jumpAhead(5))
+    jumps.append(reach(o, size: isLong ? 10 : 6, write: false).jump)
+    asm.move(a, .memory(b, displacement: 2), size: isLong ? 8 : 4)
+    if isLong {
+      asm.shift(4, .register(a), by: 16, size: 8)
+      asm.shift(7, .register(a), by: 16, size: 8)
+      asm.alu(7, a, .memory(b, displacement: 2), size: 8)
+      jumps.append(asm.jumpAhead(5))
+    }
     asm.move(offsets.field(base), a, size: 8)
     asm.move(a, .memory(b), size: 2)
     asm.move(offsets.field(limit), a, size: 2)

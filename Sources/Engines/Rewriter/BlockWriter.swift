@@ -60,7 +60,9 @@ struct BlockWriter {
       case surprise(MicroOpPointer, distance: Int32)
     }
     let kind: Kind
-    let from: [Int]
+    /// The jumps that are taken to it: nearly always one.
+    let from: Int
+    let others: ArraySlice<Int>
     let state: HostState
     let block: BlockPointer
     let excess: Int32
@@ -98,7 +100,7 @@ struct BlockWriter {
       excess = trace.parts[0].excess
       asm.move(Self.a, offsets.field(offsets.stamp), size: 8)
       asm.alu(7, Self.a, .code(entry - 8), size: 8)
-      later(.stale, from: [asm.jumpAhead(5)])
+      later(.stale, from: asm.jumpAhead(5))
     }
     let start = asm.count
     if let trespass {
@@ -177,19 +179,23 @@ struct BlockWriter {
   private mutating func charge() {
     asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
     host = .none
-    later(.spent, from: [asm.jumpAhead(12)])
+    later(.spent, from: asm.jumpAhead(12))
   }
   private mutating func loop(to target: Int) {
     asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
     asm.jump(13, to: target)
     host = .none
-    later(.spent, from: [asm.jumpAhead()])
+    later(.spent, from: asm.jumpAhead())
   }
 
   // MARK: Callouts
 
-  mutating func later(_ kind: Stub.Kind, from: [Int], state: HostState? = nil) {
-    stubs.append(Stub(kind: kind, from: from, state: state ?? self.state, block: block, excess: excess))
+  mutating func later(_ kind: Stub.Kind, from: Int, others: ArraySlice<Int> = [], state: HostState? = nil) {
+    stubs.append(Stub(kind: kind, from: from, others: others, state: state ?? self.state, block: block, excess: excess))
+  }
+  mutating func later(_ kind: Stub.Kind, from jumps: [Int]) {
+    guard let first = jumps.first else { return }
+    later(kind, from: first, others: jumps.dropFirst())
   }
 
   /// The interpreter carries out this micro-op; all others stay here.
@@ -221,7 +227,7 @@ struct BlockWriter {
     }
     later(
       .callout(o, back: asm.count, vectors: state.vectors, repair: repair, bring: bring, site: site(o, miss)),
-      from: [miss.jump], state: miss.state)
+      from: miss.jump, state: miss.state)
   }
   /// The same for one that has nothing to do with memory, by several jumps.
   mutating func slowWay(from jumps: [Int], _ o: MicroOpPointer) {
@@ -229,7 +235,7 @@ struct BlockWriter {
   }
   /// A micro-op of the writer's own that works on saved flags alone, by the jump at `from`, back to here.
   mutating func flagWay(from: Int, _ o: MicroOpPointer) {
-    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: .nothing, site: nil), from: [from])
+    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: .nothing, site: nil), from: from)
   }
 
   /// Has plain moves counted where the TLB does not help them.
@@ -247,13 +253,13 @@ struct BlockWriter {
     state.vectors = 0
     host = .none
   }
-  mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { later(.interpret(o), from: [from]) }
+  mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { later(.interpret(o), from: from) }
   mutating func interpretInstead(from miss: Miss, _ o: MicroOpPointer) {
-    later(.interpret(o), from: [miss.jump], state: miss.state)
+    later(.interpret(o), from: miss.jump, state: miss.state)
   }
   /// Taken where a return goes elsewhere than foreseen.
   mutating func surprise(from: Int, _ o: MicroOpPointer, distance: Int32) {
-    later(.surprise(o, distance: distance), from: [from])
+    later(.surprise(o, distance: distance), from: from)
   }
 
   // MARK: State
@@ -277,7 +283,7 @@ struct BlockWriter {
   // MARK: Ways out
 
   /// Leaves the trace in a direction known now, unless that is where it goes on.
-  mutating func leave(taken: Bool, when condition: Condition) { later(.exit(taken: taken), from: [asm.jumpAhead(condition)]) }
+  mutating func leave(taken: Bool, when condition: Condition) { later(.exit(taken: taken), from: asm.jumpAhead(condition)) }
 
   /// Leaves the trace at its end in a direction known now.
   mutating func edge(taken: Bool) {
@@ -303,7 +309,7 @@ struct BlockWriter {
     edge.pointee.stamp = UnsafeMutableRawPointer(asm.start + asm.count)
     asm.word64(.max)
     rewriter.buffer.store(Int32(edge.pointee.stampAt - stampUse), at: stampUse - 4)
-    later(.edge(edge, over: over), from: [unlinked])
+    later(.edge(edge, over: over), from: unlinked)
   }
 
   /// Goes on at the RIP in `b`, wherever that is.
@@ -338,7 +344,8 @@ struct BlockWriter {
   // MARK: Stubs
 
   private mutating func write(_ stub: Stub) {
-    for jump in stub.from { asm.land(jump) }
+    asm.land(stub.from)
+    for jump in stub.others { asm.land(jump) }
     state = stub.state
     block = stub.block
     excess = stub.excess
