@@ -86,8 +86,11 @@ package enum HypercallNumber: UInt64, CaseIterable, Sendable {
     case .memoryOp:
       [
         "increase_reservation", "decrease_reservation", "maximum_ram_page", "current_reservation",
-        "maximum_reservation", "machphys_mfn_list", "", "add_to_physmap", "", "memory_map", "machine_memory_map",
-        "exchange", "machphys_mapping",
+        "maximum_reservation", "machphys_mfn_list", "populate_physmap", "add_to_physmap", "", "memory_map",
+        "machine_memory_map", "exchange", "machphys_mapping", "set_memory_map", "maximum_gpfn", "remove_from_physmap",
+        "set_pod_target", "get_pod_target", "get_sharing_freed_pages", "get_sharing_shared_pages", "paging_op",
+        "access_op", "sharing_op", "add_to_physmap_batch", "claim_pages", "machphys_compat_mfn_list", "get_vnumainfo",
+        "reserved_device_memory_map", "acquire_resource",
       ]
     case .xenVersion:
       [
@@ -98,7 +101,7 @@ package enum HypercallNumber: UInt64, CaseIterable, Sendable {
     case .grantTableOp:
       [
         "map_grant_ref", "unmap_grant_ref", "setup_table", "dump_table", "transfer", "copy", "query_size",
-        "unmap_and_replace", "set_version", "get_status_frames", "get_version",
+        "unmap_and_replace", "set_version", "get_status_frames", "get_version", "swap_grant_ref", "cache_flush",
       ]
     case .vmAssist: ["enable", "disable"]
     case .vcpuOp:

@@ -88,8 +88,10 @@ extension XenPlatform {
       note(number, arguments, 0)
       return iret(vcpu)
     }
+    work.begin(tables.costs)
     // A multicall may change the address space its own return address is in; RIP stays.
     let result = perform(number, arguments, vcpu)
+    if let rest = work.takeRest() { return makeAgain(rest, vcpu) }
     note(number, arguments, result)
     guard !abi.is32Bit else {
       vcpu.setGPR(.rax, UInt64(UInt32(truncatingIfNeeded: result)))
@@ -161,7 +163,7 @@ extension XenPlatform {
     case .setTimerOp: return setTimer(a)
     case .vmAssist: return try vmAssist(a)
     case .callbackOp: return try callbackOp(a)
-    case .setCallbacks: return setCallbacks(a)
+    case .setCallbacks: return try setCallbacks(a)
     case .physdevOp: return try physdevOp(a)
     case .xenpmuOp: throw .notSupported
     case .grantTableOp: return try grantTableOp(a)
@@ -177,11 +179,21 @@ extension XenPlatform {
     let size = abi.wordSize
     for index in 0..<a.second {
       let at = a.first &+ index &* 8 &* size
+      guard work.goesOn(tables.costs, isFirst: index == 0) else {
+        work.rest = HypercallRest(first: at, second: a.second - index)
+        return 0
+      }
       var words: [UInt64] = []
       for word in 0..<7 as Range<UInt64> { words.append(try readWord(at &+ word &* size)) }
       let arguments = HypercallArguments(Array(words[2...])).joined(for: words[0], abi)
       let isNested = words[0] == HypercallNumber.multicall.rawValue || words[0] == HypercallNumber.iret.rawValue
       let result = isNested ? XenError.noSuchCall.rawValue : perform(words[0], arguments, vcpu)
+      if let rest = work.takeRest() {
+        try writeWord(at &+ 2 &* size, rest.first)
+        try writeWord(at &+ 3 &* size, rest.second)
+        work.rest = HypercallRest(first: at, second: a.second - index)
+        return 0
+      }
       note(words[0], arguments, result, inner: true)
       try writeWord(at &+ size, UInt64(bitPattern: result))
     }
@@ -264,7 +276,9 @@ extension XenPlatform {
   }
 
   /// Event and failsafe handler; a 32-bit guest gives each with its code segment before it, a 64-bit one SYSCALL's too.
-  private func setCallbacks(_ a: HypercallArguments) -> Int64 {
+  private func setCallbacks(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    let handlers = abi.is32Bit ? [a.second, a.fourth] : [a.first, a.second, a.third]
+    guard handlers.allSatisfy({ abi.isGuestAddress($0) }) else { throw .invalid }
     guard abi.is32Bit else {
       domain.event.address = a.first
       domain.failsafe.address = a.second

@@ -17,6 +17,8 @@ final class SessionCore {
 
   var phase = SessionPhase.created
   var stop = StopReason.created
+  /// The vCPU that stopped; another may be looked at since.
+  var stopVCPU = 0
   /// Register states at the last stop and at the one before.
   var states: [VCPUState]
   var previousStates: [VCPUState]
@@ -150,6 +152,9 @@ final class SessionCore {
   var currentState: VCPUState {
     control.current < states.count ? states[control.current] : machine.engine.vcpus[control.current].state
   }
+
+  /// State of the vCPU that stopped.
+  var stoppedState: VCPUState { states.indices.contains(stopVCPU) ? states[stopVCPU] : currentState }
 
   var symbols: SymbolTable { machine.symbols }
   var conditionScope: ExpressionScope { ExpressionScope(symbols: symbols, allowsEventFields: true) }

@@ -310,7 +310,7 @@ extension InterpreterVCPU {
     let cs = c.pointee.segments[1]
     if !long && rip > UInt64(cs.limit) { throw c.raise(.gp, 0) }
     let linear = long ? rip : (cs.base &+ rip) & 0xFFFF_FFFF
-    let gpa = try c.translateFetch(linear)
+    let gpa = try c.fetchAddress(linear)
     let context = c.context
     if let block = engine.cache.find(gpa: gpa, rip: rip, context: context.bits), try stillWhole(block, linear) {
       slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
@@ -333,11 +333,11 @@ extension InterpreterVCPU {
     return block
   }
 
-  /// Where the block at `rip` is remembered: one that is to run alone elsewhere than the whole one, which it
-  /// would drive out.
+  /// Where the block at `rip` is remembered.
   private func jumpCache(_ rip: UInt64) -> UnsafeMutablePointer<JumpEntry> {
-    let apart = c.pointee.stamp & UInt64(Context.aloneBit) != 0 ? JumpEntry.count / 2 : 0
-    return c.pointee.jumpCache + (JumpEntry.index(rip) ^ apart)
+    let index = JumpEntry.index(rip)
+    let isAlone = c.pointee.stamp & UInt64(Context.aloneBit) != 0
+    return c.pointee.jumpCache + (isAlone ? JumpEntry.apart(index) : index)
   }
 
   /// Does a block that reaches into a second page still find the same one there, and lie in CS's limit?

@@ -85,6 +85,7 @@ package final class InterpreterVCPU: VCPU {
     jumpCache = (region + HostLayout.stackSize + HostLayout.jumpOffset).bindMemory(
       to: JumpEntry.self, capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
+    cache.inform(jumpCache)
     c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
     bitmaps = .allocate(capacity: VMCSBitmaps.size)
     bitmaps.initialize(repeating: 0xFF, count: VMCSBitmaps.size)
