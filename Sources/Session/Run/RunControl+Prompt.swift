@@ -63,6 +63,8 @@ extension RunControl {
   private func mayGoOn(_ vcpu: any VCPU, since now: UInt64) -> Bool {
     guard !platform.hasRequests, retired < checkpointAt, vcpu.virtualTime == now, !platform.interruptPending(vcpu: current)
     else { return false }
+    // What an exit may have left in the console buffer is looked for soon (`cut`), even where the run has far to go.
+    if countsInstructions, promptEnd &- now > Self.sliceAfterExit { return false }
     if let deadline = platform.nextDeadline, deadline < promptEnd { return false }
     return !attention.isRaised
   }
