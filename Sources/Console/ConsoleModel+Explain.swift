@@ -44,8 +44,9 @@ extension ConsoleModel {
 
   /// Where pointing begins: in the selected row, else at the top of the focused pane.
   private var firstWord: ScreenWord? {
-    let all = words(in: contentRegion(of: focus), of: focus)
-    return all.first { frame?[$0.region.x, $0.region.y].surface == .selection } ?? all.first
+    let region = contentRegion(of: focus)
+    let selected = words(in: region, of: focus, atMost: 1) { frame?[$0.x, $0.y].surface == .selection }
+    return selected.first ?? words(in: region, of: focus, atMost: 1).first
   }
 
   private var noteWidth: Int { max(min(screen.width - 4, 96), 16) }
@@ -97,21 +98,24 @@ extension ConsoleModel {
     }
   }
 
-  /// Every word of a pane's region that has an explanation, in reading order.
-  func words(in region: Region, of pane: PaneID) -> [ScreenWord] {
+  /// The words of a pane's region that have an explanation, in reading order; only the first few of those in wanted places.
+  func words(
+    in region: Region, of pane: PaneID, atMost limit: Int = .max, where isWanted: (Region) -> Bool = { _ in true }
+  ) -> [ScreenWord] {
     let subjects = Self.subjects(of: pane)
     guard let frame else { return [] }
     var found: [ScreenWord] = []
     var heads: [String] = []
     for y in region.y..<max(region.endY, region.y) {
       let row = Self.split(frame, region, y)
-      for (index, word) in row.enumerated() {
+      for (index, word) in row.enumerated() where isWanted(word.region) {
         let context = row[..<index].reversed().prefix(8).map(\.text) + heads.suffix(40).reversed() + subjects
         let joined = row[index...].prefix(2).map(\.text).joined()
         let entry =
           (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
           ?? ExplainCatalogue.entry(word: word.text, context: context)
         if let entry { found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context)) }
+        if found.count >= limit { return found }
       }
       heads += row.prefix(2).map(\.text)
     }
@@ -165,7 +169,7 @@ extension ConsoleModel {
 
   /// The word at a place of the screen, if it has an explanation.
   func word(x: Int, y: Int, in region: Region, of pane: PaneID) -> ScreenWord? {
-    words(in: region, of: pane).first { $0.region.contains(x: x, y: y) }
+    words(in: region, of: pane, atMost: 1) { $0.contains(x: x, y: y) }.first
   }
 
   // MARK: copying

@@ -179,7 +179,7 @@ struct PaneTests {
     var snapshot = try Fixture.realMode()
     snapshot.guestConsole = ["short", String(repeating: "a", count: 70) + "the line's end stands here"]
     let desk = Desk(snapshot)
-    desk.type("8")
+    desk.type("8z")
     #expect(!desk.screen.contains("stands here"))
     desk.press(Key(.right), Key(.right))
     #expect(desk.screen.contains("stands here") && desk.screen.contains("from column 41"))

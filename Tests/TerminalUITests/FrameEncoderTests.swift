@@ -93,7 +93,7 @@ struct FrameEncoderTests {
     let up = String(decoding: able.sent(from: list(20), to: list(21)), as: UTF8.self)
     #expect(up == "\u{1B}[3H\u{1B}[M\u{1B}[9B\u{1B}[L\u{1B}[mrow 30, and 237570\u{1B}[K")
     let down = String(decoding: able.sent(from: list(21), to: list(20)), as: UTF8.self)
-    #expect(down == "\u{1B}[12H\u{1B}[M\u{1B}[9A\u{1B}[L\u{1B}[mrow 20, and 158380\u{1B}[K")
+    #expect(down == "\u{1B}[12H\u{1B}[M\u{1B}[3H\u{1B}[L\u{1B}[mrow 20, and 158380\u{1B}[K")
     #expect(encoder.sent(from: list(20), to: list(21)).count > up.utf8.count)
   }
 
