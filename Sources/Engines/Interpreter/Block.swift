@@ -298,7 +298,7 @@ final class BlockCache {
   /// Drops all code of some pages, in turn, so that there is room for many blocks more. No stamp is to be trusted
   /// after it.
   func makeRoom() {
-    let goal = Self.blockLimit - Self.blockLimit / 64
+    let goal = Self.blockLimit - Self.blockLimit / 512
     for _ in 0..<trackedPages where blockCount > goal {
       victim = victim + 1 < trackedPages ? victim + 1 : 0
       if pageFlags[Int(victim)] != 0 { _ = drop(victim << 12, 4096) }
