@@ -35,14 +35,15 @@ struct CompareTechniques: ParsableCommand {
     configuration.initrd = initrd
     configuration.limit = limit?.value
     var plan = Techniques(configuration, guests: guests, choices: choices)
-    let progress = ProgressLine()
-    plan.goesOn = { choice in
-      progress.show(choice.name)
-      return true
+    let (progress, interrupt) = (ProgressLine(), Interrupt())
+    plan.goesOn = { choice, done in
+      progress.show(done == 0 ? choice.name : "\(choice.name): \(done / 1_000_000) million instructions")
+      return interrupt.signal == nil
     }
     let report = plan.run()
     progress.erase()
     Output.standard(json ? report.json.text + "\n" : report.rows().lines.joined(separator: "\n") + "\n")
+    if let signal = interrupt.signal { throw ExitCode(128 + signal) }
     throw ExitCode(report.isSame ? 0 : 1)
   }
 }

@@ -50,6 +50,14 @@ import Testing
     #expect(inner.map(\.name) == ["xen_version.version", "update_va_mapping"] && inner[1].isError && !inner[0].isError)
   }
 
+  @Test func `entries of a multicall are marked as such in JSON`() throws {
+    let session = try PVGuest.session()
+    _ = session.perform("continue")
+    let text = session.perform("info events 100").json.text
+    let calls = text.ranges(of: "\"kind\":\"hypercall\"").count
+    #expect(calls == 10 && text.ranges(of: "\"inner\":true").count == 2 && text.ranges(of: "\"inner\":false").count == 8)
+  }
+
   @Test func `the pane's numbers are those of the commands`() throws {
     let session = try PVGuest.session(measures: true)
     _ = session.perform("continue")
@@ -91,6 +99,19 @@ import Testing
     #expect(desk.screen.contains("Explain"))
     for word in ["xen.mfn", "xen.pfn", "xen.pinned", "xen.port", "xen.pending", "xen.start_info", "xen.mmu_update", "xen.multicall"] {
       #expect(ExplainCatalogue.entry(word) != nil, "\(word)")
+    }
+  }
+
+  @Test func `the call under the cursor is explained, not a word beside it`() throws {
+    let snapshot = try Self.snapshot()
+    let desk = Desk(snapshot, width: 120, height: 40)
+    desk.show(.hypercalls)
+    desk.type("?")
+    for row in snapshot.hypercalls.reversed() {
+      let known = ExplainCatalogue.entry("xen." + row.name.prefix { $0 != "." }) ?? ExplainCatalogue.entry("qualification.number")
+      let entry = try #require(known, "\(row.name)")
+      #expect(desk.screen.contains(entry.title) && desk.model.note.contains { $0.contains(row.name) }, "\(row.name)\n\(desk.screen)")
+      desk.press(Key(.up))
     }
   }
 
