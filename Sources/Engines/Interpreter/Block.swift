@@ -295,16 +295,18 @@ final class BlockCache {
     return !doomed.isEmpty
   }
 
-  /// Drops all code of some pages, in turn, so that there is room for many blocks more. No stamp is to be trusted
-  /// after it.
-  func makeRoom() {
-    let goal = Self.blockLimit - Self.blockLimit / 64
+  /// Drops all code of some pages, in turn, so that there is room for more blocks: few of them, so that it never takes
+  /// long. True where no stamp is to be trusted after it.
+  func makeRoom() -> Bool {
+    let goal = Self.blockLimit - Self.blockLimit / 512
     for _ in 0..<trackedPages where blockCount > goal {
       victim = victim + 1 < trackedPages ? victim + 1 : 0
       if pageFlags[Int(victim)] != 0 { _ = drop(victim << 12, 4096) }
     }
     // The rest lies where no stores are looked for.
-    if blockCount > goal { dropAll() }
+    guard blockCount > goal else { return isCrowded }
+    dropAll()
+    return true
   }
 
   /// Takes a block's host code away: it counts its executions again.

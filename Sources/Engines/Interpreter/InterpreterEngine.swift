@@ -138,10 +138,7 @@ package final class InterpreterEngine: Engine {
 
   /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
   func adopt(_ block: BlockPointer) {
-    if cache.blockCount >= BlockCache.blockLimit {
-      cache.makeRoom()
-      bumpGenerations()
-    }
+    if cache.blockCount >= BlockCache.blockLimit, cache.makeRoom() { bumpGenerations() }
     guard cache.insert(block) else { return }
     for processor in processors {
       processor.forbidWrites(page: block.pointee.gpa & ~4095)
