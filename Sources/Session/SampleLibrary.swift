@@ -19,6 +19,7 @@ package struct Sample: Equatable, Sendable {
   package var mode: StartMode?
   package var append: String?
   package var memory: UInt64?
+  package var cpus: Int?
   package var load: UInt64?
   package var entry: UInt64?
   /// Status the process ends with.
@@ -92,6 +93,7 @@ package enum SampleLibrary {
     configuration.mode = configuration.mode ?? sample.mode
     configuration.append = configuration.append ?? sample.append
     configuration.memory = configuration.memory ?? sample.memory
+    configuration.cpus = configuration.cpus ?? sample.cpus
     configuration.loadAddress = configuration.loadAddress ?? sample.load
     configuration.entry = configuration.entry ?? sample.entry
     return sample
@@ -121,7 +123,7 @@ package enum SampleLibrary {
       paravirtualImage: images?["pv"]?.string, initrd: field("initrd")?.string,
       technique: field("technique")?.string.flatMap { Technique(rawValue: $0) },
       mode: field("mode")?.string.flatMap { StartMode(rawValue: $0) }, append: field("append")?.string,
-      memory: number(field("memory"), size: true), load: number(field("load")), entry: number(field("entry")),
+      memory: number(field("memory"), size: true), cpus: field("cpus")?.int.map { Int($0) }, load: number(field("load")), entry: number(field("entry")),
       status: Int32(clamping: field("status")?.int ?? field("exit_status")?.int ?? 0))
   }
 

@@ -33,7 +33,9 @@ package struct SessionConfiguration: Sendable {
   package var firmware: String?
   /// Bytes; nil takes the sample's, or 256 MiB, or more where an initrd needs it.
   package var memory: UInt64?
-  package var cpus = 1
+  /// vCPUs; nil takes the sample's, or 1.
+  package var cpus: Int?
+  package var vcpuCount: Int { cpus ?? 1 }
   package var append: String?
   /// All that Linux is told, in place of the standard command line and `append`.
   package var appendOnly: String?

@@ -104,6 +104,7 @@ final class SessionCore {
     control.service = { exit, vcpu in words.service(of: exit, on: vcpu) }
     let exchange = exchange
     control.countsInstructions = machine.engine.capabilities.contains(.instructionBudget)
+    control.canRunInParallel = machine.engine.capabilities.contains(.parallelVCPUs)
     stream.countsInstructions = control.countsInstructions
     if !control.countsInstructions { control.sleep = { [unowned self] in sleep($0) } }
     control.needsAttention = { exchange.needsAttention }

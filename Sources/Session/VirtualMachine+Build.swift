@@ -20,7 +20,7 @@ extension VirtualMachine {
     let loaded = try ImageLoader.load(files.request(memory))
     let (engine, why) = chosenEngine(configuration)
     var (machine, pc) = try assemble(
-      name: sample?.name ?? files.name, memory: memory, cpus: configuration.cpus, state: loaded.state, engine: engine,
+      name: sample?.name ?? files.name, memory: memory, cpus: configuration.vcpuCount, state: loaded.state, engine: engine,
       model: loaded.platform, cpu: configuration.cpu ?? (loaded.kind == .linux ? .p0 : .baseline))
     machine.engineNote = why
     machine.technique = configuration.technique
@@ -93,8 +93,8 @@ extension VirtualMachine {
         .usage, "--engine \(configuration.engineName): expected auto, kvm, interpreter or rewriter",
         remedy: nearest.map { "did you mean \($0)?" })
     }
-    guard (1...64).contains(configuration.cpus) else {
-      throw VMError(.usage, "--cpus \(configuration.cpus): expected 1 to 64")
+    guard (1...64).contains(configuration.vcpuCount) else {
+      throw VMError(.usage, "--cpus \(configuration.vcpuCount): expected 1 to 64")
     }
   }
 }
@@ -148,7 +148,7 @@ struct GuestFiles {
       firmware: firmware, disk: disk)
     request.replacesCommandLine = configuration.appendOnly != nil
     request.machine = configuration.machine.flatMap { PCModel(rawValue: $0.rawValue) }
-    request.vcpuCount = configuration.cpus
+    request.vcpuCount = configuration.vcpuCount
     request.linuxBoot = configuration.boot.flatMap { LinuxBoot(rawValue: $0.rawValue) }
     return request
   }

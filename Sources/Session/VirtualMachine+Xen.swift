@@ -17,8 +17,8 @@ extension VirtualMachine {
         .usage, "--technique pv --engine \(configuration.engineName): expected interpreter or rewriter",
         remedy: "a guest without ring 0 runs on the embedded processor")
     }
-    guard configuration.cpus == 1 else {
-      throw VMError(.usage, "--technique pv --cpus \(configuration.cpus): expected 1", remedy: "leave --cpus out")
+    guard configuration.vcpuCount == 1 else {
+      throw VMError(.usage, "--technique pv --cpus \(configuration.vcpuCount): expected 1", remedy: "leave --cpus out")
     }
     guard configuration.firmware == nil, configuration.mode == nil else {
       throw VMError(

@@ -96,7 +96,7 @@ package struct GuestMaker: Sendable {
     var configuration = configuration
     configuration.cpus = random.one(in: 8) ? 2 : 1
     let machine = try VirtualMachine.assemble(
-      name: mode.description, memory: memory, cpus: configuration.cpus, state: state, engine: engine)
+      name: mode.description, memory: memory, cpus: configuration.vcpuCount, state: state, engine: engine)
     let session = Session(configuration, machine: machine.machine)
     if hasControls {
       for change in ControlGenerator.changes(&random) {
@@ -138,7 +138,7 @@ package struct GuestMaker: Sendable {
     var configuration = configuration
     configuration.cpus = random.one(in: 8) ? 2 : 1
     let (machine, pc) = try VirtualMachine.assemble(
-      name: "disks", memory: memory, cpus: configuration.cpus, state: tables.state, engine: engine, model: .p1)
+      name: "disks", memory: memory, cpus: configuration.vcpuCount, state: tables.state, engine: engine, model: .p1)
     VirtioDevices.attach(to: pc, disk: Disk(image, isTemporary: random.one(in: 4)))
     return Session(configuration, machine: machine)
   }

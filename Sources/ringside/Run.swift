@@ -55,7 +55,7 @@ struct Run: ParsableCommand {
   @Option(help: "Address of the first instruction.") var entry: Address?
   @Option(help: "A ROM that ends at 1 MiB and at 4 GiB; starts at the reset vector.") var firmware: String?
   @Option(help: "RAM, as 256M.") var memory: Size?
-  @Option(help: "Number of vCPUs.") var cpus = 1
+  @Option(help: "Number of vCPUs.") var cpus: Int?
   @Option(help: "The processor's model: p0 (the default for Linux), x86-64 (the default else), x86-64-v2 or x86-64-v3.") var cpu: CPUModel?
   @Option(help: "The way into a Linux kernel: pvh or bzimage.") var boot: BootProtocol?
   @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?

@@ -9,7 +9,7 @@ import VMCore
 
   @Test(
     "going back from one comes out where going back from the start does",
-    arguments: ["long-kernel", "timer-keyboard", "protected-fault", "tiny-hypervisor", "self-modifying", "hello-real", "mmio-device", "ring-one"])
+    arguments: ["long-kernel", "timer-keyboard", "protected-fault", "tiny-hypervisor", "self-modifying", "hello-real", "mmio-device", "ring-one", "two-processors"])
   func same(_ guest: String) throws {
     let near = try Self.session(guest, every: 500)
     let far = try Self.session(guest, every: 1 << 60)

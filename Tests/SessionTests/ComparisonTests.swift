@@ -17,7 +17,7 @@ import X86
     "every sample is the same under interpreter and rewriter",
     arguments: [
       "hello-real", "protected-fault", "timer-keyboard", "mmio-device", "self-modifying", "triple-fault", "long-kernel",
-      "hypercalls", "sensitive-parade", "tiny-hypervisor",
+      "hypercalls", "sensitive-parade", "tiny-hypervisor", "two-processors",
     ], [Technique.hvm, .rewrite])
   func samples(_ guest: String, _ technique: Technique) throws {
     var plan = ComparisonPlan()

@@ -19,7 +19,7 @@ struct KVMSampleTests {
     arguments: [
       Row(sample: "hello-real"), Row(sample: "protected-fault"), Row(sample: "timer-keyboard"),
       Row(sample: "mmio-device"), Row(sample: "self-modifying"), Row(sample: "triple-fault"), Row(sample: "long-kernel"),
-      Row(sample: "teaching"), Row(sample: "teaching32", needs: ["paging32"]),
+      Row(sample: "teaching"), Row(sample: "two-processors"), Row(sample: "teaching32", needs: ["paging32"]),
       Row(sample: "hypercalls", needs: ["paging32"]), Row(sample: "sensitive-parade", needs: ["nativeRing0"]),
     ])
   func output(row: Row) throws {
@@ -97,5 +97,53 @@ struct KVMSampleTests {
       #expect(session.snapshot.phase != .running && session.snapshot.phase != .created)
       session.stop()
     }
+  }
+
+  // MARK: two vCPUs
+
+  private func twoProcessors() throws -> (session: Session, output: () -> String) {
+    var configuration = SessionConfiguration()
+    configuration.guest = "two-processors"
+    configuration.engine = "kvm"
+    let session = try Session(configuration)
+    nonisolated(unsafe) var output: [UInt8] = []
+    session.onConsoleOutput { output += $0 }
+    return (session, { String(decoding: output, as: UTF8.self) })
+  }
+
+  @Test func `stops of either of two running vCPUs lose no exit of the other`() throws {
+    let whole = try twoProcessors()
+    _ = whole.session.perform("continue")
+    let parts = try twoProcessors()
+    _ = parts.session.perform("be eptViolation")
+    var stopped: Set<Int> = []
+    var stops = 0
+    while parts.session.perform("continue").lines.first?.hasPrefix("Breakpoint 1") == true, stops < 2000 {
+      stopped.insert(parts.session.currentSnapshot().currentVCPU)
+      stops += 1
+    }
+    #expect(whole.session.currentSnapshot().phase == .ended(status: 0))
+    #expect(parts.session.currentSnapshot().phase == .ended(status: 0))
+    #expect(parts.output() == whole.output() && stopped == [0, 1])
+    // Two commands to the local APIC for each interrupt sent, one at its end, and those that start the processor.
+    #expect(stops > 600 && stops < 700, "\(stops)")
+  }
+
+  @Test func `pauses and steps in between leave two running vCPUs as they were`() throws {
+    let (session, output) = try twoProcessors()
+    session.start()
+    for round in 0..<12 where session.snapshot.phase == .created || session.snapshot.phase == .paused {
+      session.submit("continue")
+      usleep(UInt32(3_000 * (round % 4)))
+      session.pause()
+      _ = session.waitForAnswers(timeout: 5000)
+      for _ in 0..<500 where session.snapshot.phase == .running { usleep(10_000) }
+      if round % 3 == 0 { session.submit("step") }
+    }
+    session.submit("continue")
+    for _ in 0..<2000 where session.snapshot.phase != .ended(status: 0) { usleep(10_000) }
+    session.stop()
+    #expect(session.snapshot.phase == .ended(status: 0))
+    #expect(output().contains("40000 counts by both") && output().contains("Started 3 times"), "\(output())")
   }
 }

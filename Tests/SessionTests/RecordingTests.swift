@@ -45,7 +45,7 @@ final class TemporaryPath {
 
   static func open(_ path: String) throws -> Session { try Session(recording: path, SessionConfiguration()) }
 
-  @Test("has everything a session shows at its end", arguments: ["long-kernel", "hello-real", "hypercalls", "timer-keyboard", "tiny-hypervisor"])
+  @Test("has everything a session shows at its end", arguments: ["long-kernel", "hello-real", "hypercalls", "timer-keyboard", "tiny-hypervisor", "two-processors"])
   func whole(_ guest: String) throws {
     let file = TemporaryPath()
     let live = try Self.record(guest, ["be cpuid", "step 100", "exit 5", "continue", "continue"], to: file.path)

@@ -9,7 +9,7 @@ import VMCore
     "a sample makes the same run",
     arguments: [
       "hello-real", "protected-fault", "timer-keyboard", "mmio-device", "self-modifying", "triple-fault", "long-kernel",
-      "hypercalls", "sensitive-parade", "tiny-hypervisor", "ring-one",
+      "hypercalls", "sensitive-parade", "tiny-hypervisor", "ring-one", "two-processors",
     ])
   func digest(sample: String) throws {
     let runs = try ["interpreter", "rewriter"].map { engine in

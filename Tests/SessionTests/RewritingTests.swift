@@ -16,7 +16,7 @@ import X86
 
   static let samples = [
     "hello-real", "protected-fault", "timer-keyboard", "mmio-device", "self-modifying", "triple-fault", "long-kernel",
-    "hypercalls", "sensitive-parade", "tiny-hypervisor",
+    "hypercalls", "sensitive-parade", "tiny-hypervisor", "two-processors",
   ]
 
   @Test("a sample makes the run it makes with VT-x, on either engine", arguments: samples)

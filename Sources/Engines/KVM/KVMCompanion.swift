@@ -90,9 +90,9 @@ extension KVMVCPU {
 
   private func conclude(_ old: VCPUState, _ run: () -> VMExit, again: () -> VMExit) -> VMExit? {
     let before = companion.vcpu.instructionCount
-    var found = run()
+    var found = engine.alone(run)
     // A kick that was for an earlier run.
-    while found.reason == .kicked, !isKicked { found = again() }
+    while found.reason == .kicked, !isKicked { found = engine.alone(again) }
     instructionCount &+= companion.vcpu.instructionCount &- before
     found.vcpu = UInt8(truncatingIfNeeded: index)
     found.instructionCount = instructionCount

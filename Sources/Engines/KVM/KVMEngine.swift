@@ -20,6 +20,9 @@ package final class KVMEngine: Engine {
   private var otherDirtyPages = Set<UInt64>()
   /// The monitor wrote into memory that the kernel may have made shadow page tables from.
   private let shadowsAreStale = Atomic<Bool>(false)
+  private let shadowsBeingDropped = Mutex<Void>(())
+  /// The vCPUs inside the guest, where there are several.
+  private let crowd: KVMCrowd?
 
   package init(memory: GuestMemory, configuration: EngineConfiguration) throws(VMError) {
     host = try KVMHost.shared.get()
@@ -29,6 +32,7 @@ package final class KVMEngine: Engine {
     machine = try KVMMachine(host: host)
     try machine.lay(out: memory)
     machine.filterMSRs(all: false)
+    crowd = configuration.vcpuCount > 1 ? KVMCrowd() : nil
     var entries = [kvm_cpuid_entry2](repeating: kvm_cpuid_entry2(), count: 256)
     let count = chost_kvm_supported_cpuid(host.fd, &entries, UInt32(entries.count))
     supportedCPUID = Array(entries.prefix(Int(max(count, 0))))
@@ -95,7 +99,22 @@ package final class KVMEngine: Engine {
 
   private func dropShadows() {
     shadowsAreStale.store(false, ordering: .relaxed)
-    if !findings.traits.contains(.nativeRing0) { machine.dropShadows() }
+    if !findings.traits.contains(.nativeRing0) { shadowsBeingDropped.withLock { _ in machine.dropShadows() } }
+  }
+
+  // MARK: vCPUs at the same time
+
+  /// `body` is a KVM_RUN.
+  @inline(__always)
+  func enterGuest(_ body: () -> Int32) -> Int32 {
+    guard let crowd else { return body() }
+    return crowd.enter(body)
+  }
+
+  /// `body` touches the guest's memory as one of its instructions does.
+  func alone<T>(_ body: () -> T) -> T {
+    guard let crowd else { return body() }
+    return crowd.alone(callOut: { for processor in processors { processor.cpu.interrupt() } }, body)
   }
 
   func setWatchedPages(of vcpu: KVMVCPU, _ pages: Set<UInt64>) {

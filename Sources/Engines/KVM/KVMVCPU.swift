@@ -161,7 +161,7 @@ package final class KVMVCPU: VCPU {
   func enter() -> VMExit? {
     open.kind = .nothing
     forgetSlowState()
-    let result = cpu.enter()
+    let result = owner._withUnsafeGuaranteedRef { $0.enterGuest { cpu.enter() } }
     if result == 0, let exit = exitOfKVM() { return withTaskPriority(exit) }
     if result == -EINTR || result == -EAGAIN || result == 0 {
       return cpu.run.pointee.cr8 == knownCR8 ? nil : taskPriorityExit()

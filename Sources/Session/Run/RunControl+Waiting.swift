@@ -35,6 +35,10 @@ extension RunControl {
 
   /// The current vCPU cannot run: time moves on to the next timer event, or nothing will ever happen.
   func wait(_ vcpu: any VCPU) -> RunOutcome? {
+    if let parallel, !isLastAwake(vcpu.index, parallel) {
+      stay(vcpu, parallel)
+      return nil
+    }
     let isHalted = lanes[current].activity == .halted
     if vcpus.count > 1, lanes.all.contains(where: { $0.activity == .active }) {
       return nil
@@ -61,7 +65,7 @@ extension RunControl {
   /// event nor past this vCPU's turn.
   func hostTime(_ room: UInt64, _ vcpu: any VCPU) -> UInt64 {
     if room <= Self.mostSteps { return min(room, 1) }
-    var limit = vcpus.count > 1 ? max(min(turn.left(at: vcpu.virtualTime), Self.hostSlice), 2) : Self.hostSlice
+    var limit = vcpus.count > 1 && parallel == nil ? max(min(turn.left(at: vcpu.virtualTime), Self.hostSlice), 2) : Self.hostSlice
     if let deadline = platform.nextDeadline {
       let now = vcpu.virtualTime
       // A limit of 1 would be a step.
@@ -174,7 +178,7 @@ extension RunControl {
     return nil
   }
 
-  private func isRunnable(_ index: Int) -> Bool {
+  func isRunnable(_ index: Int) -> Bool {
     switch lanes[index].activity {
     case .active: return true
     case .halted:
@@ -264,10 +268,17 @@ extension RunControl {
   package func restartInstruction() {
     if let exit = lanes[current].pendingExit { judgedExit = exit }
     lanes[current].pendingExit = nil
+    lanes[current].arrivedExit = nil
     lanes[current].action = .resume
   }
 
   // MARK: requests
+
+  /// What the platform asks for. While vCPUs run at the same time that waits until all have come back.
+  @inline(__always)
+  func dealWithRequests() -> StopReason? {
+    platform.hasRequests && parallel == nil ? deal(with: platform.takeRequests()) : nil
+  }
 
   /// Requests of the platform, in order; gives the first stop among them.
   func deal(with requests: [PlatformRequest]) -> StopReason? {

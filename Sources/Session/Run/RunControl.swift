@@ -51,6 +51,10 @@ package final class RunControl {
 
   /// The vCPUs stop at exact instruction counts. Those that do not are given host time, or one instruction.
   var countsInstructions = true
+  /// The engine's vCPUs can run at the same time.
+  var canRunInParallel = false
+  /// While they do.
+  var parallel: ParallelGate?
   /// Lets host time pass while every vCPU waits, at most so many ns; gives how long it was. Nil where virtual time
   /// can jump.
   var sleep: ((UInt64) -> UInt64)?
@@ -118,7 +122,7 @@ package final class RunControl {
     current = turn.holder
     refreshTraps(goal.trap)
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
-    if let stop = handlePendingExit() { return .stopped(stop) }
+    if let stop = handlePendingExit() ?? dealWithRequests() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
     // References held outside the loop are not counted at every exit.
     let needsAttention = self.needsAttention
@@ -136,8 +140,13 @@ package final class RunControl {
       if vcpus.count > 1 {
         // Who is woken by what is due now is known before anybody goes on.
         bringPlatform(to: time)
+        if runsInParallel(goal) { return runInParallel(goal) }
         giveTurn()
         vcpu = vcpus[current]
+        if lanes[current].arrivedExit != nil {
+          if let outcome = dealWithArrival(vcpu, goal) { return outcome }
+          continue
+        }
       }
       if let outcome = advance(vcpu, goal) { return outcome }
     }
@@ -145,7 +154,7 @@ package final class RunControl {
 
   /// One entry and exit of one vCPU, or one wait; nil to go on.
   @inline(__always)
-  private func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+  func advance(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
@@ -187,7 +196,7 @@ package final class RunControl {
     entry.stopsAfterDelivery = goal.endsAtDeliveries && goal.concerns(current)
     let limit = RunLane.limit(cut(room, vcpu), for: entry)
     let before = vcpu.instructionCount
-    let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : vcpu.run(entry, limit: limit)
+    let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : runGuest(vcpu, entry, limit)
     retired &+= vcpu.instructionCount &- before
     if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
@@ -198,6 +207,10 @@ package final class RunControl {
       if exit.reason == .budget, limit >= Self.sliceAfterExit - 1 { takeSlack() }
       if limit > 0, lanes[current].activity == .active, vcpu.activity == .halted { noteHalt(exit, vcpu) }
     default: break
+    }
+    if let parallel, parallel.outcome != nil {
+      lanes[current].arrivedExit = exit
+      return nil
     }
     return dealWith(exit, vcpu, goal)
   }
@@ -220,7 +233,7 @@ package final class RunControl {
   private var finishesApart: Bool { recordsStates && (stepPlan != nil || statesToFinish > 0) }
 
   @inline(__always)
-  private func bringPlatform(to now: UInt64) {
+  func bringPlatform(to now: UInt64) {
     if now > time { time = now }
     events.time = time
     platform.advance(to: time)
@@ -229,7 +242,7 @@ package final class RunControl {
   // MARK: exits
 
   @inline(__always)
-  private func dealWith(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+  func dealWith(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
     let now = vcpu.virtualTime
     if now > time { time = now }
     events.time = time
@@ -308,7 +321,7 @@ package final class RunControl {
     lanes[current].action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
-    return platform.hasRequests ? deal(with: platform.takeRequests()).map { .stopped($0) } : nil
+    return dealWithRequests().map { .stopped($0) }
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -407,7 +420,7 @@ package final class RunControl {
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-    return platform.hasRequests ? deal(with: platform.takeRequests()) : nil
+    return dealWithRequests()
   }
 
   @inline(__always)

@@ -16,6 +16,9 @@ package struct RunGoal {
   package var endsAtDeliveries = false
   package init() {}
 
+  /// Only something the guest does ends the run.
+  var isEndless: Bool { target == .max && vcpu == nil && trap == nil && !endsAtInterrupts && !endsAtDeliveries }
+
   /// A step is about one vCPU, although all run.
   func concerns(_ index: Int) -> Bool { vcpu == nil || vcpu == index }
 

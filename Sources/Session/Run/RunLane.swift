@@ -7,6 +7,8 @@ package struct RunLane: Equatable, Sendable {
   package var action = VMEntry.Action.resume
   /// An exit at which the session stopped: not yet handed to the platform.
   package var pendingExit: VMExit?
+  /// An exit the vCPU came with when the session stopped because of another one: nobody has looked at it yet.
+  package var arrivedExit: VMExit?
   /// An event whose delivery waits because the session stopped before it.
   package var injection: InjectedEvent?
   package var nmiPending = false
