@@ -25,7 +25,7 @@ extension ConsoleModel {
     return CodeAdvice.explain(snapshot.listing.instruction(at: code.cursorAddress(snapshot))).lines
   }
 
-  /// The row the keys act on, in the lists of exits and reasons.
+  /// The row the keys act on, in the lists of exits, hypercalls and reasons.
   private var rowSubject: ExplainSubject? {
     switch focus {
     case .exits, .anatomy:
@@ -33,6 +33,10 @@ extension ConsoleModel {
       let record = snapshot.exits[index]
       return ExplainSubject(
         "exit.\(record.exit.reason.name)", present: "#\(record.sequence) \(record.exit.reason.label): \(record.detail)")
+    case .hypercalls:
+      guard let record = hypercalls.current(snapshot) else { return nil }
+      let name = "xen." + record.name.prefix { $0 != "." }
+      return ExplainSubject(ExplainCatalogue.entry(name) == nil ? "qualification.number" : name, present: record.text)
     case .reasons: return reasons.currentReason(snapshot).map { ExplainSubject("exit.\($0.name)") }
     default: return nil
     }

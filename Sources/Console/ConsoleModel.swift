@@ -54,6 +54,7 @@ package final class ConsoleModel {
   let code = CodePane()
   let exits = ExitsPane()
   let reasons = ReasonsPane()
+  let hypercalls = HypercallsPane()
   let memory = MemoryPane()
   let paging: PagingPane
   let panes: [PaneID: any Pane]
@@ -106,7 +107,7 @@ package final class ConsoleModel {
     paging = PagingPane(code: code, memory: memory)
     let all: [any Pane] = [
       code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
-      HypercallsPane(),
+      hypercalls,
       BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
       CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), XenPane(), ComparisonPane(), TechniquesPane(),
       MessagesPane(), GuestConsolePane(), LessonPane(),

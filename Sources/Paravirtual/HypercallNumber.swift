@@ -67,7 +67,12 @@ package enum HypercallNumber: UInt64, CaseIterable, Sendable {
   }
 
   /// The first argument says which of several operations is meant.
-  package var hasCommand: Bool { argumentNames.first == "command" || self == .setSegmentBase }
+  package var hasCommand: Bool { Self.withCommand >> rawValue & 1 != 0 }
+
+  /// By number: asked at every call, so that no name is compared there.
+  private static let withCommand = allCases.reduce(UInt64(0)) { mask, call in
+    call.argumentNames.first == "command" || call == .setSegmentBase ? mask | 1 << call.rawValue : mask
+  }
 
   /// Names of its operations by number; nil without a name.
   package func commandName(_ command: UInt64) -> String? {

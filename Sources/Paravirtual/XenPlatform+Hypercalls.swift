@@ -10,7 +10,11 @@ struct HypercallArguments {
   var third: UInt64 { values.2 }
   var fourth: UInt64 { values.3 }
 
-  init(_ vcpu: any VCPU, _ abi: GuestABI) {
+  init(_ vcpu: __shared any VCPU, _ abi: GuestABI) {
+    if !abi.is32Bit, let r = vcpu.generalRegisters {
+      values = (r[7], r[6], r[2], r[10], r[8])
+      return
+    }
     guard abi.is32Bit else {
       values = (vcpu.gpr(.rdi), vcpu.gpr(.rsi), vcpu.gpr(.rdx), vcpu.gpr(.r10), vcpu.gpr(.r8))
       return
@@ -76,7 +80,8 @@ extension XenPlatform {
   }
 
   func hypercall(_ number: UInt64, _ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
-    let arguments = HypercallArguments(vcpu, abi).joined(for: number, abi)
+    let given = HypercallArguments(vcpu, abi)
+    let arguments = abi.is32Bit ? given.joined(for: number, abi) : given
     domain.hypercallCount &+= 1
     let next = exit.rip &+ UInt64(exit.instructionLength)
     if number == HypercallNumber.iret.rawValue {
@@ -92,10 +97,21 @@ extension XenPlatform {
       vcpu.setGPR(.rax, UInt64(UInt32(truncatingIfNeeded: result)))
       return .retire(rip: next & 0xFFFF_FFFF)
     }
-    vcpu.setGPR(.rax, UInt64(bitPattern: result))
-    vcpu.setGPR(.rcx, next)
-    vcpu.setGPR(.r11, RFLAGS.fixed1 | RFLAGS.interruptEnable)
+    finish(UInt64(bitPattern: result), next, vcpu)
     return .retire(rip: next)
+  }
+
+  /// RAX has the result, RCX and R11 what SYSCALL leaves there.
+  @inline(__always)
+  private func finish(_ result: UInt64, _ next: UInt64, _ vcpu: any VCPU) {
+    let flags = RFLAGS.fixed1 | RFLAGS.interruptEnable
+    if let r = vcpu.generalRegisters {
+      (r[0], r[1], r[11]) = (result, next, flags)
+    } else {
+      vcpu.setGPR(.rax, result)
+      vcpu.setGPR(.rcx, next)
+      vcpu.setGPR(.r11, flags)
+    }
   }
 
   /// The event: number in 7:0, its operation plus one in 31:8.

@@ -167,7 +167,7 @@ extension SessionCore {
 
   /// The guest stands: takes stock, sets the phase, tells everybody.
   func settle(_ reason: StopReason) {
-    stop = reason
+    (stop, stopVCPU) = (reason, control.current)
     previousStates = states
     states = control.vcpus.map(\.state)
     control.events.emit(Event(.stop, vcpu: UInt8(truncatingIfNeeded: control.current), a: reason.number, c: stops.next))
@@ -322,7 +322,7 @@ extension SessionCore {
     control.checkpointAt = canCheckpoint ? checkpoints.due : .max
     noteJump("the guest was started again")
     phase = .created
-    stop = .created
+    (stop, stopVCPU) = (.created, control.current)
     states = control.vcpus.map(\.state)
     previousStates = states
     noteStop()

@@ -17,6 +17,8 @@ final class SessionCore {
 
   var phase = SessionPhase.created
   var stop = StopReason.created
+  /// The vCPU that stopped; another may be looked at since.
+  var stopVCPU = 0
   /// Register states at the last stop and at the one before.
   var states: [VCPUState]
   var previousStates: [VCPUState]
@@ -107,7 +109,7 @@ final class SessionCore {
     control.canRunInParallel = machine.engine.capabilities.contains(.parallelVCPUs)
     stream.countsInstructions = control.countsInstructions
     if !control.countsInstructions { control.sleep = { [unowned self] in sleep($0) } }
-    control.needsAttention = { exchange.needsAttention }
+    control.attention = exchange.attention
     control.checkpointAt = canCheckpoint ? checkpoints.due : .max
     control.onCheckpoint = { [unowned self] in checkpointIsDue() }
     control.onSlack = { [unowned self] in
@@ -150,6 +152,9 @@ final class SessionCore {
   var currentState: VCPUState {
     control.current < states.count ? states[control.current] : machine.engine.vcpus[control.current].state
   }
+
+  /// State of the vCPU that stopped.
+  var stoppedState: VCPUState { states.indices.contains(stopVCPU) ? states[stopVCPU] : currentState }
 
   var symbols: SymbolTable { machine.symbols }
   var conditionScope: ExpressionScope { ExpressionScope(symbols: symbols, allowsEventFields: true) }

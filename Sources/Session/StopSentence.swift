@@ -61,8 +61,8 @@ extension SessionCore {
   /// One full sentence: why the session is where it is.
   func stopSentence() -> String {
     if let recordedSentence { return recordedSentence }
-    let state = currentState
-    let here = place(state)
+    let state = stoppedState
+    let here = place(state) + (stopVCPU == control.current ? "" : " on vCPU \(stopVCPU)")
     switch stop {
     case .created:
       let loaded = machine.loadDescription.isEmpty ? machine.name : machine.loadDescription
@@ -109,6 +109,7 @@ extension SessionCore {
   /// What a watched place holds now.
   private func watchedValue(_ number: Int) -> String {
     guard case .data(let address, let length, _)? = control.breakpoints[number]?.cause, length <= 8 else { return "" }
+    let view = AddressSpaceView(state: stoppedState, memory: machine.memory)
     guard let value = view.load(address, size: length.nonzeroBitCount == 1 ? Int(length) : 1) else { return "" }
     return " It holds \(Hex.text(value)) now."
   }

@@ -127,12 +127,19 @@ package final class DrivenProgram {
     defer { closedir(tasks) }
     while let entry = readdir(tasks) {
       let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      guard Int(name) != nil, let file = fopen("/proc/\(process)/task/\(name)/schedstat", "r") else { continue }
-      var line = [CChar](repeating: 0, count: 128)
-      if fgets(&line, 128, file) != nil { total += strtoull(line, nil, 10) }
-      fclose(file)
+      if let thread = pid_t(name) { total += cpuTime(of: thread) }
     }
     return total
+  }
+
+  /// The same of its first thread, which draws and hears keys.
+  package var firstThreadTime: UInt64 { cpuTime(of: process) }
+
+  private func cpuTime(of thread: pid_t) -> UInt64 {
+    guard let file = fopen("/proc/\(process)/task/\(thread)/schedstat", "r") else { return 0 }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 128)
+    return fgets(&line, 128, file) == nil ? 0 : UInt64(strtoull(line, nil, 10))
   }
 
   package static func now() -> UInt64 {

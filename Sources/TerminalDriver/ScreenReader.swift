@@ -23,7 +23,8 @@ package struct ScreenReader: Sendable {
     package static let erasesInColor = Self(rawValue: 1)
     package static let erasesCharacters = Self(rawValue: 2)
     package static let repeats = Self(rawValue: 4)
-    package static let all: Self = [.erasesInColor, .erasesCharacters, .repeats]
+    package static let moves = Self(rawValue: 8)
+    package static let all: Self = [.erasesInColor, .erasesCharacters, .repeats, .moves]
   }
 
   package let width: Int
@@ -39,6 +40,8 @@ package struct ScreenReader: Sendable {
   private let columns: @Sendable (Unicode.Scalar) -> Int
   private var x = 0
   private var y = 0
+  /// What DECSC kept.
+  private var kept: (x: Int, y: Int, look: Look) = (0, 0, Look())
   private var pending: [UInt8] = []
   /// What came wrapped for the terminal behind GNU screen.
   private var passed: [UInt8] = []
@@ -147,6 +150,12 @@ package struct ScreenReader: Sendable {
     case UInt8(ascii: "M"):
       y = max(y - 1, 0)
       return 2
+    case UInt8(ascii: "7"):
+      kept = (x, y, look)
+      return 2
+    case UInt8(ascii: "8"):
+      (x, y, look) = kept
+      return 2
     default: return 2
     }
   }
@@ -155,7 +164,7 @@ package struct ScreenReader: Sendable {
     let text = String(decoding: parameters, as: UTF8.self)
     let numbers = text.split(separator: ";", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
     let first = numbers.first ?? 0
-    if x == width, "CDXKb".utf8.contains(letter) { doubts += 1 }
+    if x == width, "CDXKb@P".utf8.contains(letter) || x > 0 && "LM".utf8.contains(letter) { doubts += 1 }
     switch letter {
     case UInt8(ascii: "H"):
       y = min(max(first, 1), height) - 1
@@ -170,10 +179,26 @@ package struct ScreenReader: Sendable {
     case UInt8(ascii: "X") where knows.contains(.erasesCharacters): clear(from: y * width + x, to: min(y * width + x + max(first, 1), (y + 1) * width))
     case UInt8(ascii: "J"): clear(from: first == 2 ? 0 : y * width + x, to: cells.count)
     case UInt8(ascii: "K"): clear(from: y * width + x, to: (y + 1) * width)
+    case UInt8(ascii: "L") where knows.contains(.moves): insert(width * max(first, 1), at: y * width, end: cells.count)
+    case UInt8(ascii: "M") where knows.contains(.moves): delete(width * max(first, 1), at: y * width, end: cells.count)
+    case UInt8(ascii: "@") where knows.contains(.moves): insert(max(first, 1), at: y * width + x, end: (y + 1) * width)
+    case UInt8(ascii: "P") where knows.contains(.moves): delete(max(first, 1), at: y * width + x, end: (y + 1) * width)
     case UInt8(ascii: "h") where text == "?1049": isAlternate = true
     case UInt8(ascii: "l") where text == "?1049": isAlternate = false
     default: break
     }
+  }
+
+  private mutating func insert(_ count: Int, at place: Int, end: Int) {
+    let count = min(count, end - place)
+    cells.replaceSubrange(place..<end, with: Array(cells[place..<place + count]) + cells[place..<end - count])
+    clear(from: place, to: place + count)
+  }
+
+  private mutating func delete(_ count: Int, at place: Int, end: Int) {
+    let count = min(count, end - place)
+    cells.replaceSubrange(place..<end, with: cells[place + count..<end] + Array(cells[end - count..<end]))
+    clear(from: end - count, to: end)
   }
 
   /// Erases: what is left has the background that is set.

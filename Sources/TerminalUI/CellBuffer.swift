@@ -22,6 +22,8 @@ package struct Cell: Equatable, Sendable {
   }
 
   package static let blank = Cell()
+  /// Like nothing that is drawn.
+  static let unknown = Cell(.max)
 }
 
 /// A screenful of cells. Every write outside is dropped, so nothing that draws can do harm.

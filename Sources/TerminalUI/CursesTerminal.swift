@@ -15,8 +15,7 @@ package final class CursesTerminal: Terminal {
   private let shown: CellBuffer
   private var known = false
   private var cursorShown = true
-  /// What the terminal draws in, nil where it is not known.
-  private var style: Style?
+  private var memory = FrameEncoder.Memory()
   private var signalPipe: (read: Int32, write: Int32)
   private var isOpen = true
   private let throughScreen: Bool
@@ -55,6 +54,8 @@ package final class CursesTerminal: Terminal {
     guard cncurses_install_handlers(signalPipe.write) == 0, take() else {
       throw TerminalError("cannot put the terminal into raw mode", remedy: nil)
     }
+    // Keys are answered while a guest's threads want the processor as well.
+    cncurses_answer_soon()
   }
 
   deinit { close() }
@@ -98,8 +99,8 @@ package final class CursesTerminal: Terminal {
     let whole = !known || shown.size != buffer.size
     let encoder = FrameEncoder(
       depth: depth, skipsCorner: !capabilities.safeCorner, abilities: capabilities.drawing)
-    if whole { style = nil }
-    let drawn = encoder.encode(from: whole ? nil : shown, to: buffer, theme: theme, cursor: cursor, style: &style)
+    if whole { memory = FrameEncoder.Memory() }
+    let drawn = encoder.encode(from: whole ? nil : shown, to: buffer, theme: theme, cursor: cursor, memory: &memory)
     var bytes: [UInt8] = []
     // Drawing with the cursor shown makes it flicker over the screen.
     if cursorShown && (drawn.count > 16 || cursor == nil) {

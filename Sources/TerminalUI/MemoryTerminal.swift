@@ -12,7 +12,7 @@ package final class MemoryTerminal: Terminal {
   package private(set) var closed = false
   package private(set) var copied: [String] = []
   private var known = false
-  private var style: Style?
+  private var memory = FrameEncoder.Memory()
 
   package init(
     size: Size, glyphs: Glyphs = .ascii, depth: ColorDepth = .trueColor, input: [[InputEvent]] = []
@@ -26,7 +26,7 @@ package final class MemoryTerminal: Terminal {
 
   package func present(_ buffer: CellBuffer, theme: Theme, cursor: Position?) -> Int {
     let sent = FrameEncoder(depth: depth).encode(
-      from: known && shown.size == buffer.size ? shown : nil, to: buffer, theme: theme, cursor: cursor, style: &style)
+      from: known && shown.size == buffer.size ? shown : nil, to: buffer, theme: theme, cursor: cursor, memory: &memory)
     shown.copy(from: buffer)
     known = true
     self.cursor = cursor

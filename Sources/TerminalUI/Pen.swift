@@ -1,20 +1,22 @@
-/// The terminal's cursor and style while a frame is written, and the bytes so far.
-struct Pen {
-  var bytes: [UInt8] = []
-  /// Where the terminal's cursor is, or nil if unknown.
+/// Where a terminal's cursor is and what it draws in, as far as that is known.
+struct PenState {
   var at: Position?
-  /// Its row, where that much is known.
-  private var row: Int?
-  /// What it draws in, or nil if unknown.
-  private(set) var style: Int?
-  private let abilities: FrameEncoder.Abilities
+  /// The cursor's row, where that much is known.
+  var row: Int?
+  /// A style of the frame's `StyleTable`.
+  var style: Int?
+  /// What the terminal keeps beside that.
+  var kept: Kept?
 
-  init(style: Int?, abilities: FrameEncoder.Abilities) {
-    self.style = style
-    self.abilities = abilities
+  struct Kept {
+    var place: Position
+    var style: Int
   }
 
-  // MARK: moving
+  /// The pen when the terminal has gone back to what it keeps.
+  var restored: PenState? { kept.map { PenState(at: $0.place, row: $0.place.y, style: $0.style, kept: $0) } }
+  /// Bytes that go back to it.
+  static let restoring = 2
 
   /// A way to a place, of movements every ECMA-48 terminal knows.
   struct Way {
@@ -29,7 +31,7 @@ struct Pen {
 
   private static func digits(_ number: Int) -> Int { number < 10 ? 1 : number < 100 ? 2 : 3 }
   /// A control sequence with a count, which is left out where it is one.
-  private static func counted(_ count: Int) -> Int { count == 1 ? 3 : 3 + digits(count) }
+  fileprivate static func counted(_ count: Int) -> Int { count == 1 ? 3 : 3 + digits(count) }
 
   private static func down(_ rows: Int) -> Int { rows >= 0 ? min(rows, counted(rows)) : rows == -1 ? 2 : counted(-rows) }
   private static func right(_ columns: Int) -> Int {
@@ -51,9 +53,23 @@ struct Pen {
     }
     return best
   }
+}
+
+/// Writes a frame.
+struct Pen {
+  var bytes: [UInt8] = []
+  private(set) var state: PenState
+  private let abilities: FrameEncoder.Abilities
+
+  init(_ state: PenState, abilities: FrameEncoder.Abilities) {
+    self.state = state
+    self.abilities = abilities
+  }
+
+  // MARK: moving
 
   mutating func move(to place: Position) {
-    let way = way(to: place)
+    let way = state.way(to: place)
     if let rows = way.rows {
       if way.returns { bytes.append(0x0D) }
       go(rows: rows)
@@ -61,12 +77,11 @@ struct Pen {
     } else {
       bytes += Array((place.x == 0 ? "\u{1B}[\(place.y + 1)H" : "\u{1B}[\(place.y + 1);\(place.x + 1)H").utf8)
     }
-    at = place
-    row = place.y
+    (state.at, state.row) = (place, place.y)
   }
 
   private mutating func go(rows: Int) {
-    if rows > 0, rows <= Self.counted(rows) {
+    if rows > 0, rows <= PenState.counted(rows) {
       bytes += Array(repeating: 0x0A, count: rows)
     } else if rows > 0 {
       control(rows, UInt8(ascii: "B"))
@@ -80,41 +95,87 @@ struct Pen {
   private mutating func go(columns: Int) {
     if columns > 0 {
       control(columns, UInt8(ascii: "C"))
-    } else if columns < 0, -columns <= Self.counted(-columns) {
+    } else if columns < 0, -columns <= PenState.counted(-columns) {
       bytes += Array(repeating: 0x08, count: -columns)
     } else if columns < 0 {
       control(-columns, UInt8(ascii: "D"))
     }
   }
 
-  /// A control sequence with a count.
-  mutating func control(_ count: Int, _ letter: UInt8) {
+  /// A control sequence with a count; 0 and 1 are left out.
+  private mutating func control(_ count: Int, _ letter: UInt8) {
     bytes += [0x1B, UInt8(ascii: "[")]
-    if count != 1 { bytes.append(contentsOf: String(count).utf8) }
+    if count > 1 { bytes.append(contentsOf: String(count).utf8) }
     bytes.append(letter)
   }
 
   // MARK: style
 
-  mutating func set(_ wanted: Int, _ styles: StyleTable) {
-    guard style != wanted else { return }
-    bytes += styles.sequence(from: style, to: wanted)
-    style = wanted
+  private mutating func set(_ wanted: Int, _ styles: StyleTable) {
+    guard state.style != wanted else { return }
+    bytes += styles.sequence(from: state.style, to: wanted)
+    state.style = wanted
   }
 
   // MARK: text
 
   /// Writes the cells of a span, from where the cursor is.
-  mutating func put(_ buffer: CellBuffer, _ span: Span) {
+  private mutating func put(_ buffer: CellBuffer, _ span: Span) {
     var x = span.start
     while x < span.end {
       let count = repeats(in: buffer, span, from: x)
       put(buffer[x, span.row], count)
       x += count
     }
-    let isBehind = span.end >= buffer.size.width
-    at = isBehind || span.isUnsure ? nil : Position(x: span.end, y: span.row)
-    row = isBehind && !abilities.contains(.staysInRow) ? nil : span.row
+  }
+
+  /// Sends a span in its style, from wherever the pen is.
+  mutating func send(_ span: Span, of buffer: CellBuffer, _ styles: inout StyleTable) {
+    if let restored = state.restored, span.cost(from: restored, buffer, &styles) + PenState.restoring < span.cost(from: state, buffer, &styles) {
+      bytes += [0x1B, UInt8(ascii: "8")]
+      state = restored
+    }
+    if let at = state.at, let bridge = span.bridge(from: state, buffer, &styles), bridge <= state.way(to: span.place).length {
+      for x in at.x..<span.start { put(buffer[x, span.row]) }
+    } else {
+      move(to: span.place)
+    }
+    set(span.style, styles)
+    switch span.kind {
+    case .eraseToEnd: control(0, UInt8(ascii: "K"))
+    case .erase: control(span.end - span.start, UInt8(ascii: "X"))
+    case .text: put(buffer, span)
+    }
+    let after = span.after(state, buffer.size.width)
+    state.at = after.at
+    // Without such a terminal the cursor may be in the next row.
+    state.row = span.reaches(buffer.size.width) && !abilities.contains(.staysInRow) ? nil : after.row
+  }
+
+  /// Has the terminal keep the pen as it is.
+  mutating func keep() {
+    guard abilities.contains(.keepsPen), let place = state.at, let style = state.style else { return }
+    bytes += [0x1B, UInt8(ascii: "7")]
+    state.kept = PenState.Kept(place: place, style: style)
+  }
+
+  /// Moves what is on the screen. Counted from column 0, where terminals agree on what becomes of the cursor.
+  mutating func perform(_ motion: ScreenMotion, height: Int) {
+    switch motion {
+    case .rows(let top, let bottom, let up):
+      let count = abs(up)
+      // Rows taken out pull up everything below, which as many put in push back: no margins are set.
+      let isLast = bottom == height - 1
+      let end = bottom - count + 1
+      if up > 0 { edit(Position(x: 0, y: top), count, "M") } else if !isLast { edit(Position(x: 0, y: end), count, "M") }
+      if up < 0 { edit(Position(x: 0, y: top), count, "L") } else if !isLast { edit(Position(x: 0, y: end), count, "L") }
+    case .columns(let row, let from, let right): edit(Position(x: from, y: row), abs(right), right > 0 ? "@" : "P")
+    }
+  }
+
+  private mutating func edit(_ place: Position, _ count: Int, _ letter: Unicode.Scalar) {
+    move(to: place)
+    control(count, UInt8(ascii: letter))
   }
 
   /// How many cells from a column on have the same character.
@@ -130,7 +191,7 @@ struct Pen {
   private mutating func put(_ cell: Cell, _ count: Int) {
     put(cell)
     // Only ASCII: tmux up to 3.3, for one, repeats nothing else and would leave a hole.
-    if abilities.contains(.repeats), cell.scalar < 0x80, count - 1 > Self.counted(count - 1) {
+    if abilities.contains(.repeats), cell.scalar < 0x80, count - 1 > PenState.counted(count - 1) {
       control(count - 1, UInt8(ascii: "b"))
     } else {
       for _ in 1..<count { put(cell) }
@@ -138,7 +199,7 @@ struct Pen {
   }
 
   /// One cell; the right half of a wide character is nothing of its own.
-  mutating func put(_ cell: Cell) {
+  private mutating func put(_ cell: Cell) {
     guard cell.width > 0 else { return }
     Self.append(cell.scalar, &bytes)
     if cell.mark != 0 { Self.append(cell.mark, &bytes) }

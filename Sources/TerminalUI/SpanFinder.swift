@@ -13,16 +13,51 @@ struct Span {
   var isBlank: Bool
   /// It ends in a wide character or a combined one: terminals differ in how far these move the cursor.
   var isUnsure = false
+
+  var place: Position { Position(x: start, y: row) }
+  /// Its text ends in the last column.
+  func reaches(_ width: Int) -> Bool { kind == .text && end >= width }
+
+  /// The pen when it was sent.
+  func after(_ pen: PenState, _ width: Int) -> PenState {
+    var end = place
+    if kind == .text { end.x = self.end }
+    return PenState(at: reaches(width) || isUnsure ? nil : end, row: row, style: style, kept: pen.kept)
+  }
+
+  /// Bytes before its own, without what the terminal keeps: to its place, in its style. May be anything not below `limit`
+  /// where it is not less.
+  func cost(from pen: PenState, _ buffer: CellBuffer, _ styles: inout StyleTable, below limit: Int = .max) -> Int {
+    let switching = pen.style == style ? 0 : styles.cost(from: pen.style, to: style)
+    guard switching < limit else { return limit }
+    let moving = pen.way(to: place).length
+    guard moving > 0, switching + 1 < limit, let bridge = bridge(from: pen, buffer, &styles) else { return switching + moving }
+    return switching + min(moving, bridge)
+  }
+
+  /// Bytes of the unchanged cells before it in its row, where the pen may send them again; nil where not.
+  func bridge(from pen: PenState, _ buffer: CellBuffer, _ styles: inout StyleTable) -> Int? {
+    guard let at = pen.at, let style = pen.style, at.y == row, at.x < start, start - at.x <= 5 else { return nil }
+    var length = 0
+    for x in at.x..<start {
+      let cell = buffer[x, row]
+      guard cell.width == 1, cell.mark == 0 else { return nil }
+      let own = styles.index(of: cell)
+      guard own == style || cell.scalar == 0x20 && styles.areBlankAlike(own, style) else { return nil }
+      length += UTF8Length.of(cell.scalar)
+    }
+    return length
+  }
 }
 
 /// Finds what differs between two screens, as spans.
 struct SpanFinder {
-  let old: CellBuffer?
+  let old: [Cell]?
   let new: CellBuffer
   let abilities: FrameEncoder.Abilities
   private(set) var spans: [Span] = []
 
-  init(old: CellBuffer?, new: CellBuffer, abilities: FrameEncoder.Abilities) {
+  init(old: [Cell]?, new: CellBuffer, abilities: FrameEncoder.Abilities) {
     (self.old, self.new, self.abilities) = (old, new, abilities)
   }
 
@@ -46,7 +81,7 @@ struct SpanFinder {
   func isSame(_ x: Int, _ row: Int, _ styles: inout StyleTable) -> Bool {
     guard let old else { return false }
     let index = row * new.size.width + x
-    let (before, now) = (old.cells[index], new.cells[index])
+    let (before, now) = (old[index], new.cells[index])
     if before == now { return true }
     guard before.scalar == now.scalar, before.mark == now.mark, before.width == now.width else { return false }
     let (one, other) = (styles.index(of: before), styles.index(of: now))

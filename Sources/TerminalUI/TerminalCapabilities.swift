@@ -47,11 +47,19 @@ package struct TerminalCapabilities: Sendable {
     if Self.parameterized("ech", 7, 0) == Array("\u{1B}[7X".utf8) { drawing.insert(.erasesCharacters) }
     if Self.parameterized("rep", Int32(UInt8(ascii: "x")), 7) == Array("x\u{1B}[6b".utf8) { drawing.insert(.repeats) }
     if Self.string("rmam") != nil { drawing.insert(.staysInRow) }
+    if Self.hasBoth(("il", "L"), ("dl", "M")) { drawing.insert(.movesRows) }
+    if Self.hasBoth(("ich", "@"), ("dch", "P")) { drawing.insert(.movesColumns) }
+    if Self.string("sc") == Array("\u{1B}7".utf8), Self.string("rc") == Array("\u{1B}8".utf8) { drawing.insert(.keepsPen) }
     keys = [:]
     for (capability, code) in Self.keyNames {
       guard let sequence = Self.string(capability), sequence.count > 1, sequence.first == 0x1B else { continue }
       keys[sequence] = Key(code)
     }
+  }
+
+  /// Two capabilities with a count, as ECMA-48 has them.
+  private static func hasBoth(_ one: (name: String, letter: String), _ other: (name: String, letter: String)) -> Bool {
+    [one, other].allSatisfy { parameterized($0.name, 7, 0) == Array("\u{1B}[7\($0.letter)".utf8) }
   }
 
   /// A capability with its padding ($<5>) left out: no terminal in use needs it.

@@ -6,9 +6,10 @@ import VMCore
 
 extension Session: SessionFacade {}
 
-/// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, and doing nothing.
+/// What the console costs: a frame, the bytes it sends, a key's answer while the guest runs, doing nothing, and
+/// watching a guest.
 struct ConsoleBench {
-  func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] }
+  func findings() throws(VMError) -> [Finding] { try frames() + [try key(), try idle()] + AttachBench().findings() }
 
   // MARK: frames
 
@@ -31,7 +32,7 @@ struct ConsoleBench {
 
   // MARK: the program on a terminal
 
-  private func start(_ guest: [String], width: Int = 200, height: Int = 60) throws(VMError) -> DrivenProgram {
+  static func start(_ guest: [String], width: Int = 200, height: Int = 60) throws(VMError) -> DrivenProgram {
     let environment = ["TERM": "xterm-256color", "LANG": "C.UTF-8", "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"]
     guard
       let program = DrivenProgram([Emulator.ringsidePath] + guest, environment: environment, width: width, height: height),
@@ -46,7 +47,7 @@ struct ConsoleBench {
     defer { Host.remove(folder: folder) }
     let image = "\(folder)/spin.bin"
     try Host.write([0x40, 0xEB, 0xFD], to: image)  // INC AX; JMP back
-    let program = try start(["--mode", "real", image])
+    let program = try Self.start(["--mode", "real", image])
     program.type("c")
     guard program.waitFor("RUNNING") else { throw VMError(.unavailable, "the guest did not run") }
     var times: [Double] = []
@@ -85,7 +86,7 @@ struct ConsoleBench {
   private static func hasPrompt(_ screen: ScreenReader) -> Bool { screen.rows[screen.height - 2].hasPrefix(" :") }
 
   private func idle() throws(VMError) -> Finding {
-    let program = try start([])
+    let program = try Self.start([])
     while program.take(milliseconds: 500) {}
     let before = program.cpuTime
     let start = DrivenProgram.now()

@@ -25,7 +25,7 @@ struct FrameBench {
 
   static let target = 1.5
   private static let xterm: FrameEncoder.Abilities = [
-    .erasesInColor, .erasesCharacters, .staysInRow, .repeats,
+    .erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen,
   ]
 
   private let size: Size
@@ -34,7 +34,7 @@ struct FrameBench {
   private let model: ConsoleModel
   private let encoder = FrameEncoder(depth: .palette256, abilities: xterm)
   private let shown: CellBuffer
-  private var style: Style?
+  private var memory = FrameEncoder.Memory()
   private var isKnown = false
   /// Nanoseconds a frame took, of all uses.
   private(set) var times: [Double] = []
@@ -110,7 +110,7 @@ struct FrameBench {
     let start = HostClock.now()
     model.update()
     let cursor = model.draw(on: buffer, glyphs: .unicode)
-    let sent = encoder.encode(from: isKnown ? shown : nil, to: buffer, theme: theme, cursor: cursor, style: &style)
+    let sent = encoder.encode(from: isKnown ? shown : nil, to: buffer, theme: theme, cursor: cursor, memory: &memory)
     times.append(Double(HostClock.now() &- start))
     let changed = encoder.changedCells(from: isKnown ? shown : nil, to: buffer, theme: theme)
     shown.copy(from: buffer)

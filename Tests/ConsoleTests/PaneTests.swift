@@ -174,4 +174,18 @@ struct PaneTests {
     #expect(keyboard.contains("*"))
     #expect(rows.contains { $0.contains("IRR") && $0.contains("20 31") })
   }
+
+  @Test func `long lines of the guest are read on by Right and Left`() throws {
+    var snapshot = try Fixture.realMode()
+    snapshot.guestConsole = ["short", String(repeating: "a", count: 70) + "the line's end stands here"]
+    let desk = Desk(snapshot)
+    desk.type("8")
+    #expect(!desk.screen.contains("stands here"))
+    desk.press(Key(.right), Key(.right))
+    #expect(desk.screen.contains("stands here") && desk.screen.contains("from column 41"))
+    for _ in 0..<9 { desk.press(Key(.right)) }
+    #expect(desk.screen.contains("no line goes on there"))
+    for _ in 0..<9 { desk.press(Key(.left)) }
+    #expect(desk.screen.contains("short"))
+  }
 }

@@ -102,6 +102,19 @@ import Testing
     }
   }
 
+  @Test func `the call under the cursor is explained, not a word beside it`() throws {
+    let snapshot = try Self.snapshot()
+    let desk = Desk(snapshot, width: 120, height: 40)
+    desk.show(.hypercalls)
+    desk.type("?")
+    for row in snapshot.hypercalls.reversed() {
+      let known = ExplainCatalogue.entry("xen." + row.name.prefix { $0 != "." }) ?? ExplainCatalogue.entry("qualification.number")
+      let entry = try #require(known, "\(row.name)")
+      #expect(desk.screen.contains(entry.title) && desk.model.note.contains { $0.contains(row.name) }, "\(row.name)\n\(desk.screen)")
+      desk.press(Key(.up))
+    }
+  }
+
   @Test func `a guest that is no domain says so, and its doorbell's calls are counted all the same`() throws {
     let desk = Desk(try Fixture.realMode(), width: 120, height: 40)
     desk.show(.xen)

@@ -84,7 +84,10 @@ struct TurnTests {
     for line in ["break 5", "continue"] { _ = session.perform(line) }
     #expect(session.currentSnapshot().currentVCPU == 1 && session.currentSnapshot().vcpus[1].rip == 5)
     #expect(!session.perform("step").failed && session.currentSnapshot().vcpus[1].rip == 6)
+    _ = session.perform("continue")
+    #expect(session.currentSnapshot().stopSentence == "Breakpoint 1 (exec 5) at 0000:0005.")
     _ = session.perform("vcpu 0")
+    #expect(session.currentSnapshot().stopSentence == "Breakpoint 1 (exec 5) at 0000:0005 on vCPU 1.", "also while the other is looked at")
     #expect(!session.perform("delete").failed)
     _ = session.perform("break 1015")
     _ = session.perform("continue")

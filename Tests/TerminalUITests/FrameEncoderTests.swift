@@ -69,15 +69,61 @@ struct FrameEncoderTests {
       Canvas(new).text("word", x: 2, y: row)
       Canvas(new).text("changed", x: 10, y: row, .changed)
     }
-    var style: Style?
+    var memory = FrameEncoder.Memory()
     let sent = String(
-      decoding: encoder.encode(from: old, to: new, theme: .plain, cursor: nil, style: &style), as: UTF8.self)
+      decoding: encoder.encode(from: old, to: new, theme: .plain, cursor: nil, memory: &memory), as: UTF8.self)
     #expect(sent.split(separator: "\u{1B}[").filter { $0.contains("m") && !$0.hasPrefix("m") }.count <= 4)
-    #expect(style?.attributes == .bold || style?.attributes == [])
+    #expect(memory.style?.attributes == .bold || memory.style?.attributes == [])
     let next = CellBuffer(old.size)
     next.copy(from: new)
-    Canvas(next).text("x", x: 0, y: 0, style?.attributes == .bold ? .changed : .text)
-    #expect(encoder.encode(from: new, to: next, theme: .plain, cursor: nil, style: &style) == Array("\u{1B}[1Hx".utf8))
+    Canvas(next).text("x", x: 0, y: 0, memory.style?.attributes == .bold ? .changed : .text)
+    #expect(encoder.encode(from: new, to: next, theme: .plain, cursor: nil, memory: &memory) == Array("\u{1B}[1Hx".utf8))
+  }
+
+  /// Ten rows of a list, of which the first so many are past the top.
+  private func list(_ first: Int) -> CellBuffer {
+    let buffer = CellBuffer(Size(width: 40, height: 14))
+    for row in 0..<10 { Canvas(buffer).text("row \(first + row), and \((first + row) * 7919)", x: 0, y: row + 2) }
+    Canvas(buffer).text("what stands below stays", x: 0, y: 12)
+    return buffer
+  }
+
+  @Test func `a list that scrolled is moved, and only its new row sent`() {
+    let able = FrameEncoder(depth: .sixteen, abilities: .movesRows)
+    let up = String(decoding: able.sent(from: list(20), to: list(21)), as: UTF8.self)
+    #expect(up == "\u{1B}[3H\u{1B}[M\u{1B}[9B\u{1B}[L\u{1B}[mrow 30, and 237570\u{1B}[K")
+    let down = String(decoding: able.sent(from: list(21), to: list(20)), as: UTF8.self)
+    #expect(down == "\u{1B}[12H\u{1B}[M\u{1B}[9A\u{1B}[L\u{1B}[mrow 20, and 158380\u{1B}[K")
+    #expect(encoder.sent(from: list(20), to: list(21)).count > up.utf8.count)
+  }
+
+  @Test func `the rest of a line that got longer or shorter is moved`() {
+    func line(_ word: String) -> CellBuffer {
+      let buffer = CellBuffer(Size(width: 60, height: 1))
+      Canvas(buffer).text("status \(word) and much that stays as it is", x: 0, y: 0)
+      return buffer
+    }
+    let able = FrameEncoder(depth: .sixteen, abilities: .movesColumns)
+    #expect(String(decoding: able.sent(from: line("on"), to: line("gone")), as: UTF8.self) == "\u{1B}[1;8H\u{1B}[2@\u{1B}[mgone")
+    let shorter = able.sent(from: line("gone"), to: line("on"))
+    #expect(String(decoding: shorter, as: UTF8.self).contains("\u{1B}[2P") && shorter.count < encoder.sent(from: line("gone"), to: line("on")).count)
+  }
+
+  @Test func `the terminal keeps the style most is drawn in`() {
+    let able = FrameEncoder(depth: .sixteen, abilities: .keepsPen)
+    let buffers = (0..<3).map { number in
+      let buffer = CellBuffer(Size(width: 40, height: 4))
+      Canvas(buffer).text("value \(number)", x: 0, y: 0)
+      Canvas(buffer).text("changed \(number)", x: 0, y: 3, .changed)
+      return buffer
+    }
+    var memory = FrameEncoder.Memory()
+    let sent = [nil, 0, 1].enumerated().map { index, old in
+      let bytes = able.encode(from: old.map { buffers[$0] }, to: buffers[index], theme: .plain, cursor: nil, memory: &memory)
+      return String(decoding: bytes, as: UTF8.self)
+    }
+    #expect(sent[0].contains("\u{1B}7") && !sent[1].contains("\u{1B}7"))
+    #expect(sent[1].contains("\u{1B}8") || sent[2].contains("\u{1B}8"))
   }
 
   @Test func `a character many times over is sent once where the terminal can repeat it`() {
@@ -92,8 +138,8 @@ struct FrameEncoderTests {
 extension FrameEncoder {
   /// What is sent to a terminal of which nothing but the old screen is known.
   func sent(from old: CellBuffer?, to new: CellBuffer) -> [UInt8] {
-    var style: Style?
-    return encode(from: old, to: new, theme: .plain, cursor: nil, style: &style)
+    var memory = FrameEncoder.Memory()
+    return encode(from: old, to: new, theme: .plain, cursor: nil, memory: &memory)
   }
 }
 

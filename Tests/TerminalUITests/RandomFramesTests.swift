@@ -16,6 +16,8 @@ import TerminalUI
       Kind(depth: depth, abilities: []),
       Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow]),
       Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow, .repeats]),
+      Kind(depth: depth, abilities: [.staysInRow, .movesRows, .movesColumns, .keepsPen]),
+      Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen]),
     ]
   }
 
@@ -40,12 +42,12 @@ import TerminalUI
     var reader = ScreenReader(width: size.width, height: size.height, knows: Self.known(kind.abilities)) {
       CharacterWidth.of($0)
     }
-    var (shown, style): (CellBuffer?, Style?) = (nil, nil)
+    var (shown, memory): (CellBuffer?, FrameEncoder.Memory) = (nil, FrameEncoder.Memory())
     let drawn = CellBuffer(size)
     for frame in 0..<150 {
       if frame % 40 == 39 { drawn.clear() }
       for _ in 0..<random.next(14) { Self.draw(on: drawn, &random) }
-      reader.feed(encoder.encode(from: shown, to: drawn, theme: theme, cursor: nil, style: &style))
+      reader.feed(encoder.encode(from: shown, to: drawn, theme: theme, cursor: nil, memory: &memory))
       for y in 0..<size.height {
         for x in 0..<size.width {
           let (seen, meant) = (reader.cells[y * size.width + x], drawn[x, y])
@@ -65,16 +67,36 @@ import TerminalUI
     if abilities.contains(.erasesInColor) { known.insert(.erasesInColor) }
     if abilities.contains(.erasesCharacters) { known.insert(.erasesCharacters) }
     if abilities.contains(.repeats) { known.insert(.repeats) }
+    if abilities.contains(.movesRows) { known.insert(.moves) }
     return known
   }
 
   private static func draw(on buffer: CellBuffer, _ random: inout SplitMix) {
     let canvas = Canvas(buffer)
     let (x, y) = (random.next(50), random.next(12))
-    switch random.next(8) {
+    switch random.next(10) {
+    case 8: scroll(buffer, from: y, by: 1 + random.next(3))
+    case 9: shift(buffer, row: y, from: x, by: random.next(2) == 0 ? 3 : -3)
     case 0: canvas.lay(random.next(2) == 0 ? .selection : .text, row: y)
     case 1: canvas.inner(x: x, y: y, width: random.next(50), height: random.next(3)).fill()
     default: canvas.text(texts[random.next(texts.count)], x: x, y: y, roles[random.next(roles.count)])
+    }
+  }
+
+  /// Rows from one on move up, and new ones come from below.
+  private static func scroll(_ buffer: CellBuffer, from top: Int, by count: Int) {
+    for y in top..<buffer.size.height {
+      // The right half of a wide character comes with its left.
+      for x in 0..<buffer.size.width where buffer[x, y + count].width > 0 { buffer.put(buffer[x, y + count], x: x, y: y) }
+    }
+  }
+
+  /// The rest of a row moves.
+  private static func shift(_ buffer: CellBuffer, row: Int, from start: Int, by count: Int) {
+    let old = (0..<buffer.size.width).map { buffer[$0, row] }
+    guard old.allSatisfy({ $0.width == 1 }) else { return }
+    for x in start..<buffer.size.width {
+      buffer.put(old.indices.contains(x - count) ? old[x - count] : .blank, x: x, y: row)
     }
   }
 

@@ -29,7 +29,7 @@ package final class CodePane: Pane {
     if snapshot.isLive {
       // Rows that changed with every frame could not be read: those of the last stop stay, and say so.
       if shown.isEmpty || shown.contains(where: { $0.address == snapshot.vcpu.rip }) { return "Code\(place)" }
-      return "Code  of the last stop; now in \(place.isEmpty ? Format.hex(snapshot.vcpu.rip) : String(place.dropFirst(2)))"
+      return "Code  now in \(place.isEmpty ? Format.hex(snapshot.vcpu.rip) : String(place.dropFirst(2))); below the last stop's"
     }
     let next = outlook(snapshot)
     return "Code\(place)" + (next.isEmpty ? "" : "  \(next)")
@@ -67,7 +67,10 @@ package final class CodePane: Pane {
     rows = max(canvas.height, 1)
     let start = anchor ?? place(snapshot.vcpu.rip, snapshot)
     anchor = start
-    shown = snapshot.listing.forward(from: start, count: canvas.height)
+    // While the guest runs it may map something else here, or nothing: what was there at the stop stays.
+    if !snapshot.isLive || shown.count < canvas.height || shown.first?.address != start {
+      shown = snapshot.listing.forward(from: start, count: canvas.height)
+    }
     var y = 0
     let isHigh = shown.contains { $0.address > 0xFFFF_FFFF }
     let digits = isHigh ? 16 : min(shown.first?.addressText.utf8.count ?? 4, 8)
@@ -153,7 +156,7 @@ package final class CodePane: Pane {
     if let breakpoint = snapshot.executionBreakpoint(at: line.linear.value) {
       canvas.put(canvas.glyphs.bullet, x: columns.gutter + 1, y: y, breakpoint.enabled ? .breakpoint : .breakpointDisabled)
     }
-    if isCurrent { canvas.text("=>", x: columns.address - 2, y: y, .changed) }
+    if isCurrent { canvas.text("=>", x: columns.address - 2, y: y, .instruction) }
     canvas.text(Format.hex(line.address, columns.digits), x: columns.address, y: y, isCurrent ? .text : .address)
     if let x = columns.bytes, !line.isUnreadable {
       canvas.fitted(line.bytesText, x: x, y: y, isCurrent ? .text : .bytes, limit: columns.byteWidth)

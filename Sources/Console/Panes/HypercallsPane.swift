@@ -29,6 +29,11 @@ package final class HypercallsPane: ListPane {
 
   package override func identities(_ snapshot: SessionSnapshot) -> [UInt64] { snapshot.hypercalls.map(\.sequence) }
 
+  /// The call of the row keys act on.
+  package func current(_ snapshot: SessionSnapshot) -> HypercallRecord? {
+    currentIndex(identities(snapshot)).map { snapshot.hypercalls[$0] }
+  }
+
   package override func header(width: Int, _ snapshot: SessionSnapshot) -> String? {
     "   seq  " + Format.left("time", 9) + Format.left("rip", 18) + Format.left("cost", 8) + "call"
   }

@@ -27,7 +27,7 @@ enum ExplainXen {
   private static let calls: [ExplainEntry] = [
     entry("mmu_update", "changes page-table entries", "An array of {machine address, value}: each is checked against the frames' types and owners, then written by the monitor."),
     entry("mmuext_op", "pins, loads roots, flushes", "Operations on page tables that are no entry updates: pin and unpin, new base (CR3), TLB flushes, the LDT."),
-    entry("update_va_mapping", "changes the entry that maps an address", "As mmu_update, but the monitor finds the L1 entry by the linear address."),
+    entry("update_va_mapping", "changes the entry that maps an address", "As mmu_update, but the monitor finds the L1 entry by the linear address.", also: ["update_va_mapping_otherdomain"]),
     entry("multicall", "several hypercalls in one", "An array of calls with their results: one way in and out for all of them. Its entries stand before it, marked with a bar."),
     entry("set_trap_table", "registers exception handlers", "The paravirtual IDT: vector, ring that may INT, code segment and address. Traps come as frames on the kernel's stack."),
     entry("stack_switch", "the kernel's stack for traps", "What TSS.RSP0 is on a machine of one's own."),
@@ -37,6 +37,17 @@ enum ExplainXen {
     entry("console_io", "the monitor's own console", "Text for the monitor's log; refused with -1 as release builds of Xen do, so the guest goes on to its console ring."),
     entry("set_gdt", "registers descriptor pages", "Frames become descriptor pages: checked, and no longer writable by the guest."),
     entry("iret", "returns from a trap", "Takes a frame from the stack, and may switch from the kernel to a program, which in 64-bit mode means other page tables."),
+    entry("set_callbacks", "registers the kernel's entries", "Where events, failed returns and, in 64-bit mode, SYSCALL of programs arrive. The older form of callback_op."),
+    entry("callback_op", "registers the kernel's entries", "One at a time: event (the upcall), failsafe (a return that faulted), syscall and sysenter of programs, nmi."),
+    entry("fpu_taskswitch", "sets or clears CR0.TS", "So that a kernel may save FPU state late: the next FPU instruction raises #NM, as with MOV to CR0."),
+    entry("set_debugreg", "writes a debug register", "Checked first: a breakpoint at the monitor's addresses is refused.", also: ["get_debugreg"]),
+    entry("update_descriptor", "changes one descriptor", "GDT and LDT pages are read-only to the guest; the monitor checks the eight bytes (no ring 0, no gate) and writes them."),
+    entry("memory_op", "gives frames back, asks for others, asks for the map", "decrease_reservation, increase_reservation, populate_physmap, memory_map (what E820 is on a PC), machphys_mapping."),
+    entry("set_timer_op", "sets the one-shot timer", "At this system time in ns the virtual interrupt of the timer comes; 0 turns it off."),
+    entry("grant_table_op", "lends frames to other domains", "The guest writes entries (frame, domain, rights) into its grant table; a driver on the other side maps or copies by their numbers."),
+    entry("vm_assist", "turns conveniences on", "Such as writable page tables: a write to a table faults, and the monitor checks and carries it out."),
+    entry("set_segment_base", "writes a segment's base", "FS, the program's GS, the kernel's GS: what MSRs are on a machine of one's own; also the program's GS selector."),
+    entry("physdev_op", "ports, interrupts, I/O privilege", "set_iopl is what a domain without devices uses; the rest is for domains that own some."),
     entry("xen_version", "asks who the monitor is", "Version and features. Linux also calls it to have waiting events delivered."),
   ]
 

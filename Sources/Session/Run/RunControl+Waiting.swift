@@ -52,7 +52,7 @@ extension RunControl {
     }
     guard let deadline = [platform.nextDeadline, timer].compactMap({ $0 }).min(), !waitsInVain() else { return .idle }
     if deadline > time, sleep == nil { onIdle?(deadline - time) }
-    if needsAttention() { return nil }
+    if attention.isRaised { return nil }
     var wake = deadline
     if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
     for index in vcpus.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
