@@ -26,6 +26,7 @@ struct CompareTechniques: ParsableCommand {
   @Option(help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
   @Option(help: "End each run after so many instructions.") var limit: Address?
+  @Flag(help: "Believe the paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false
   @Flag(help: "The result as JSON.") var json = false
 
   func run() throws {
@@ -34,6 +35,7 @@ struct CompareTechniques: ParsableCommand {
     configuration.append = append
     configuration.initrd = initrd
     configuration.limit = limit?.value
+    configuration.isTrusting = trusting
     var plan = Techniques(configuration, guests: guests, choices: choices)
     let (progress, interrupt) = (ProgressLine(), Interrupt())
     plan.goesOn = { choice, done in

@@ -14,7 +14,6 @@ extension UnsafeMutablePointer<CPU> {
     switch op.pointee.op {
     case .system, .systemEnd: return carryOutSystem(op, of: block)
     case .keepCarry: keepCarry()
-    case .materialize: materializeFlags()
     case .rotateFlags: noteRotation(op.pointee.aux)
     default: return carryOutOther(op, of: block)
     }

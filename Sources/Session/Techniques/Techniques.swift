@@ -33,6 +33,7 @@ package struct Techniques {
       own.guest = guest
       own.technique = choice.technique
       own.engine = choice.engine
+      own.isTrusting = configuration.isTrusting && choice.technique == .pv
       do throws(VMError) {
         let machine = try VirtualMachine.build(own)
         guard machine.technique == choice.technique else {
