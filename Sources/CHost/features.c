@@ -25,3 +25,8 @@ uint32_t chost_features(void) {
   if (__get_cpuid(0x80000001, &a, &b, &c, &d) && c & bit_LZCNT) found |= CHOST_LZCNT;
   return found;
 }
+
+bool chost_ticks_are_steady(void) {
+  uint32_t a, b, c, d = 0;
+  return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d >> 8 & 1);
+}

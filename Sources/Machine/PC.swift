@@ -57,6 +57,8 @@ package final class PC: Platform {
   package var disk: Disk?
   private let apicBus: APICBus
   private var knownDeadline = Deadline.never
+  /// Devices made part of the PC that have a time of their own.
+  private var addedTimers: [any TimedDevice] = []
   /// Everything that is reset, saved and shown, in this order. The interrupt controllers come last, so
   /// that a reset leaves them without requests.
   private var devices: [any Device]
@@ -137,8 +139,14 @@ package final class PC: Platform {
     ports.claim(HypercallABI.port, name: "doorbell") { exit, vcpu in doorbell.ring(exit, on: vcpu) }
   }
 
+  /// A cycle of the ISA bus, ns: eight clocks of 8.33 MHz.
+  private static let oldBusCycle: UInt64 = 960
+
   /// The rest of the PC's port map.
   private func claimPorts(_ small: SmallDevices) {
+    // Programs measure time by reading it over and over: as slow as on a PC's old bus, that is a thousand reads for a
+    // millisecond.
+    ports.claim(0x61...0x61, pit, offset: 4, label: "PIT", readTime: Self.oldBusCycle)
     ports.claim(0x60...0x60, keyboard, label: "PS/2")
     ports.claim(0x64...0x64, keyboard, offset: 1, label: "PS/2")
     ports.claim(0x92...0x92, keyboard, offset: 2, label: "")
@@ -161,7 +169,10 @@ package final class PC: Platform {
   func isLocalAPIC(_ gpa: GPA, vcpu: Int) -> Bool { local(vcpu)?.page == gpa.value & ~0xFFF }
 
   /// Makes a device part of the PC: from then on it is reset, saved, restored and shown with the rest.
-  package func add(_ device: any Device) { devices.append(device) }
+  package func add(_ device: any Device) {
+    devices.append(device)
+    if let timer = device as? any TimedDevice { addedTimers.append(timer) }
+  }
 
   /// Writes a byte to the guest's console, as if the guest had sent it to COM1.
   package func writeConsole(_ byte: UInt8) { context.writeConsole(byte) }
@@ -204,7 +215,7 @@ package final class PC: Platform {
   // MARK: Time
 
   /// Fires what is due in the order of time; of several at one moment, the first of serial port, PIT,
-  /// clock and local APICs by number.
+  /// clock, local APICs by number and what was added.
   package func advance(to time: UInt64) {
     let time = min(time, Deadline.horizon)
     guard earliestDeadline <= time else { return context.move(to: time) }
@@ -221,7 +232,7 @@ package final class PC: Platform {
     if serial.deadline == next { return serial }
     if pit.deadline == next { return pit }
     if rtc.deadline == next { return rtc }
-    return apicBus.locals.first { $0.deadline == next }
+    return apicBus.locals.first { $0.deadline == next } ?? addedTimers.first { $0.deadline == next }
   }
 
   /// The least of all timers' deadlines: worked out again where one of them may have changed.
@@ -236,6 +247,7 @@ package final class PC: Platform {
   private var leastDeadline: UInt64 {
     var result = min(serial.deadline, pit.deadline, rtc.deadline)
     for local in apicBus.locals { result = min(result, local.deadline) }
+    for timer in addedTimers { result = min(result, timer.deadline) }
     return result
   }
 
@@ -293,7 +305,7 @@ package final class PC: Platform {
   // MARK: Snapshot and display
 
   /// "RSPC" and the version of the layout.
-  private static let snapshotMagic: UInt64 = 0x0001_0000_4350_5352
+  private static let snapshotMagic: UInt64 = 0x0002_0000_4350_5352
 
   /// Typed bytes the guest has not read wait inside the devices and are part of it. Requests and
   /// console output are not: they are taken before a snapshot is made.

@@ -89,15 +89,22 @@ extension XenPlatform {
     case .mmuUpdate?: (a.first, Int(min(a.second & 0x7FFF_FFFF, 6)) * 2)
     case .mmuextOp?: (a.first, Int(min(a.second & 0x7FFF_FFFF, 4)) * 3)
     case .setTrapTable?: (a.first, 8)
-    case .setGDT?: (a.first, Int(min((a.second + 511) / 512, 4)))
+    case .setGDT?: (a.first, Int(min(a.second, 4 * 512) + 511) / 512)
     case .eventChannelOp?: (a.second, a.first == 1 ? 2 : 1)
     case .schedOp?: a.first == 2 ? (a.second, 1) : nil
     case .vcpuOp?: (a.third, 2)
     case .physdevOp?: (a.second, 1)
     case .callbackOp?: (a.second, 2)
     case .xenVersion?: a.first == 6 ? (a.second, 1) : nil
-    case .memoryOp?: (a.second, 3)
+    case .memoryOp?, .grantTableOp?: described(number, a)
     default: nil
     }
+  }
+
+  /// Structures with members of several lengths, as they lie in memory.
+  private func described(_ number: UInt64, _ a: HypercallArguments) -> (pointer: UInt64, words: Int)? {
+    guard let layout = CallStructure.of(number, a.first) else { return nil }
+    let count = number == HypercallNumber.grantTableOp.rawValue ? Int(min(a.third, 1024)) : 1
+    return (a.second, (layout.size(isNarrow: abi.is32Bit) * count + 7) / 8)
   }
 }

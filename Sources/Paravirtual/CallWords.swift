@@ -14,8 +14,8 @@ package enum CallWords {
   package static func structures(_ call: LoggedCall) -> [String] {
     let words = call.words
     switch HypercallNumber(rawValue: call.number) {
-    case .mmuUpdate?: return groups(words, of: 2).map(update) + rest(call, shown: words.count / 2)
-    case .mmuextOp?: return groups(words, of: 3).map(extended) + rest(call, shown: words.count / 3)
+    case .mmuUpdate?: return groups(words, of: 2).map(update) + rest(call.arguments[1], shown: words.count / 2)
+    case .mmuextOp?: return groups(words, of: 3).map(extended) + rest(call.arguments[1], shown: words.count / 3)
     case .setTrapTable?: return groups(words, of: 2).prefix { $0[1] != 0 }.map(trap)
     case .setGDT?: return words.map { "frame: mfn \(hex($0))" }
     case .eventChannelOp?: return words.isEmpty ? [] : [eventChannel(call.arguments[0], words)]
@@ -25,8 +25,23 @@ package enum CallWords {
     case .callbackOp?: return words.count == 2 ? [callback(words)] : []
     case .xenVersion?: return words.prefix(1).map { "submap \($0 & 0xFFFF_FFFF): features \(hex($0 >> 32))" }
     case .updateVAMapping?: return ["entry: \(entry(call.arguments[1]))"]
+    case .memoryOp?: return described(call).map(\.text)
+    case .grantTableOp?: return described(call).map(\.text) + rest(call.arguments[2], shown: described(call).count)
     default: return []
     }
+  }
+
+  /// A structure says of itself that it failed, whatever the call's result: a grant operation's status.
+  package static func hasFailure(_ call: LoggedCall) -> Bool { described(call).contains { $0.hasFailed } }
+
+  /// The elements of a call's array of structures that were kept whole.
+  private static func described(_ call: LoggedCall) -> [CallStructure.Element] {
+    guard let layout = CallStructure.of(call.number, call.arguments[0]) else { return [] }
+    let isArray = call.number == HypercallNumber.grantTableOp.rawValue
+    let bytes = call.words.flatMap { word in withUnsafeBytes(of: word.littleEndian) { Array($0) } }
+    let kept = bytes.count / layout.size(isNarrow: call.isNarrow)
+    let count = min(kept, isArray ? Int(clamping: call.arguments[2]) : 1)
+    return (0..<count).map { layout.element($0, of: bytes, isNarrow: call.isNarrow) }
   }
 
   private static func hex(_ value: UInt64) -> String { String(value, radix: 16) + "h" }
@@ -35,8 +50,8 @@ package enum CallWords {
     stride(from: 0, to: words.count / size * size, by: size).map { Array(words[$0..<$0 + size]) }
   }
 
-  private static func rest(_ call: LoggedCall, shown: Int) -> [String] {
-    let count = call.arguments[1] & 0x7FFF_FFFF
+  private static func rest(_ all: UInt64, shown: Int) -> [String] {
+    let count = all & HypercallWork.countMask
     return count > UInt64(shown) ? ["and \(count - UInt64(shown)) more"] : []
   }
 

@@ -67,7 +67,12 @@ package enum HypercallNumber: UInt64, CaseIterable, Sendable {
   }
 
   /// The first argument says which of several operations is meant.
-  package var hasCommand: Bool { argumentNames.first == "command" || self == .setSegmentBase }
+  package var hasCommand: Bool { Self.withCommand >> rawValue & 1 != 0 }
+
+  /// By number: asked at every call, so that no name is compared there.
+  private static let withCommand = allCases.reduce(UInt64(0)) { mask, call in
+    call.argumentNames.first == "command" || call == .setSegmentBase ? mask | 1 << call.rawValue : mask
+  }
 
   /// Names of its operations by number; nil without a name.
   package func commandName(_ command: UInt64) -> String? {
@@ -81,8 +86,11 @@ package enum HypercallNumber: UInt64, CaseIterable, Sendable {
     case .memoryOp:
       [
         "increase_reservation", "decrease_reservation", "maximum_ram_page", "current_reservation",
-        "maximum_reservation", "machphys_mfn_list", "", "add_to_physmap", "", "memory_map", "machine_memory_map",
-        "exchange", "machphys_mapping",
+        "maximum_reservation", "machphys_mfn_list", "populate_physmap", "add_to_physmap", "", "memory_map",
+        "machine_memory_map", "exchange", "machphys_mapping", "set_memory_map", "maximum_gpfn", "remove_from_physmap",
+        "set_pod_target", "get_pod_target", "get_sharing_freed_pages", "get_sharing_shared_pages", "paging_op",
+        "access_op", "sharing_op", "add_to_physmap_batch", "claim_pages", "machphys_compat_mfn_list", "get_vnumainfo",
+        "reserved_device_memory_map", "acquire_resource",
       ]
     case .xenVersion:
       [
@@ -93,7 +101,7 @@ package enum HypercallNumber: UInt64, CaseIterable, Sendable {
     case .grantTableOp:
       [
         "map_grant_ref", "unmap_grant_ref", "setup_table", "dump_table", "transfer", "copy", "query_size",
-        "unmap_and_replace", "set_version", "get_status_frames", "get_version",
+        "unmap_and_replace", "set_version", "get_status_frames", "get_version", "swap_grant_ref", "cache_flush",
       ]
     case .vmAssist: ["enable", "disable"]
     case .vcpuOp:

@@ -10,7 +10,8 @@ package final class PageTables {
   let memory: GuestMemory
   package let layout: MachineLayout
   package internal(set) var frames: [Frame]
-  /// Nothing is checked or counted: what isolation costs, and what it prevents.
+  /// Nothing is checked or counted: what isolation costs, and what it prevents. A frame's type then says what the guest
+  /// used it as last.
   package var isTrusting = false
   /// A frame that was writable became a table: no cached translation may be believed any more.
   var needsFlush = false
@@ -59,10 +60,7 @@ package final class PageTables {
 
   /// Takes a reference to `mfn` as `type`, validating a table that was none.
   func take(_ mfn: UInt64, as type: FrameType) throws(XenError) {
-    if isTrusting {
-      if type == abi.rootType { installReservedSlots(mfn, type) }
-      return
-    }
+    if isTrusting { return adopt(mfn, type) }
     guard mfn < layout.frameCount else { throw .perm }
     costs.references &+= 1
     let frame = frames[Int(mfn)]
@@ -164,7 +162,6 @@ package final class PageTables {
       }
     case .l2Top:
       for index in XenABI.firstReservedL2Slot..<512 { setEntry(mfn, index, layout.reservedEntry(index)) }
-    case .l3 where isTrusting && abi.is32Bit: installReservedSlots(XenABI.frame(entry(mfn, 3)), .l2Top)
     default: break
     }
   }
@@ -175,7 +172,10 @@ package final class PageTables {
   func acquire(_ entry: UInt64, of type: FrameType, at index: Int) throws(XenError) -> UInt64 {
     guard entry & XenABI.present != 0 else { return entry }
     let adjusted = abi.is32Bit ? entry : adjustedFor64(entry, type)
-    if isTrusting { return adjusted }
+    if isTrusting {
+      if type.level > 1 { adopt(XenABI.frame(entry), child(of: type, at: index)) }
+      return adjusted
+    }
     guard entry & disallowed(in: type) == 0 else { throw .invalid }
     let mfn = XenABI.frame(entry)
     guard type == .l1 else {
@@ -201,6 +201,20 @@ package final class PageTables {
     return common | (type == .l3 ? XenABI.reservedInL3 : XenABI.reservedInPAE)
   }
 
+  /// A table of a guest that is trusted: it gets what a guest cannot know of, once.
+  private func adopt(_ mfn: UInt64, _ type: FrameType) {
+    guard type.level > 0, mfn < layout.frameCount, frames[Int(mfn)].owner == .domain, frames[Int(mfn)].type != type else {
+      return
+    }
+    frames[Int(mfn)].type = type
+    for index in 0..<entryCount(type) where !Self.isReserved(type, index) {
+      let old = entry(mfn, index)
+      guard let new = try? acquire(old, of: type, at: index), new != old else { continue }
+      setEntry(mfn, index, new)
+    }
+    installReservedSlots(mfn, type)
+  }
+
   /// Gives back what an entry that goes away holds.
   func drop(_ entry: UInt64, level: Int) {
     guard entry & XenABI.present != 0, level > 1 || entry & XenABI.writable != 0 else { return }
@@ -210,7 +224,8 @@ package final class PageTables {
   /// Replaces an entry of a table in use, or refuses and changes nothing.
   func update(_ mfn: UInt64, _ index: Int, to value: UInt64, preservingUse: Bool = false) throws(XenError) {
     guard mfn < layout.frameCount else { throw .invalid }
-    let type = isTrusting ? .l1 : frames[Int(mfn)].type
+    let known = frames[Int(mfn)].type
+    let type = isTrusting && known.level == 0 ? .l1 : known
     guard type.level > 0, !Self.isReserved(type, index), !isFixed(type, index) else { throw .invalid }
     let old = entry(mfn, index)
     var new = value
@@ -236,6 +251,7 @@ package final class PageTables {
   func unpin(_ mfn: UInt64) throws(XenError) {
     guard mfn < layout.frameCount, frames[Int(mfn)].owner == .domain, frames[Int(mfn)].isPinned else { throw .invalid }
     frames[Int(mfn)].isPinned = false
+    if isTrusting { frames[Int(mfn)].type = .none }
     release(mfn)
   }
 

@@ -43,6 +43,9 @@ enum XenABI {
   static let reservedInL3: UInt64 = 0xFFF0_0000_0000_01FE
   static let reservedInPAE: UInt64 = 0x7FF0_0000_0000_0000
 
+  /// Time ends here: what lies beyond never happens, so that no sum of times overflows.
+  static let horizon: UInt64 = 1 << 62
+
   /// VCPUOP flag: the deadline must lie in the future.
   static let future: UInt32 = 1
   /// VGCF_in_syscall.

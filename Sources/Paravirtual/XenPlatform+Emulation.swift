@@ -234,7 +234,8 @@ extension XenPlatform {
     else { return nil }
     let mapping = tables.entry(leaf.mfn, leaf.index)
     let mfn = XenABI.frame(mapping)
-    guard mapping & XenABI.present != 0, let frame = tables.frame(mfn), frame.type == .l1, frame.count > 0,
+    guard mapping & XenABI.present != 0, let frame = tables.frame(mfn), frame.type == .l1,
+      frame.count > 0 || isTrusting,
       let store = StoreInstruction(self.code(vcpu), is32Bit: abi.is32Bit), linear & 7 + UInt64(store.size) <= 8
     else { return nil }
     return (mfn, Int(linear >> 3 & 511), store)

@@ -175,7 +175,7 @@ extension XenPlatform {
       if isPending(Int(port)) { return }
     }
     let next = min(deadline == 0 ? .max : deadline, nextDeadline ?? .max)
-    guard next != .max, next > domain.now else { return }
+    guard next < XenABI.horizon, next > domain.now else { return }
     vcpu.idle(until: next)
     advance(to: vcpu.virtualTime)
   }

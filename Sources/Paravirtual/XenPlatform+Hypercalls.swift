@@ -10,7 +10,11 @@ struct HypercallArguments {
   var third: UInt64 { values.2 }
   var fourth: UInt64 { values.3 }
 
-  init(_ vcpu: any VCPU, _ abi: GuestABI) {
+  init(_ vcpu: __shared any VCPU, _ abi: GuestABI) {
+    if !abi.is32Bit, let r = vcpu.generalRegisters {
+      values = (r[7], r[6], r[2], r[10], r[8])
+      return
+    }
     guard abi.is32Bit else {
       values = (vcpu.gpr(.rdi), vcpu.gpr(.rsi), vcpu.gpr(.rdx), vcpu.gpr(.r10), vcpu.gpr(.r8))
       return
@@ -76,24 +80,38 @@ extension XenPlatform {
   }
 
   func hypercall(_ number: UInt64, _ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
-    let arguments = HypercallArguments(vcpu, abi).joined(for: number, abi)
+    let given = HypercallArguments(vcpu, abi)
+    let arguments = abi.is32Bit ? given.joined(for: number, abi) : given
     domain.hypercallCount &+= 1
     let next = exit.rip &+ UInt64(exit.instructionLength)
     if number == HypercallNumber.iret.rawValue {
       note(number, arguments, 0)
       return iret(vcpu)
     }
+    work.begin(tables.costs)
     // A multicall may change the address space its own return address is in; RIP stays.
     let result = perform(number, arguments, vcpu)
+    if let rest = work.takeRest() { return makeAgain(rest, vcpu) }
     note(number, arguments, result)
     guard !abi.is32Bit else {
       vcpu.setGPR(.rax, UInt64(UInt32(truncatingIfNeeded: result)))
       return .retire(rip: next & 0xFFFF_FFFF)
     }
-    vcpu.setGPR(.rax, UInt64(bitPattern: result))
-    vcpu.setGPR(.rcx, next)
-    vcpu.setGPR(.r11, RFLAGS.fixed1 | RFLAGS.interruptEnable)
+    finish(UInt64(bitPattern: result), next, vcpu)
     return .retire(rip: next)
+  }
+
+  /// RAX has the result, RCX and R11 what SYSCALL leaves there.
+  @inline(__always)
+  private func finish(_ result: UInt64, _ next: UInt64, _ vcpu: any VCPU) {
+    let flags = RFLAGS.fixed1 | RFLAGS.interruptEnable
+    if let r = vcpu.generalRegisters {
+      (r[0], r[1], r[11]) = (result, next, flags)
+    } else {
+      vcpu.setGPR(.rax, result)
+      vcpu.setGPR(.rcx, next)
+      vcpu.setGPR(.r11, flags)
+    }
   }
 
   /// The event: number in 7:0, its operation plus one in 31:8.
@@ -145,7 +163,7 @@ extension XenPlatform {
     case .setTimerOp: return setTimer(a)
     case .vmAssist: return try vmAssist(a)
     case .callbackOp: return try callbackOp(a)
-    case .setCallbacks: return setCallbacks(a)
+    case .setCallbacks: return try setCallbacks(a)
     case .physdevOp: return try physdevOp(a)
     case .xenpmuOp: throw .notSupported
     case .grantTableOp: return try grantTableOp(a)
@@ -161,11 +179,21 @@ extension XenPlatform {
     let size = abi.wordSize
     for index in 0..<a.second {
       let at = a.first &+ index &* 8 &* size
+      guard work.goesOn(tables.costs, isFirst: index == 0) else {
+        work.rest = HypercallRest(first: at, second: a.second - index)
+        return 0
+      }
       var words: [UInt64] = []
       for word in 0..<7 as Range<UInt64> { words.append(try readWord(at &+ word &* size)) }
       let arguments = HypercallArguments(Array(words[2...])).joined(for: words[0], abi)
       let isNested = words[0] == HypercallNumber.multicall.rawValue || words[0] == HypercallNumber.iret.rawValue
       let result = isNested ? XenError.noSuchCall.rawValue : perform(words[0], arguments, vcpu)
+      if let rest = work.takeRest() {
+        try writeWord(at &+ 2 &* size, rest.first)
+        try writeWord(at &+ 3 &* size, rest.second)
+        work.rest = HypercallRest(first: at, second: a.second - index)
+        return 0
+      }
       note(words[0], arguments, result, inner: true)
       try writeWord(at &+ size, UInt64(bitPattern: result))
     }
@@ -248,7 +276,9 @@ extension XenPlatform {
   }
 
   /// Event and failsafe handler; a 32-bit guest gives each with its code segment before it, a 64-bit one SYSCALL's too.
-  private func setCallbacks(_ a: HypercallArguments) -> Int64 {
+  private func setCallbacks(_ a: HypercallArguments) throws(XenError) -> Int64 {
+    let handlers = abi.is32Bit ? [a.second, a.fourth] : [a.first, a.second, a.third]
+    guard handlers.allSatisfy({ abi.isGuestAddress($0) }) else { throw .invalid }
     guard abi.is32Bit else {
       domain.event.address = a.first
       domain.failsafe.address = a.second

@@ -5,20 +5,34 @@ import X86
 extension XenPlatform {
   private static let mostUpdates: UInt64 = 1 << 20
 
+  /// Whose frames, in bits 15:0, and whose tables plus one, in 31:16 (0: the same): the caller's own. Domain 0, where the
+  /// back ends are, is another's; more there are not.
   private func checkDomain(_ id: UInt64) throws(XenError) {
-    let low = id & 0xFFFF
-    guard low == XenABI.domainSelf || low == XenABI.domain || low == 0 && id == 0 else { throw .noSuchDomain }
+    func isOwn(_ id: UInt64) -> Bool { id == XenABI.domainSelf || id == XenABI.domain }
+    let (frames, tables) = (id & 0xFFFF, id >> 16 & 0xFFFF)
+    guard isOwn(frames), tables == 0 || isOwn(tables - 1) else {
+      throw frames == UInt64(Self.backEnd) || tables == UInt64(Self.backEnd) + 1 ? .perm : .noSuchDomain
+    }
+  }
+
+  /// Where an array of operations is read, and how far it came in the turns before.
+  private func operations(_ a: HypercallArguments) throws(XenError) -> (count: UInt64, done: UInt32) {
+    try checkDomain(a.fourth)
+    let count = a.second & HypercallWork.countMask
+    guard count <= Self.mostUpdates else { throw .invalid }
+    let isContinued = a.second & HypercallWork.continued != 0 && a.third != 0
+    return (count, isContinued ? (try? read(a.third)) ?? 0 : 0)
   }
 
   /// mmu_update: {machine address | kind, value} each; the first refused one ends it.
   func mmuUpdate(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
-    try checkDomain(a.fourth)
-    let count = a.second & 0x7FFF_FFFF
-    guard count <= Self.mostUpdates else { throw .invalid }
-    var done: UInt32 = 0
+    let count: UInt64
+    var done: UInt32
+    (count, done) = try operations(a)
     defer { if a.third != 0 { try? write(a.third, done) } }
     for index in 0..<count {
       let at = a.first &+ index &* 16
+      guard work.goesOn(tables.costs, isFirst: index == 0) else { return work.leave(at, count - index) }
       let target: UInt64 = try read(at)
       let value: UInt64 = try read(at &+ 8)
       try applyUpdate(target, value)
@@ -63,13 +77,13 @@ extension XenPlatform {
 
   /// mmuext_op: {u32 command, machine frame or address, second argument} each, aligned to words.
   func mmuExtended(_ a: HypercallArguments, _ vcpu: any VCPU) throws(XenError) -> Int64 {
-    try checkDomain(a.fourth)
-    let count = a.second & 0x7FFF_FFFF
-    guard count <= Self.mostUpdates else { throw .invalid }
-    var done: UInt32 = 0
+    let count: UInt64
+    var done: UInt32
+    (count, done) = try operations(a)
     defer { if a.third != 0 { try? write(a.third, done) } }
     for index in 0..<count {
       let at = a.first &+ index &* 3 &* abi.wordSize
+      guard work.goesOn(tables.costs, isFirst: index == 0) else { return work.leave(at, count - index) }
       let command: UInt32 = try read(at)
       let argument = try readWord(at &+ abi.wordSize)
       guard let op = MMUExtendedOp(rawValue: command) else { throw .noSuchCall }

@@ -108,7 +108,7 @@ extension XenPlatform {
       domain.runstate = address
     case 6:
       let period: UInt64 = try read(a.third)
-      guard period >= 1_000_000 else { throw .invalid }
+      guard period >= 1_000_000, period < XenABI.horizon else { throw .invalid }
       domain.period = period
       domain.nextPeriod = domain.now &+ period
     case 7:
@@ -127,7 +127,7 @@ extension XenPlatform {
   }
 
   private func startSingleshot(_ deadline: UInt64) {
-    domain.singleshot = deadline
+    domain.singleshot = deadline < XenABI.horizon ? deadline : .max
     emit(.timer, a: 0, b: deadline > domain.now ? deadline - domain.now : 0)
     advance(to: domain.now)
   }

@@ -25,6 +25,8 @@ package final class XenPlatform: Platform {
   private var requests: [PlatformRequest] = []
   /// The exit being handled: stamped on events.
   var rip: UInt64 = 0
+  /// What the present hypercall has done and may still do.
+  var work = HypercallWork()
   /// Linear pages whose translations the present hypercall made stale.
   var stalePages: [UInt64] = []
 

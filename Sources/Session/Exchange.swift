@@ -20,13 +20,23 @@ package struct Attention: OptionSet, Sendable {
   package static let quit = Self(rawValue: 1 << 3)
 }
 
+/// What the vCPU thread should look at, as one word it can ask at every exit.
+final class AttentionFlag: Sendable {
+  /// `Attention`.
+  let bits = Atomic<UInt32>(0)
+
+  var isRaised: Bool {
+    @inline(__always) get { bits.load(ordering: .relaxed) != 0 }
+  }
+}
+
 /// The only two things that cross threads: inputs going down, snapshots coming up. Safe to use from any
 /// thread; the vCPU thread reads `attention` (one relaxed load) between two runs.
 ///
 /// Invariant for the unsafe parts: the semaphore and the pipe live from `init` to `deinit`; the pipe is
 /// non-blocking and holds at least one byte while a snapshot has not been looked at.
 final class Exchange: @unchecked Sendable {
-  private let attentionBits = Atomic<UInt32>(0)
+  let attention = AttentionFlag()
   private let inputs = Mutex<[SessionInput]>([])
   private let unanswered = Atomic<Int>(0)
   private let latest: Mutex<SessionSnapshot>
@@ -65,17 +75,17 @@ final class Exchange: @unchecked Sendable {
   }
 
   func raise(_ bits: Attention) {
-    attentionBits.bitwiseOr(bits.rawValue, ordering: .releasing)
+    attention.bits.bitwiseOr(bits.rawValue, ordering: .releasing)
     sem_post(wake)
   }
 
   var needsAttention: Bool {
-    @inline(__always) get { attentionBits.load(ordering: .relaxed) != 0 }
+    @inline(__always) get { attention.isRaised }
   }
 
   /// The raised bits; none is raised afterwards.
   func takeAttention() -> Attention {
-    Attention(rawValue: attentionBits.exchange(0, ordering: .acquiringAndReleasing))
+    Attention(rawValue: attention.bits.exchange(0, ordering: .acquiringAndReleasing))
   }
 
   func takeInputs() -> [SessionInput] {

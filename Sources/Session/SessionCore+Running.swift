@@ -55,7 +55,7 @@ extension SessionCore {
   private func runAndSettle(_ plan: StepPlan?) {
     phase = .running
     control.plan = plan
-    control.statesToFinish = Self.statesToFinish
+    control.statesToFinish = statesToFinish
     if isServing {
       pace.rest()
       publish()
@@ -70,7 +70,8 @@ extension SessionCore {
 
   /// Exits whose registers are taken twice, after each start and each publication: what a person can look at,
   /// and little enough to cost a running guest nothing that counts.
-  private static let statesToFinish = 1024
+  /// On a processor of the host's each costs an entry into the kernel.
+  private var statesToFinish: Int { control.countsInstructions ? 1024 : 32 }
 
   /// A breakpoint whose action goes on. With a step under way every breakpoint ends it.
   private func continuesByItself(_ reason: StopReason) -> Bool {
@@ -222,7 +223,7 @@ extension SessionCore {
     takeSlack()
     states = control.vcpus.map(\.state)
     pace.measure(now: now, count: control.retired, exits: stream.exitCount)
-    control.statesToFinish = Self.statesToFinish
+    control.statesToFinish = statesToFinish
     publish()
   }
 

@@ -109,7 +109,7 @@ final class SessionCore {
     control.canRunInParallel = machine.engine.capabilities.contains(.parallelVCPUs)
     stream.countsInstructions = control.countsInstructions
     if !control.countsInstructions { control.sleep = { [unowned self] in sleep($0) } }
-    control.needsAttention = { exchange.needsAttention }
+    control.attention = exchange.attention
     control.checkpointAt = canCheckpoint ? checkpoints.due : .max
     control.onCheckpoint = { [unowned self] in checkpointIsDue() }
     control.onSlack = { [unowned self] in

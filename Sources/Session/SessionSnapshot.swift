@@ -120,8 +120,10 @@ package struct HypercallRecord: Equatable, Sendable {
   package var structures: [String] = []
   /// An entry of a multicall, which comes after its entries.
   package var isInner = false
-  /// The ABI's error, or -1 of the doorbell's: the call failed.
-  package var isError: Bool { Int64(bitPattern: result) < 0 && Int64(bitPattern: result) > -4096 }
+  /// A structure it pointed at says that its operation failed.
+  package var hasFailure = false
+  /// The ABI's error, -1 of the doorbell's, or an operation's own: the call failed.
+  package var isError: Bool { hasFailure || Int64(bitPattern: result) < 0 && Int64(bitPattern: result) > -4096 }
 }
 
 /// Hypercalls of a number, counted from the guest's start.

@@ -6,7 +6,7 @@ import X86
 
 extension VirtualMachine {
   /// Events the ring holds before the vCPU thread has to take them out itself.
-  static let ringCapacity = 1 << 14
+  static let ringCapacity = 1 << 12
 
   /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
   /// can be had instead.

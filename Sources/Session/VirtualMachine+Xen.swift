@@ -103,7 +103,7 @@ struct XenWords: PlatformWords {
 
   func hypercallDetails(_ ordinal: UInt64) -> HypercallDetails? {
     platform.loggedCall(ordinal).map {
-      HypercallDetails(CallWords.arguments($0), structures: CallWords.structures($0), isInner: $0.isInner)
+      HypercallDetails(CallWords.arguments($0), structures: CallWords.structures($0), hasFailure: CallWords.hasFailure($0))
     }
   }
 

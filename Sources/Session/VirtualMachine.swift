@@ -43,14 +43,14 @@ package struct HypercallDetails: Equatable, Sendable {
   private var values: [UInt64]
   /// The structures it pointed at, a line each.
   package var structures: [String]
-  /// An entry of a multicall.
-  package var isInner: Bool
+  /// One of them says that it failed, whatever the call's result.
+  package var hasFailure: Bool
 
-  package init(_ arguments: [(name: String, value: UInt64)], structures: [String], isInner: Bool) {
+  package init(_ arguments: [(name: String, value: UInt64)], structures: [String], hasFailure: Bool) {
     names = arguments.map(\.name)
     values = arguments.map(\.value)
     self.structures = structures
-    self.isInner = isInner
+    self.hasFailure = hasFailure
   }
 }
 

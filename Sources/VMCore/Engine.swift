@@ -98,6 +98,8 @@ package protocol VCPU: AnyObject {
   func run(_ entry: VMEntry, limit: UInt64) -> VMExit
   /// Asks a running `run` to return soon with `kicked`; with none running, the next one does.
   func kick()
+  /// Asked, where there is one, about exits in the midst of `run`, which then need not return.
+  var monitor: ExitMonitor? { get set }
 
   var state: VCPUState { get set }
   /// Instructions retired since creation.
@@ -116,6 +118,9 @@ package protocol VCPU: AnyObject {
   /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
   func gpr(_ register: GPR) -> UInt64
   func setGPR(_ register: GPR, _ value: UInt64)
+  /// The same registers in the order of `GPR`, where they lie in memory: good while one exit is dealt with. Nil where
+  /// they do not.
+  var generalRegisters: UnsafeMutablePointer<UInt64>? { get }
   /// The registers an instruction works on, without the cost of `state`: what an exit's anatomy compares.
   func capture(into capture: inout RegisterCapture)
   /// What is to be added to RIP for a linear address: the base of CS, 0 in 64-bit code.
@@ -148,6 +153,11 @@ package protocol VCPU: AnyObject {
 
 extension VCPU {
   package var failureSentence: String? { nil }
+  package var generalRegisters: UnsafeMutablePointer<UInt64>? { nil }
+  package var monitor: ExitMonitor? {
+    get { nil }
+    set {}
+  }
 }
 
 extension VCPU {

@@ -14,7 +14,7 @@ struct CodeBench {
   private static let longestStop = 5e6
   /// Instructions between two looks at the clock, and parts of the cache given up in all: twice as many as there are.
   private static let slice: UInt64 = 200
-  private static let parts: UInt64 = 128
+  private static let parts: UInt64 = 512
 
   /// Nine instructions that compilers like, and a branch to what follows.
   private static let block: [UInt8] = [

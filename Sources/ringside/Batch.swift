@@ -13,7 +13,7 @@ struct Batch {
 
   /// Gives the status of the process.
   func run(_ commands: [String]) -> Int32 {
-    let interrupt = Interrupt(session)
+    let interrupt = Interrupt { [session] in session.pause() }
     let progress = saysProgress ?? (ProgressLine.isOnTerminal && !json) ? HeadlessProgress(session) : nil
     if commands.isEmpty || !json {
       session.onConsoleOutput { if let progress { progress.write($0) } else { Output.write($0, to: STDOUT_FILENO) } }
@@ -80,7 +80,8 @@ struct Batch {
   }
 }
 
-/// SIGINT, SIGTERM and SIGHUP pause the guest, so that what is buffered is written before the process ends.
+/// SIGINT, SIGTERM and SIGHUP end what is being done in order, so that what is buffered is written before the process
+/// ends; a second one ends it at once.
 final class Interrupt: Sendable {
   private let received = Atomic<Int32>(0)
   var signal: Int32? {
@@ -88,7 +89,8 @@ final class Interrupt: Sendable {
     return number == 0 ? nil : number
   }
 
-  init(_ session: Session) {
+  /// `action` is done on a thread of its own.
+  init(_ action: @escaping @Sendable () -> Void = {}) {
     var set = sigset_t()
     sigemptyset(&set)
     for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
@@ -101,7 +103,7 @@ final class Interrupt: Sendable {
       while true {
         guard sigwait(&set, &number) == 0 else { return }
         if received.received.exchange(number, ordering: .acquiringAndReleasing) != 0 { _exit(128 + number) }
-        session.pause()
+        action()
       }
     }
     watcher.start()

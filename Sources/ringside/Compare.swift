@@ -61,14 +61,15 @@ struct Compare: ParsableCommand {
     plan.limit = maxInstructions?.value
     let pair = engines.count == 2 ? engines : ["interpreter"] + engines
     let comparison = Comparison.ofEngines(pair, configuration, plan: plan)
-    let progress = ProgressLine()
+    let (progress, interrupt) = (ProgressLine(), Interrupt())
     comparison.goesOn = { done in
       progress.show("\(done / 1_000_000) million instructions compared")
-      return true
+      return interrupt.signal == nil
     }
     let report = try comparison.run()
     progress.erase()
     Output.standard(json ? report.json.text + "\n" : report.rows.lines.joined(separator: "\n") + "\n")
+    if let signal = interrupt.signal { throw ExitCode(128 + signal) }
     throw ExitCode(report.divergence == nil ? 0 : 1)
   }
 }

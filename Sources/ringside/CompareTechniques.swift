@@ -26,6 +26,7 @@ struct CompareTechniques: ParsableCommand {
   @Option(help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
   @Option(help: "End each run after so many instructions.") var limit: Address?
+  @Flag(help: "Believe the paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false
   @Flag(help: "The result as JSON.") var json = false
 
   func run() throws {
@@ -34,15 +35,17 @@ struct CompareTechniques: ParsableCommand {
     configuration.append = append
     configuration.initrd = initrd
     configuration.limit = limit?.value
+    configuration.isTrusting = trusting
     var plan = Techniques(configuration, guests: guests, choices: choices)
-    let progress = ProgressLine()
-    plan.goesOn = { choice in
-      progress.show(choice.name)
-      return true
+    let (progress, interrupt) = (ProgressLine(), Interrupt())
+    plan.goesOn = { choice, done in
+      progress.show(done == 0 ? choice.name : "\(choice.name): \(done / 1_000_000) million instructions")
+      return interrupt.signal == nil
     }
     let report = plan.run()
     progress.erase()
     Output.standard(json ? report.json.text + "\n" : report.rows().lines.joined(separator: "\n") + "\n")
+    if let signal = interrupt.signal { throw ExitCode(128 + signal) }
     throw ExitCode(report.isSame ? 0 : 1)
   }
 }

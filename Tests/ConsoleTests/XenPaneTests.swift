@@ -50,6 +50,14 @@ import Testing
     #expect(inner.map(\.name) == ["xen_version.version", "update_va_mapping"] && inner[1].isError && !inner[0].isError)
   }
 
+  @Test func `entries of a multicall are marked as such in JSON`() throws {
+    let session = try PVGuest.session()
+    _ = session.perform("continue")
+    let text = session.perform("info events 100").json.text
+    let calls = text.ranges(of: "\"kind\":\"hypercall\"").count
+    #expect(calls == 10 && text.ranges(of: "\"inner\":true").count == 2 && text.ranges(of: "\"inner\":false").count == 8)
+  }
+
   @Test func `the pane's numbers are those of the commands`() throws {
     let session = try PVGuest.session(measures: true)
     _ = session.perform("continue")

@@ -210,6 +210,42 @@ struct VirtioTests {
     #expect(driver.byte(0x2_0010) == 0 && driver.byte(0x3_0000) == 9)
   }
 
+  @Test func `many large requests of one notification are served in turns, a little time apart`() throws {
+    let bench = try machine(Disk(MemoryFile([UInt8](repeating: 7, count: 4 << 20))))
+    var driver = VirtioDriver(bench, slot: 2)
+    driver.start()
+    bench.memory.store(GPA(0x2_0000), 0 as UInt64)
+    bench.memory.store(GPA(0x2_0008), 0 as UInt64)
+    driver.put(0, 0x2_0000, 16, flags: 1, next: 1)
+    driver.put(1, 0x10_0000, 4 << 20, flags: 3, next: 2)
+    driver.put(2, 0x2_0010, 1, flags: 2)
+    for entry in 0..<7 as Range<UInt64> { bench.memory.store(GPA(VirtioDriver.available + 4 + entry * 2), 0 as UInt16) }
+    driver.next = 6
+    driver.submit()
+    #expect(driver.usedIndex == 2 && driver.byte(0x10_0000) == 7)
+    let saved = bench.pc.snapshot()
+    var turns = 1
+    while let deadline = bench.pc.nextDeadline, turns < 10 {
+      bench.pc.advance(to: deadline)
+      turns += 1
+    }
+    #expect(driver.usedIndex == 7 && turns == 4)
+    try bench.pc.restore(saved)
+    #expect(bench.pc.nextDeadline != nil)
+    // A reset forgets what waited.
+    driver.set(0x70, 0)
+    #expect(bench.pc.nextDeadline == nil)
+  }
+
+  @Test func `no request is larger than the disk says`() throws {
+    let bench = try machine(Disk(MemoryFile([UInt8](repeating: 7, count: 16 << 20))))
+    var driver = VirtioDriver(bench, slot: 2)
+    #expect(driver.register(0x108) == 64 << 10 && driver.register(0x10C) == 126 && driver.register(0x10) >> 1 & 1 == 1)
+    driver.start()
+    #expect(driver.request(0, sector: 0, 0x10_0000, 126 << 16) == 0)
+    #expect(driver.request(0, sector: 0, 0x10_0000, 126 << 16 + 512) == 1)
+  }
+
   @Test func `devices are saved and restored with their rings`() throws {
     let bench = try machine(Disk(file))
     var driver = VirtioDriver(bench, slot: 2)

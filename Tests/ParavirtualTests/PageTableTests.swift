@@ -193,6 +193,23 @@ private func makeTable(_ bench: XenBench, _ pfn: UInt64) {
     #expect(bench.entry(bench.l1(of: 0x30), 0x30) & 2 != 0)
   }
 
+  @Test("a trusted kernel's tables are user tables too, and its stores into them are carried out", arguments: [MMUExtendedOp.pinL1, .pinL2])
+  func trustedTables(_ op: MMUExtendedOp) throws {
+    let bench = try XenBench(code: [0x48, 0x89, 0x07], isTrusting: true)
+    let (upper, table) = (bench.makeTable(0x30), bench.makeTable(0x31))
+    bench.put(bench.address(0x30), table << 12 | 0x63)
+    bench.put(bench.address(0x31), bench.machine(0x40) << 12 | 0x63)
+    #expect(bench.extended(op, op == .pinL1 ? table : upper) == 0)
+    #expect(bench.entry(table, 0) == bench.machine(0x40) << 12 | 0x67 | 1 << 52)
+    bench.call(.vmAssist, 0, 2)
+    bench.vcpu.state.rip = XenBench.entry
+    bench.vcpu.state[.rdi] = bench.address(0x31) + 8
+    bench.vcpu.state[.rax] = bench.machine(0x41) << 12 | 0x63
+    bench.raise(.pf, code: 7, linear: bench.address(0x31) + 8)
+    #expect(bench.entry(table, 1) == bench.machine(0x41) << 12 | 0x67 | 1 << 52)
+    #expect(bench.vcpu.state.rip == XenBench.entry + 3)
+  }
+
   @Test("stores into an L1 table are carried out as checked updates", arguments: [
     ("mov [rdi], rax", [0x48, 0x89, 0x07], 0x1000 | rw),
     ("xchg [rdi], rax", [0x48, 0x87, 0x07], 0x1000 | rw),

@@ -1,22 +1,37 @@
+import Glibc
 import Paravirtual
 import VMCore
 
 /// The page types worked out again from nothing but memory: what the platform's counts must equal.
 struct ShadowModel {
   let bench: XenBench
-  private let monitorPages: [UInt64: [UInt8?]]
+  /// All frames before the domain's.
+  private let monitorMemory: [UInt8]
 
   /// Remembers the monitor's frames as they are now.
   init(_ bench: XenBench) {
     self.bench = bench
-    monitorPages = Dictionary(uniqueKeysWithValues: Self.kept(bench).map { ($0, bench.memory.readBytes(GPA($0 << 12), count: 4096)) })
+    monitorMemory = Self.monitorBytes(bench).map { [UInt8]($0) } ?? []
   }
 
-  /// The monitor's frames that never change: not shared_info, the GDT's mapping, nor the machine-to-physical table,
-  /// which the guest may write for frames of its own.
+  private static func monitorBytes(_ bench: XenBench) -> UnsafeMutableRawBufferPointer? {
+    bench.memory.ram(GPA(0), count: Int(bench.xen.tables.layout.firstDomainFrame) << 12)
+  }
+
+  /// The monitor's frames that never change: not shared_info, the GDT's mapping (3), nor those behind the
+  /// machine-to-physical table, which the guest may write for frames of its own.
   private static func kept(_ bench: XenBench) -> [UInt64] {
     let machine = bench.xen.tables.layout
-    return (0..<machine.machineL1 + 1).filter { $0 != 3 && !machine.sharedFrames.contains($0) }
+    return (0..<machine.firstDomainFrame).filter {
+      $0 != 3 && !machine.sharedFrames.contains($0) && !machinePages(bench).contains($0)
+    }
+  }
+
+  /// The frames of the machine-to-physical table, behind its one L1 table.
+  private static func machinePages(_ bench: XenBench) -> Range<UInt64> {
+    let machine = bench.xen.tables.layout
+    let size = (machine.frameCount * bench.abi.wordSize + 4095) / 4096
+    return machine.machineL1 + 1..<machine.machineL1 + 1 + size
   }
 
   /// Where the monitor's slots of a table lead, worked out from the layout alone; nil for a slot of the guest's.
@@ -81,8 +96,41 @@ struct ShadowModel {
     for (mfn, frame) in tables.frames.enumerated() where frame.count != counts[mfn] {
       return "frame \(mfn) (\(frame.type)) counts \(frame.count) references, and has \(counts[mfn])"
     }
-    for (mfn, page) in monitorPages where bench.memory.readBytes(GPA(mfn << 12), count: 4096) != page {
-      return "the monitor's frame \(mfn) was written"
+    return writtenFrameProblem() ?? monitorNumberProblem() ?? descriptorMapProblem()
+  }
+
+  private func writtenFrameProblem() -> String? {
+    monitorMemory.withUnsafeBytes { before in
+      guard let now = Self.monitorBytes(bench)?.baseAddress, let old = before.baseAddress else { return "the monitor has no frames" }
+      let written = Self.kept(bench).first { memcmp(now + (Int($0) << 12), old + (Int($0) << 12), 4096) != 0 }
+      return written.map { "the monitor's frame \($0) was written" }
+    }
+  }
+
+  /// The monitor's frames have no pseudo-physical number, whatever the guest says of its own.
+  private func monitorNumberProblem() -> String? {
+    let start = GPA(Self.machinePages(bench).lowerBound << 12)
+    let none: UInt64 = bench.abi.is32Bit ? 0xFFFF_FFFF : .max
+    for mfn in 0..<bench.xen.tables.layout.firstDomainFrame {
+      let place = start + mfn * bench.abi.wordSize
+      let number = bench.abi.is32Bit
+        ? bench.memory.load(place, as: UInt32.self).map { UInt64($0) } : bench.memory.load(place, as: UInt64.self)
+      guard number == none else { return "the monitor's frame \(mfn) has the number \(number ?? 0)" }
+    }
+    return nil
+  }
+
+  /// What the guest finds at the GDT's and LDT's addresses are its own descriptor pages, the monitor's one and zeros; at
+  /// the LDT's nothing before it has one.
+  private func descriptorMapProblem() -> String? {
+    for index in 0..<32 as Range<UInt64> {
+      let entry = bench.entry(3, index)
+      if index >= 16, entry == 0 { continue }
+      let target = entry >> 12 & 0xFF_FFFF_FFFF
+      let isMonitors = index == 14 ? target == 4 : target == 5
+      let isGuests = target < UInt64(bench.xen.tables.frames.count) && index != 14
+        && bench.xen.tables.frames[Int(target)].type == .descriptors && bench.xen.tables.frames[Int(target)].count > 0
+      guard entry & 4 == 0, isMonitors || isGuests else { return "descriptor map entry \(index) is \(String(entry, radix: 16))h" }
     }
     return nil
   }

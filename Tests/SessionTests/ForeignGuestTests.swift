@@ -3,10 +3,11 @@ import Session
 import Testing
 import VMCore
 
-/// Guests of others, from Debian's packages seabios, memtest86+ and grub-pc-bin (Samples/foreign).
+/// Guests of others, from Debian's packages seabios, memtest86+, grub-pc-bin and ipxe (Samples/foreign).
 enum ForeignGuest {
   static let seaBIOS = "/usr/share/seabios/bios.bin"
   static let memtest = "/boot/memtest86+x64.bin"
+  static let iPXE = "/boot/ipxe.lkrn"
   /// A disk image whose boot sector loads GRUB with its shell; nil where grub-mkimage is not installed.
   static let grubDisk: String? = {
     let path = "/tmp/ringside-grub-\(getpid()).img"
@@ -74,13 +75,26 @@ struct ForeignGuestTests {
     #expect(output.contains("Pass:  1        Errors: 0"), "\(output)")
   }
 
+  @Test(.enabled(if: ForeignGuest.grubDisk != nil, "Debian's grub-pc-bin is not installed"), arguments: [GrubStart.bootSector, .multiboot])
+  func `GRUB comes to its prompt and does what is typed there`(_ start: GrubStart) throws {
+    try Self.grub(start, 57_000_000)
+  }
+
   @Test(
     .enabled(if: getenv("RINGSIDE_CAMPAIGN") != nil, "runs with make test-long"),
-    .enabled(if: ForeignGuest.grubDisk != nil, "Debian's grub-pc-bin is not installed"),
-    arguments: GrubStart.allCases)
-  func `GRUB comes to its prompt and does what is typed there`(_ start: GrubStart) throws {
-    guard let disk = ForeignGuest.grubDisk, start != .seaBIOS || HostFile.exists(ForeignGuest.seaBIOS) else { return }
-    let output = try ForeignGuest.run(start == .seaBIOS ? 1_000_000_000 : 600_000_000, typed: "echo typed-it\\r") {
+    .enabled(if: ForeignGuest.grubDisk != nil && HostFile.exists(ForeignGuest.seaBIOS), "Debian's grub-pc-bin or seabios is not installed"))
+  func `GRUB comes to its prompt over SeaBIOS`() throws { try Self.grub(.seaBIOS, 1_000_000_000) }
+
+  /// By the real-mode entry of the boot protocol; to its prompt it would take hours.
+  @Test(.enabled(if: HostFile.exists(ForeignGuest.iPXE), "Debian's ipxe is not installed"))
+  func `iPXE unpacks itself and begins`() throws {
+    let output = try ForeignGuest.run(120_000_000) { $0.guest = ForeignGuest.iPXE }
+    #expect(output.contains("iPXE initialising devices..."))
+  }
+
+  private static func grub(_ start: GrubStart, _ limit: UInt64) throws {
+    let disk = try #require(ForeignGuest.grubDisk)
+    let output = try ForeignGuest.run(limit, typed: "echo typed-it\\r") {
       switch start {
       case .bootSector: $0.guest = disk
       case .multiboot: $0.guest = disk + ".core"
@@ -94,4 +108,4 @@ struct ForeignGuestTests {
 }
 
 /// From a boot sector over this BIOS or over SeaBIOS, or the core alone, as a Multiboot program over this BIOS.
-enum GrubStart: CaseIterable { case bootSector, multiboot, seaBIOS }
+enum GrubStart { case bootSector, multiboot, seaBIOS }

@@ -23,6 +23,29 @@ import VMCore
     return result
   }
 
+  @Test func `a guest that is trusted says the same as one that is checked`() {
+    var configuration = SessionConfiguration()
+    configuration.guest = "teaching"
+    configuration.append = "ops:5"
+    configuration.isTrusting = true
+    let report = Techniques(configuration, choices: [Technique.hvm, .pv].map { TechniqueChoice($0, "interpreter") }).run()
+    #expect(report.isSame && report.runs.allSatisfy { $0.end == "shut down" && $0.refusal == nil })
+  }
+
+  @Test func `whoever watches ends a long run between two stretches of it`() {
+    var configuration = SessionConfiguration()
+    configuration.guest = "teaching"
+    configuration.append = "ops:100000"
+    var plan = Techniques(configuration, choices: [Technique.hvm, .rewrite].map { TechniqueChoice($0, "interpreter") })
+    var asked: [UInt64] = []
+    plan.goesOn = {
+      asked.append($1)
+      return asked.count < 2
+    }
+    let report = plan.run()
+    #expect(report.runs.map(\.end) == ["paused"] && asked.count == 3 && asked[1] >= 20_000_000)
+  }
+
   @Test("each operation needs the monitor where its technique says so", arguments: ["interpreter", "rewriter"])
   func operations(engine: String) {
     let report = Self.report(engine)

@@ -1,6 +1,7 @@
 // What the host's processor, and the system for it, can do of what a guest may want.
 #ifndef CHOST_FEATURES_H
 #define CHOST_FEATURES_H
+#include <stdbool.h>
 #include <stdint.h>
 
 enum chost_feature : uint32_t {
@@ -20,4 +21,9 @@ enum chost_feature : uint32_t {
 
 // chost_feature bits.
 uint32_t chost_features(void);
+// The processor's time stamp counter: an instruction, which Swift has no word for.
+static inline uint64_t chost_ticks(void) { return __builtin_ia32_rdtsc(); }
+// Whether it runs at one speed whatever the processor does (CPUID.80000007H:EDX[8], SDM 3B 18.17.1).
+bool chost_ticks_are_steady(void);
+
 #endif

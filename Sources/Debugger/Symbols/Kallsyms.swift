@@ -11,8 +11,9 @@ import VMCore
 /// the ten that stand for digits, and proved by the index behind it; what lies around it leads to the rest.
 struct Kallsyms {
   private let image: UnsafeRawBufferPointer
-  /// Offsets of the 256 tokens.
+  /// Offsets of the 256 tokens, and how long they are.
   private var tokens: [Int] = []
+  private var tokenLengths: [Int] = []
   /// Where the token table begins, and where the index behind it ends.
   private var tokenTable = 0
   private var indexEnd = 0
@@ -85,6 +86,7 @@ struct Kallsyms {
     guard index + 512 <= image.count else { return false }
     for (number, offset) in offsets.enumerated() where Int(u16(index + number * 2)) != offset - start { return false }
     tokens = offsets
+    tokenLengths = zip(offsets, offsets.dropFirst() + [at]).map { $1 - $0 - 1 }
     tokenTable = start
     indexEnd = index + 512
     return true
@@ -200,19 +202,20 @@ struct Kallsyms {
     var symbols: [Symbol] = []
     symbols.reserveCapacity(names.count)
     var at = names.start
-    var text: [UInt8] = []
+    let text = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: Self.tokenLimit)
+    defer { text.deallocate() }
     for index in 0..<names.count {
       guard let (length, body) = nameLength(at) else { break }
       at = body + length
       let offset = Int64(Int32(bitPattern: u32(offsets + index * 4)))
       if hasAbsolute, offset >= 0 { continue }
       let distance = hasAbsolute ? -1 - offset : offset & 0xFFFF_FFFF
-      expand(body..<at, into: &text)
-      guard let type = text.first, text.count > 1, !Self.skippedTypes.contains(type) else { continue }
+      let size = expand(body..<at, into: text)
+      guard size > 1, !Self.skippedTypes.contains(text[0]) else { continue }
       symbols.append(
         Symbol(
-          name: String(decoding: text.dropFirst(), as: UTF8.self), address: base &+ UInt64(distance), size: 0,
-          isData: Self.dataTypes.contains(type)))
+          name: String(decoding: UnsafeBufferPointer(rebasing: text[1..<size]), as: UTF8.self),
+          address: base &+ UInt64(distance), size: 0, isData: Self.dataTypes.contains(text[0])))
     }
     return symbols
   }
@@ -221,15 +224,17 @@ struct Kallsyms {
   private static let skippedTypes = Array("UuAaNw".utf8)
   private static let dataTypes = Array("BbDdGgRrSsVv".utf8)
 
-  private func expand(_ range: Range<Int>, into text: inout [UInt8]) {
-    text.removeAll(keepingCapacity: true)
+  /// The bytes of these tokens, as far as they find room; gives how many.
+  private func expand(_ range: Range<Int>, into text: UnsafeMutableBufferPointer<UInt8>) -> Int {
+    guard let base = image.baseAddress, let start = text.baseAddress else { return 0 }
+    var count = 0
     for place in range {
-      var at = tokens[Int(image[place])]
-      while image[at] != 0, text.count < Self.tokenLimit {
-        text.append(image[at])
-        at += 1
-      }
+      let token = base + tokens[Int(image[place])]
+      let length = min(tokenLengths[Int(image[place])], text.count - count)
+      UnsafeMutableRawPointer(start + count).copyMemory(from: token, byteCount: length)
+      count += length
     }
+    return count
   }
 
   // MARK: Bytes

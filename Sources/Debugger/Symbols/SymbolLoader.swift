@@ -17,15 +17,17 @@ package enum SymbolLoader {
     guard bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else {
       throw VMError(.image, "\(name): no symbols to read: the file does not begin with the ELF magic 7f 'ELF'")
     }
-    // libelf reads in place and wants the image aligned; the copy is its own to do with as it likes.
-    let image = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
-    defer { image.deallocate() }
-    image.copyBytes(from: bytes)
-    guard elf_version(UInt32(EV_CURRENT)) != EV_NONE.magnitude,
-      let elf = elf_memory(image.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
-    else { throw damaged(name) }
+    // libelf reads in place, and only reads: an image of its own would be a copy of a whole kernel.
+    guard let found = bytes.withUnsafeBytes({ symbols(in: $0, bias: bias) }) else { throw damaged(name) }
+    return SymbolTable(found)
+  }
+
+  /// nil where the ELF header is damaged.
+  private static func symbols(in bytes: UnsafeRawBufferPointer, bias: UInt64) -> [Symbol]? {
+    let image = UnsafeMutableRawPointer(mutating: bytes.baseAddress)?.assumingMemoryBound(to: CChar.self)
+    guard elf_version(UInt32(EV_CURRENT)) != EV_NONE.magnitude, let elf = elf_memory(image, bytes.count) else { return nil }
     defer { elf_end(elf) }
-    guard elf_kind(elf) == ELF_K_ELF else { throw damaged(name) }
+    guard elf_kind(elf) == ELF_K_ELF else { return nil }
     var symbols: [Symbol] = []
     for type in [SHT_SYMTAB, SHT_DYNSYM] where symbols.isEmpty {
       var section = elf_nextscn(elf, nil)
@@ -34,7 +36,7 @@ package enum SymbolLoader {
         section = elf_nextscn(elf, current)
       }
     }
-    return SymbolTable(symbols)
+    return symbols
   }
 
   private static func damaged(_ name: String) -> VMError {

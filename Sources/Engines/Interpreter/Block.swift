@@ -30,8 +30,9 @@ struct Block {
   var hostCount: Int64 = 0
   /// Where in the code buffer the stamp is that code of several pages is trusted under; 0 for code of one.
   var hostStampAt = 0
-  /// The ways out of that code, if it has any.
+  /// The ways out of that code, if it has any, and those that lead to it.
   var edges: UnsafeMutablePointer<HostEdge>?
+  var edgesIn: UnsafeMutablePointer<HostEdge>?
   /// Bytes of the other blocks that this is the code of.
   var parts: UnsafeMutablePointer<BlockPart>?
   var partCount = 0
@@ -39,6 +40,9 @@ struct Block {
   var sites: UnsafeMutablePointer<HostSite>?
 
   static let noPage = UInt64.max
+  /// `count` of a block that was dropped: no budget reaches to its end, so that a link that still leads there is given up
+  /// by whoever would follow it.
+  static let unreachable = Int64.max
 
   func overlaps(_ from: UInt64, _ size: UInt64) -> Bool {
     if let parts {
@@ -128,13 +132,24 @@ final class BlockCache {
   private var byPage: [UInt64: [BlockPointer]] = [:]
   /// Where `makeRoom` goes on.
   private var victim: UInt64 = 0
-  /// Dropped blocks that may still be executing; freed when no vCPU is inside the loop.
+  /// Dropped blocks that links may still lead to; and those no link leads to since all stamps changed, which may still
+  /// be executing and are freed when no vCPU is inside the loop.
+  private var dropped: [BlockPointer] = []
   private var graveyard: [BlockPointer] = []
+  /// So many dropped blocks may wait for that.
+  private static let droppedLimit = 1 << 12
+  /// There are so many dropped blocks that all stamps should change.
+  var isCrowded: Bool { dropped.count >= Self.droppedLimit }
   /// There is something to `bury`.
   @inline(__always) var hasDropped: Bool { !graveyard.isEmpty }
+  /// Of every vCPU: they forget what is dropped.
+  private var jumpCaches: [UnsafeMutablePointer<JumpEntry>] = []
   /// One byte a page of guest-physical memory below `trackedLimit`: does decoded code lie there?
   let pageFlags: UnsafeMutablePointer<UInt8>
   let trackedPages: UInt64
+  /// Of the same pages, which of their 256 pieces of 16 bytes blocks have had bytes in since the page had none last, a bit
+  /// each: most stores beside code go where never was any.
+  private let coverage: UnsafeMutablePointer<UInt64>
   private(set) var blockCount = 0
   static let blockLimit = 1 << 17
 
@@ -145,14 +160,26 @@ final class BlockCache {
     trackedPages = top >> 12
     pageFlags = .allocate(capacity: Int(trackedPages) + 1)
     pageFlags.initialize(repeating: 0, count: Int(trackedPages) + 1)
+    coverage = .allocate(capacity: 4 * (Int(trackedPages) + 1))
+    coverage.initialize(repeating: 0, count: 4 * (Int(trackedPages) + 1))
   }
 
   deinit {
-    dropAll()
-    for block in graveyard { free(block) }
+    for index in 0..<Self.bucketCount {
+      var at = buckets[index]
+      while let block = at {
+        at = block.pointee.nextInBucket
+        free(block)
+      }
+    }
+    for block in graveyard + dropped { free(block) }
     buckets.deallocate()
     pageFlags.deallocate()
+    coverage.deallocate()
   }
+
+  /// A vCPU's: it is told of everything that is dropped from now on.
+  func inform(_ jumpCache: UnsafeMutablePointer<JumpEntry>) { jumpCaches.append(jumpCache) }
 
   private func bucket(_ gpa: UInt64, _ rip: UInt64, _ context: UInt16) -> Int {
     let mixed = (gpa ^ (rip >> 12) ^ UInt64(context) << 8) &* 0x9E37_79B9_7F4A_7C15
@@ -182,7 +209,30 @@ final class BlockCache {
     blockCount += 1
     var fresh = mark(block.pointee.gpa & ~4095, block)
     if let page = block.furtherPage, mark(page, block) { fresh = true }
+    let first = min(block.pointee.length, 4096 - (block.pointee.gpa & 4095))
+    cover(block.pointee.gpa, first)
+    if block.pointee.secondPage != Block.noPage { cover(block.pointee.secondPage, block.pointee.length - first) }
     return fresh
+  }
+
+  /// Hands every word of `coverage` that these bytes of one page touch, with their pieces in it.
+  private func forEachPiece(_ gpa: UInt64, _ size: UInt64, _ body: (UnsafeMutablePointer<UInt64>, UInt64) -> Void) {
+    guard gpa >> 12 < trackedPages, size > 0 else { return }
+    let last = (gpa &+ size &- 1) >> 4
+    var piece = gpa >> 4
+    while piece <= last {
+      let end = min(last, piece | 63)
+      body(coverage + Int(piece >> 6), (~0 << (piece & 63)) & (~0 >> (63 - (end & 63))))
+      piece = end + 1
+    }
+  }
+  private func cover(_ gpa: UInt64, _ size: UInt64) { forEachPiece(gpa, size) { $0.pointee |= $1 } }
+  /// False where no block overlaps these bytes of one page.
+  private func mayOverlap(_ gpa: UInt64, _ size: UInt64) -> Bool {
+    guard gpa >> 12 < trackedPages else { return true }
+    var isCovered = false
+    forEachPiece(gpa, size) { if $0.pointee & $1 != 0 { isCovered = true } }
+    return isCovered
   }
 
   /// The block in whose bytes on its first page an address lies, of those of a context the one that begins nearest.
@@ -220,13 +270,13 @@ final class BlockCache {
 
   /// Does any block overlap these bytes?
   func overlaps(_ gpa: UInt64, _ size: UInt64) -> Bool {
-    (byPage[gpa & ~4095] ?? []).contains { $0.pointee.overlaps(gpa, size) }
+    mayOverlap(gpa, size) && (byPage[gpa & ~4095] ?? []).contains { $0.pointee.overlaps(gpa, size) }
   }
 
   /// Drops every block that overlaps these bytes of one page; true if there was one.
   func drop(_ gpa: UInt64, _ size: UInt64) -> Bool {
     let page = gpa & ~4095
-    guard let blocks = byPage[page] else { return false }
+    guard mayOverlap(gpa, size), let blocks = byPage[page] else { return false }
     let isWholePage = size == 4096
     var doomed = isWholePage ? blocks : blocks.filter { $0.pointee.overlaps(gpa, size) }
     // Host code refers to the blocks it is made of: with one of them goes all code it is part of.
@@ -245,21 +295,26 @@ final class BlockCache {
     return !doomed.isEmpty
   }
 
-  /// Drops all code of some pages, in turn, so that there is room for many blocks more.
-  func makeRoom() {
-    let goal = Self.blockLimit - Self.blockLimit / 64
+  /// Drops all code of some pages, in turn, so that there is room for more blocks: few of them, so that it never takes
+  /// long. True where no stamp is to be trusted after it.
+  func makeRoom() -> Bool {
+    let goal = Self.blockLimit - Self.blockLimit / 512
     for _ in 0..<trackedPages where blockCount > goal {
       victim = victim + 1 < trackedPages ? victim + 1 : 0
       if pageFlags[Int(victim)] != 0 { _ = drop(victim << 12, 4096) }
     }
     // The rest lies where no stores are looked for.
-    if blockCount > goal { dropAll() }
+    guard blockCount > goal else { return isCrowded }
+    dropAll()
+    return true
   }
 
   /// Takes a block's host code away: it counts its executions again.
   func cool(_ block: BlockPointer, warmth: Int64) {
     for page in block.otherPages { unmark(page, block) }
+    block.cutEdges()
     block.releaseHostCode()
+    forget(block)
     block.pointee.ops.pointee.op = .warm
     block.pointee.ops.pointee.imm = warmth
   }
@@ -276,17 +331,33 @@ final class BlockCache {
     unmark(block.pointee.gpa & ~4095, block)
     if let page = block.furtherPage { unmark(page, block) }
     for page in block.otherPages { unmark(page, block) }
+    forget(block)
     bequeath(block)
     blockCount -= 1
+  }
+
+  /// Takes it out of all jump caches.
+  private func forget(_ block: BlockPointer) {
+    for jumpCache in jumpCaches {
+      let index = JumpEntry.index(block.pointee.rip)
+      for entry in [jumpCache + index, jumpCache + JumpEntry.apart(index)] where entry.pointee.block == block {
+        entry.pointee = JumpEntry()
+      }
+    }
   }
 
   private func unmark(_ page: UInt64, _ block: BlockPointer) {
     byPage[page]?.removeAll { $0 == block }
     guard byPage[page]?.isEmpty ?? true else { return }
     byPage[page] = nil
-    if page >> 12 < trackedPages { pageFlags[Int(page >> 12)] = 0 }
+    if page >> 12 < trackedPages { forgetPage(page >> 12) }
+  }
+  private func forgetPage(_ number: UInt64) {
+    pageFlags[Int(number)] = 0
+    (coverage + 4 * Int(number)).update(repeating: 0, count: 4)
   }
 
+  /// Drops everything. No stamp is to be trusted after it.
   func dropAll() {
     for index in 0..<Self.bucketCount {
       var at = buckets[index]
@@ -296,7 +367,7 @@ final class BlockCache {
       }
       buckets[index] = nil
     }
-    for page in byPage.keys where page >> 12 < trackedPages { pageFlags[Int(page >> 12)] = 0 }
+    for page in byPage.keys where page >> 12 < trackedPages { forgetPage(page >> 12) }
     byPage = [:]
     blockCount = 0
   }
@@ -304,7 +375,15 @@ final class BlockCache {
   private func bequeath(_ block: BlockPointer) {
     block.pointee.fallStamp = .max
     block.pointee.takenStamp = .max
-    graveyard.append(block)
+    block.pointee.count = Block.unreachable
+    block.cutEdges()
+    dropped.append(block)
+  }
+
+  /// Call after every vCPU's generation has changed: no link leads to a dropped block any more.
+  func release() {
+    graveyard += dropped
+    dropped.removeAll(keepingCapacity: true)
   }
 
   /// Frees dropped blocks, few of them where there are few, so that it never takes long, and a share of many, so that

@@ -66,11 +66,14 @@ struct TLBEntry {
   var host: UInt = 0
   /// Host address minus linear address.
   var addend: UInt = 0
-  /// Guest-physical page address, for invalidation.
-  var page: UInt64 = 0
+  /// Guest-physical address of the page that linear address `host` - `addend` was last found to lead to by an access of
+  /// the entry's kind, allowed or to be looked at each time; `noPage` where nothing is known.
+  var page: UInt64 = TLBEntry.noPage
 
   /// Entry `index` of a table, where nothing is allowed.
   @inline(__always) init(none index: Int) { tag = TLB.never(index) }
+
+  static var noPage: UInt64 { .max }
 }
 
 /// The processor's inner state, behind one raw pointer in the hot loop.
@@ -227,6 +230,12 @@ struct CPU {
   var hostStack: UInt64 = 0
   var hostOp: UInt = 0
   var hostBlock: UInt = 0
+  /// What generated code of one instruction puts aside.
+  var spare: UInt64 = 0
+  /// The last returns by IRET from 64-bit code to it, to ring 0 and to an outer one.
+  var returns = InlineArray<2, ReturnMemo>(repeating: ReturnMemo())
+  /// Pages that code was fetched from lately, by page number.
+  var fetches = InlineArray<64, FetchEntry>(repeating: FetchEntry())
   /// Room for a micro-op that is carried out by itself, and what ends it.
   let singleOp: MicroOpPointer
 
@@ -253,6 +262,15 @@ struct CPU {
 
 typealias CPUPointer = UnsafeMutablePointer<CPU>
 
+/// A page that code was fetched from: trusted, as entries of the jump cache are, under its stamp.
+struct FetchEntry {
+  /// Linear page address.
+  var page: UInt64 = 0
+  var stamp: UInt64 = .max
+  /// Guest-physical page address.
+  var gpa: UInt64 = 0
+}
+
 /// The exit an instruction asks for when it throws `Stop.exit`.
 struct PendingExit {
   var reason = ExitReason.unknown
@@ -262,6 +280,14 @@ struct PendingExit {
   var isDirect = false
   /// Made by the policy's own micro-op, before the instruction looked at anything.
   var isCallout = false
+}
+
+extension UnsafeMutablePointer<TLBEntry> {
+  /// Knows nothing any more.
+  @inline(__always) func forget(_ index: Int) {
+    pointee.tag = TLB.never(index)
+    pointee.page = TLBEntry.noPage
+  }
 }
 
 extension UnsafeMutablePointer<CPU> {

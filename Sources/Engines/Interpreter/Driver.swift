@@ -22,6 +22,7 @@ extension InterpreterVCPU {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
     stopsAfterDelivery = entry.stopsAfterDelivery
+    asksPromptly = mayAskPromptly
     if let exit = carryOut(entry) { return exit }
     while true {
       if cache.hasDropped { cache.bury() }
@@ -78,7 +79,7 @@ extension InterpreterVCPU {
   // MARK: Entry
 
   /// Does what the monitor decided about the last exit; an exit if that led to one.
-  private func carryOut(_ entry: VMEntry) -> VMExit? {
+  func carryOut(_ entry: VMEntry) -> VMExit? {
     let open = afterExit
     afterExit = .nothing
     switch (open, entry.action) {
@@ -132,18 +133,23 @@ extension InterpreterVCPU {
   /// executed for that.
   @inline(__always)
   private func finishPort(_ value: UInt64, _ length: UInt8) -> Bool {
-    guard case .io(_, let size, let write, false, _, _) = c.pointee.exit.qualification,
-      c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
-      !c.pointee.quick.contains(.monitorTrap), !c.pointee.watching
+    guard c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
+      !c.pointee.quick.contains(.monitorTrap), !c.pointee.watching, putPort(value)
     else { return false }
-    if !write {
-      let bits = UInt64(size) &* 8
-      c.setSized(0, UInt8(truncatingIfNeeded: size.trailingZeroBitCount), value & ((1 << bits) &- 1))
-    }
     c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
     c.pointee.rflags &= ~RFLAGS.rf
     c.pointee.horizon &+= 1
     settle()
+    return true
+  }
+
+  /// Gives an IN what its port gave; false where the exit is not that of an IN or OUT.
+  @inline(__always)
+  func putPort(_ value: UInt64) -> Bool {
+    guard case .io(_, let size, let write, false, _, _) = c.pointee.exit.qualification else { return false }
+    if write { return true }
+    let bits = UInt64(size) &* 8
+    c.setSized(0, UInt8(truncatingIfNeeded: size.trailingZeroBitCount), value & ((1 << bits) &- 1))
     return true
   }
 
@@ -304,7 +310,7 @@ extension InterpreterVCPU {
     let cs = c.pointee.segments[1]
     if !long && rip > UInt64(cs.limit) { throw c.raise(.gp, 0) }
     let linear = long ? rip : (cs.base &+ rip) & 0xFFFF_FFFF
-    let gpa = try c.translateFetch(linear)
+    let gpa = try c.fetchAddress(linear)
     let context = c.context
     if let block = engine.cache.find(gpa: gpa, rip: rip, context: context.bits), try stillWhole(block, linear) {
       slot.pointee = JumpEntry(stamp: c.pointee.stamp, block)
@@ -327,11 +333,11 @@ extension InterpreterVCPU {
     return block
   }
 
-  /// Where the block at `rip` is remembered: one that is to run alone elsewhere than the whole one, which it
-  /// would drive out.
+  /// Where the block at `rip` is remembered.
   private func jumpCache(_ rip: UInt64) -> UnsafeMutablePointer<JumpEntry> {
-    let apart = c.pointee.stamp & UInt64(Context.aloneBit) != 0 ? JumpEntry.count / 2 : 0
-    return c.pointee.jumpCache + (JumpEntry.index(rip) ^ apart)
+    let index = JumpEntry.index(rip)
+    let isAlone = c.pointee.stamp & UInt64(Context.aloneBit) != 0
+    return c.pointee.jumpCache + (isAlone ? JumpEntry.apart(index) : index)
   }
 
   /// Does a block that reaches into a second page still find the same one there, and lie in CS's limit?
@@ -382,7 +388,7 @@ extension InterpreterVCPU {
       if isOfDelivery(c.pointee.exit.qualification) {
         let result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
         afterExit = .delivery(fault)
-        return result
+        return answered(result)
       }
       return exitOfInstruction()
     }
@@ -406,6 +412,7 @@ extension InterpreterVCPU {
       c.pointee.fault = fault
       return false
     }
+    settle()
     standStill()
     return true
   }
@@ -427,6 +434,7 @@ extension InterpreterVCPU {
 
   @inline(__always)
   private func exitOfInstruction() -> VMExit? {
+    if let prompt = promptAnswer { return finish(prompt) }
     var pending = c.pointee.exit
     let length = c.pointee.stopLength
     if case .unknownInstruction = pending.qualification {
@@ -448,7 +456,7 @@ extension InterpreterVCPU {
     case .tripleFault, .kicked: afterExit = .nothing
     default: afterExit = .instruction(length: length)
     }
-    return result
+    return answered(result)
   }
 
   private func bytesAtRIP() -> UInt64 {

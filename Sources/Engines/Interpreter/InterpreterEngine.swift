@@ -12,7 +12,7 @@ package final class InterpreterEngine: Engine {
   /// Each vCPU counts its generations by steps so wide, from its own number on: links and host code are everybody's,
   /// and a stamp says whose mappings they were made under. A power of two.
   let generationStep: UInt64
-  private(set) var builder: BlockBuilder
+  var builder: BlockBuilder
   let sites = SensitiveSites()
   /// Makes host code of warm blocks; nil where everything is interpreted.
   let rewriter: Rewriter?
@@ -70,6 +70,13 @@ package final class InterpreterEngine: Engine {
   }
   package var vcpus: [any VCPU] { processors }
 
+  /// Every instruction is decoded by Zydis, also those that have a shorter way to the same micro-ops: for comparing the
+  /// two ways. Only before the first instruction.
+  package var decodesAtLength: Bool {
+    get { !builder.hasQuickWay }
+    set { builder.hasQuickWay = !newValue }
+  }
+
   /// True where a store to this guest-physical page must look for decoded code.
   func hasCode(page: UInt64) -> Bool { cache.hasCode(page: page) }
 
@@ -81,13 +88,18 @@ package final class InterpreterEngine: Engine {
     guard cache.hasCode(page: gpa & ~4095), cache.drop(gpa, UInt64(size)) else { return }
     events.emit(Event(.codeInvalidated, b: gpa & ~4095))
     invalidations += 1
+    if cache.isCrowded { bumpGenerations() }
+  }
+
+  /// Nothing found by address up to now is trusted unseen by any vCPU.
+  func bumpGenerations() {
     for processor in processors { processor.c.bumpGeneration() }
+    cache.release()
   }
 
   /// Drops decoded code that can no longer be what lies at this guest-physical address.
   func dropCode(at gpa: UInt64) {
-    guard cache.drop(gpa, 1) else { return }
-    for processor in processors { processor.c.bumpGeneration() }
+    if cache.drop(gpa, 1), cache.isCrowded { bumpGenerations() }
   }
 
   private func externalWrite(_ gpa: UInt64, _ size: UInt64) {
@@ -97,7 +109,7 @@ package final class InterpreterEngine: Engine {
       let to = min(page &+ 4096, gpa &+ size)
       if cache.hasCode(page: page), cache.drop(from, to - from) {
         invalidations += 1
-        for processor in processors { processor.c.bumpGeneration() }
+        if cache.isCrowded { bumpGenerations() }
       }
       page &+= 4096
     }
@@ -114,10 +126,8 @@ package final class InterpreterEngine: Engine {
   /// Drops all decoded code and every cached translation.
   func flushEverything() {
     cache.dropAll()
-    for processor in processors {
-      processor.flushTLB()
-      processor.c.bumpGeneration()
-    }
+    for processor in processors { processor.flushTLB() }
+    bumpGenerations()
   }
 
   /// Makes sure that no link or jump cache entry made up to now is trusted again.
@@ -128,10 +138,7 @@ package final class InterpreterEngine: Engine {
 
   /// Takes over a block just built for `builder`; stores to its pages come by the slow path from now on.
   func adopt(_ block: BlockPointer) {
-    if cache.blockCount >= BlockCache.blockLimit {
-      cache.makeRoom()
-      for processor in processors { processor.c.bumpGeneration() }
-    }
+    if cache.blockCount >= BlockCache.blockLimit, cache.makeRoom() { bumpGenerations() }
     guard cache.insert(block) else { return }
     for processor in processors {
       processor.forbidWrites(page: block.pointee.gpa & ~4095)

@@ -44,6 +44,11 @@ package final class InterpreterVCPU: VCPU {
   var completedUsed = 0
   /// What the driver must still do about the exit it returned last.
   var afterExit = AfterExit.nothing
+  package var monitor: ExitMonitor?
+  /// Exits of the present run may be answered in its midst.
+  var asksPromptly = false
+  /// What the monitor answered to an exit that the loop or generated code had to be left for all the same.
+  var promptAnswer: (answer: PromptAnswer, rip: UInt64)?
   /// What made the last exit.
   package internal(set) var exitCause: VMXCause?
   /// `VMEntry.stopsAfterDelivery` of the present run.
@@ -80,6 +85,7 @@ package final class InterpreterVCPU: VCPU {
     jumpCache = (region + HostLayout.stackSize + HostLayout.jumpOffset).bindMemory(
       to: JumpEntry.self, capacity: JumpEntry.count)
     jumpCache.initialize(repeating: JumpEntry(), count: JumpEntry.count)
+    cache.inform(jumpCache)
     c = (region + HostLayout.stackSize).bindMemory(to: CPU.self, capacity: 1)
     bitmaps = .allocate(capacity: VMCSBitmaps.size)
     bitmaps.initialize(repeating: 0xFF, count: VMCSBitmaps.size)
@@ -181,6 +187,7 @@ package final class InterpreterVCPU: VCPU {
     return enabled && waiting && (exits || c.pointee.shadowAt != c.retired) && completed.isEmpty
   }
 
+  package var generalRegisters: UnsafeMutablePointer<UInt64>? { c.file.assumingMemoryBound(to: UInt64.self) }
   package func gpr(_ register: GPR) -> UInt64 { c[slot: Int(register.rawValue)] }
   package func setGPR(_ register: GPR, _ value: UInt64) { c[slot: Int(register.rawValue)] = value }
 

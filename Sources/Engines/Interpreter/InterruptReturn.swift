@@ -26,13 +26,14 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   /// RF lives for one instruction and matters only to breakpoints: without any it is not even set.
-  private func mergeFlags(_ image: UInt64, _ mask: UInt64) {
+  func mergeFlags(_ image: UInt64, _ mask: UInt64) {
     let flags = materializeFlags() & ~mask | image & mask
     writeFlags(pointee.dr7 & 0xFF == 0 ? flags & ~RFLAGS.rf : flags)
   }
 
   /// IRET, IRETD, IRETQ (SDM 2A).
   func interruptReturn(size: Int) throws(Stop) {
+    if returnAgain(size: size) { return }
     if pointee.rflags & RFLAGS.vm != 0 {
       guard pointee.rflags & RFLAGS.iopl == RFLAGS.iopl else { throw raise(.gp, 0) }
       try realReturn(size)
@@ -80,6 +81,7 @@ extension UnsafeMutablePointer<CPU> {
       let outer = try outerStack(&stack, size, to: d)
       try checkTarget(rip, in: d.state(rpl: 0))
       try markAccessed(&d)
+      if isLong64, d.long { remember(d, outer.segment) }
       mergeFlags(flags, mask)
       enterOuter(d, rip, outer)
       return

@@ -556,7 +556,6 @@ extension UnsafeMutablePointer<CPU> {
         case .host: return .host(block)
         case .done: return .done
         case .keepCarry: c.keepCarry()
-        case .materialize: c.materializeFlags()
         case .rotateFlags: c.noteRotation(o.pointee.aux)
         }
         o += 1

@@ -16,19 +16,27 @@ extension UnsafeMutablePointer<CPU> {
     return trap || window || pointee.activity != .active || pointee.leaveSoon
   }
 
-  /// Goes on by a direct transfer. False with `rip` set if the next block is not known or the budget does
-  /// not reach to its end.
+  /// Goes on by a direct transfer. False with `rip` set if the next block is not known, was dropped or the budget does
+  /// not reach to its end. A link that was of no use is given up: it may lead to a block that was dropped.
   @inline(__always)
   func follow(_ block: inout BlockPointer, taken: Bool) -> Bool {
     let from = block
     if taken {
-      if from.pointee.takenStamp == pointee.stamp, let next = from.pointee.taken { return enter(&block, next) }
+      if from.pointee.takenStamp == pointee.stamp, let next = from.pointee.taken {
+        if enter(&block, next) { return true }
+        from.pointee.takenStamp = .max
+        return false
+      }
       guard let next = cached(from.pointee.takenRIP) else { return false }
       from.pointee.taken = next
       from.pointee.takenStamp = pointee.stamp
       return enter(&block, next)
     }
-    if from.pointee.fallStamp == pointee.stamp, let next = from.pointee.fall { return enter(&block, next) }
+    if from.pointee.fallStamp == pointee.stamp, let next = from.pointee.fall {
+      if enter(&block, next) { return true }
+      from.pointee.fallStamp = .max
+      return false
+    }
     guard let next = cached(from.pointee.endRIP) else { return false }
     from.pointee.fall = next
     from.pointee.fallStamp = pointee.stamp
@@ -83,7 +91,9 @@ struct JumpEntry {
     hostCount = block.pointee.hostCount
   }
 
-  static let count = 8192
+  static let count = 1 << 15
+  /// Where a block that is to run alone is remembered: elsewhere than the whole one, which it would drive out.
+  @inline(__always) static func apart(_ index: Int) -> Int { index ^ count / 2 }
   @inline(__always) static func index(_ rip: UInt64) -> Int {
     Int(truncatingIfNeeded: (rip ^ rip &>> 12) & UInt64(count - 1))
   }

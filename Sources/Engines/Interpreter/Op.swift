@@ -135,8 +135,8 @@ enum Op: UInt16 {
   case warm, host
   /// Behind a micro-op that is carried out by itself.
   case done
-  /// The carry into `flagA`, in the form of `FlagClass.inc8`; all flags into `rflags`.
-  case keepCarry, materialize
+  /// The carry into `flagA`, in the form of `FlagClass.inc8`.
+  case keepCarry
   /// CF and OF of a rotate that left `CPU.flagOperand`; `aux` bit 0 is 64 bits, bit 1 to the right.
   case rotateFlags
 }

@@ -9,6 +9,8 @@ struct PagingState {
   var global = InlineArray<512, UInt64>(repeating: 0)
   /// TLB entries that hold anything: what a flush has to look at.
   var filled = InlineArray<512, UInt64>(repeating: 0)
+  /// Words of that with a bit set.
+  var filledWords = InlineArray<8, UInt64>(repeating: 0)
   /// Supervisor TLB entries that hold user pages, allowed while RFLAGS.AC overrides SMAP.
   var overridden = InlineArray<256, UInt64>(repeating: 0)
   /// An entry of a large page may be in several places of a TLB: the regions of 4 MiB where there are such, by number
@@ -216,6 +218,19 @@ extension UnsafeMutablePointer<CPU> {
     try translate(linear, Access(privilege: privilege, fetch: true))
   }
 
+  /// The same, from memory where code was fetched from that page lately.
+  func fetchAddress(_ linear: UInt64) throws(Stop) -> UInt64 {
+    let index = Int(truncatingIfNeeded: linear >> 12) & (pointee.fetches.count - 1)
+    let page = linear & ~0xFFF
+    let stamp = pointee.stamp & ~UInt64(Context.aloneBit)
+    if pointee.fetches[index].page == page, pointee.fetches[index].stamp == stamp {
+      return pointee.fetches[index].gpa | linear & 0xFFF
+    }
+    let gpa = try translateFetch(linear)
+    pointee.fetches[index] = FetchEntry(page: page, stamp: stamp, gpa: gpa & ~0xFFF)
+    return gpa
+  }
+
   // MARK: Translation
 
   /// Guest-physical address for an access, with all checks; fills the TLB.
@@ -240,8 +255,17 @@ extension UnsafeMutablePointer<CPU> {
     if access.privilege == .implicit && pointee.paging.overridden[slot >> 6] >> UInt64(slot & 63) & 1 != 0 {
       return nil
     }
-    let entry = pointee.tlbs[access.privilege == .user ? slot + TLB.entries : slot]
-    return entry.tag == linear & ~0xFFF ? entry.page | linear & 0xFFF : nil
+    let entry = pointee.tlbs + (access.privilege == .user ? slot + TLB.entries : slot)
+    let physical = entry.pointee.page
+    let page = linear & ~0xFFF
+    guard physical != TLBEntry.noPage, UInt64(entry.pointee.host &- entry.pointee.addend) == page else { return nil }
+    if access.write, entry.pointee.tag != page, mayStore(physical), !watchedDirections(page).write { entry.pointee.tag = page }
+    return physical | linear & 0xFFF
+  }
+
+  /// May stores to this guest-physical page go unseen?
+  private func mayStore(_ physical: UInt64) -> Bool {
+    !hasCode(physical) && hostPage(physical).map(\.writable) ?? false
   }
 
   /// Walks the page tables for one access: permissions, A and D bits, or #PF (SDM 3A 4.6, 4.7).
@@ -316,14 +340,13 @@ extension UnsafeMutablePointer<CPU> {
     var entry = TLBEntry(none: index)
     if !watched.read && !access.write { entry.tag = page }
     let physical = result.gpa & ~0xFFF
-    if access.write && result.writable && !watched.write && host.writable && !hasCode(physical) {
-      entry.tag = page
-    }
+    if access.write && result.writable && !watched.write && mayStore(physical) { entry.tag = page }
     entry.host = UInt(bitPattern: host.host)
     entry.addend = UInt(bitPattern: host.host) &- UInt(page)
     entry.page = physical
     pointee.tlbs[index] = entry
     setBit(&pointee.paging.filled, index, true)
+    setBit(&pointee.paging.filledWords, index >> 6, true)
     setBit(&pointee.paging.global, index, result.global)
     if !user { setBit(&pointee.paging.overridden, slot, guardedUser) }
     if result.large { pointee.paging.noteLarge(linear) }
@@ -337,21 +360,29 @@ extension UnsafeMutablePointer<CPU> {
 
   /// Forgets cached translations: all, or all but those of global pages.
   func flushTLB(keepGlobal: Bool) {
-    let entries = pointee.tlbs
-    for word in 0..<2 * TLB.entries / 64 {
-      var bits = pointee.paging.filled[word]
-      if keepGlobal { bits &= ~pointee.paging.global[word] }
-      pointee.paging.filled[word] ^= bits
-      while bits != 0 {
-        let index = word * 64 + bits.trailingZeroBitCount
-        entries[index].tag = TLB.never(index)
-        bits &= bits &- 1
+    for group in 0..<8 {
+      var words = pointee.paging.filledWords[group]
+      while words != 0 {
+        flushWord(group * 64 + words.trailingZeroBitCount, keepGlobal: keepGlobal)
+        words &= words &- 1
       }
     }
     if !keepGlobal {
       pointee.paging.global = InlineArray(repeating: 0)
       pointee.paging.largeRegions = InlineArray(repeating: 0)
       pointee.paging.hugePagesCached = false
+    }
+  }
+
+  private func flushWord(_ word: Int, keepGlobal: Bool) {
+    var bits = pointee.paging.filled[word]
+    if keepGlobal { bits &= ~pointee.paging.global[word] }
+    pointee.paging.filled[word] ^= bits
+    if pointee.paging.filled[word] == 0 { setBit(&pointee.paging.filledWords, word, false) }
+    while bits != 0 {
+      let index = word * 64 + bits.trailingZeroBitCount
+      (pointee.tlbs + index).forget(index)
+      bits &= bits &- 1
     }
   }
 
@@ -364,8 +395,8 @@ extension UnsafeMutablePointer<CPU> {
     let read = TLB.index(linear)
     let write = TLB.writeIndex(linear)
     for half in 0...1 {
-      pointee.tlbs[read + half * TLB.entries].tag = TLB.never(read)
-      pointee.tlbs[write + half * TLB.entries].tag = TLB.never(write)
+      (pointee.tlbs + (read + half * TLB.entries)).forget(read)
+      (pointee.tlbs + (write + half * TLB.entries)).forget(write)
     }
   }
 
@@ -374,7 +405,7 @@ extension UnsafeMutablePointer<CPU> {
   func endSMAPOverride() {
     for word in 0..<TLB.entries / 64 where pointee.paging.overridden[word] != 0 {
       for bit in 0..<64 where pointee.paging.overridden[word] >> UInt64(bit) & 1 != 0 {
-        pointee.tlbs[word * 64 + bit].tag = TLB.never(word * 64 + bit)
+        (pointee.tlbs + (word * 64 + bit)).forget(word * 64 + bit)
       }
       pointee.paging.overridden[word] = 0
     }

@@ -33,8 +33,18 @@ enum SystemOp: UInt16 {
 }
 
 extension UnsafeMutablePointer<CPU> {
-  /// Executes one system instruction.
+  /// Executes one system instruction. Where it exits, the monitor may answer on the spot.
   func system(_ o: MicroOpPointer) throws(Stop) {
+    do throws(Stop) {
+      try systemInstruction(o)
+    } catch {
+      guard error == .exit else { throw error }
+      if let stop = pointee.owner._withUnsafeGuaranteedRef({ $0.finishPromptly(o) }) { throw stop }
+    }
+  }
+
+  /// The same, and where it exits, that is all.
+  func systemInstruction(_ o: MicroOpPointer) throws(Stop) {
     guard let op = SystemOp(rawValue: o.pointee.aux) else { throw raise(.ud) }
     switch op {
     case .movToSegment, .movToSegmentM, .movFromSegment, .movFromSegmentM, .pushSegment, .popSegment,

@@ -135,7 +135,7 @@ extension Translator {
   }
 
   /// Joins a Jcc with the CMP, TEST or DEC just before it into one micro-op.
-  private mutating func fuse(_ code: UInt16) -> Bool {
+  mutating func fuse(_ code: UInt16) -> Bool {
     guard ordinal > 0, !context.alone, let last = ops.last, last.remaining == ordinal - 1 else { return false }
     let raw = last.op.rawValue
     let fused: Op?

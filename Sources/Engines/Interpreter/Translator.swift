@@ -4,12 +4,12 @@ import X86
 
 /// Turns decoded instructions into micro-ops for one block.
 struct Translator {
-  let context: Context
+  private(set) var context = Context(bits: 0)
   /// RIP of the block's first instruction.
-  let rip: UInt64
-  let gpa: UInt64
+  private(set) var rip: UInt64 = 0
+  private(set) var gpa: UInt64 = 0
   /// What becomes of sensitive instructions; nil without a policy.
-  let policy: RewritingPolicy?
+  private(set) var policy: RewritingPolicy?
   /// What of the instruction set there is, and the host code of vector instructions, where there are some: the engine's.
   let features: CPUFeatures
   private let unmanagedForms: Unmanaged<HostForms>?
@@ -29,17 +29,20 @@ struct Translator {
   /// Set by `finish`: the block ends with this instruction.
   var ended = false
 
-  init(
-    context: Context, rip: UInt64, gpa: UInt64, features: CPUFeatures, forms: HostForms?, policy: RewritingPolicy?,
-    sites: SensitiveSites?
-  ) {
-    self.context = context
+  init(features: CPUFeatures, forms: HostForms?, sites: SensitiveSites?) {
     self.features = features
     unmanagedForms = forms.map { Unmanaged.passUnretained($0) }
+    unmanagedSites = sites.map { Unmanaged.passUnretained($0) }
+  }
+
+  /// Begins another block. What it allocated for the last one serves again.
+  mutating func begin(context: Context, rip: UInt64, gpa: UInt64, policy: RewritingPolicy?) {
+    self.context = context
     self.rip = rip
     self.gpa = gpa
     self.policy = policy
-    unmanagedSites = sites.map { Unmanaged.passUnretained($0) }
+    ops.removeAll(keepingCapacity: true)
+    (offset, ordinal, takenRIP, temporaryIndex, ended) = (0, 0, 0, false, false)
   }
 
   var forms: HostForms? { unmanagedForms?.takeUnretainedValue() }

@@ -59,6 +59,7 @@ package final class KVMVCPU: VCPU {
   let traits: KVMTraits
   let ripIsPastOut: Bool
   private let kickRequest = Atomic<Bool>(false)
+  package var monitor: ExitMonitor?
 
   var open = KVMOpenExit()
   /// An exit found together with the one returned, for the next run.
@@ -68,6 +69,8 @@ package final class KVMVCPU: VCPU {
   package internal(set) var instructionCount: UInt64 = 0
   /// Host time spent inside `run`, and time moved forward by `idle`, in ns.
   private var ran: UInt64 = 0
+  /// The moment up to which the present run is in `ran`.
+  private var ranUntil: UInt64 = 0
   private var slept: UInt64 = 0
   /// Nil after a run, until somebody asks.
   var slow: KVMSlowState? { didSet { knowsSlow = slow != nil } }
@@ -117,11 +120,20 @@ package final class KVMVCPU: VCPU {
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = HostTime.now()
+    ranUntil = start
     if failureSentence != nil { failureSentence = nil }
     let exit = runToExit(entry, limit, start)
     cpu.rest()
-    ran &+= HostTime.now() &- start
+    passTime()
     return exit
+  }
+
+  /// Virtual time comes to the present.
+  @inline(__always)
+  private func passTime() {
+    let now = HostTime.now()
+    ran &+= now &- ranUntil
+    ranUntil = now
   }
 
   private func runToExit(_ entry: VMEntry, _ limit: UInt64, _ start: UInt64) -> VMExit {
@@ -144,6 +156,9 @@ package final class KVMVCPU: VCPU {
     owner._withUnsafeGuaranteedRef { $0.refreshShadows(for: self) }
     notePaging32()
     defer { disarmTraps() }
+    // What is planted for breakpoints is nothing for a monitor to see.
+    let asksPromptly = monitor != nil && traps.execution.isEmpty && traps.watches.isEmpty && !entry.interruptWindow
+      && !entry.stopsAfterDelivery
     var now = start
     while true {
       cpu.run.pointee.request_interrupt_window = entry.interruptWindow ? 1 : 0
@@ -151,8 +166,24 @@ package final class KVMVCPU: VCPU {
       if takeKick() { return settled(.kicked, .kicked) }
       if now >= deadline { return settled(.budget, .budget) }
       cpu.setAlarm(deadline, now: now)
-      if let exit = enter() { return exit }
-      now = HostTime.now()
+      guard let exit = enter() else {
+        now = HostTime.now()
+        continue
+      }
+      if !asksPromptly { return exit }
+      if let last = answered(exit) { return last }
+      now = ranUntil
+    }
+  }
+
+  /// The exit that `run` returns for this one; nil where the monitor answered it, and the guest goes on.
+  private func answered(_ found: VMExit) -> VMExit? {
+    guard let monitor else { return found }
+    passTime()
+    switch monitor.answer(found, of: self) {
+    case .declined: return found
+    case .outside: return exit(.budget, .budget)
+    case .action(let action): return carryOut(VMEntry(action), .max)
     }
   }
 

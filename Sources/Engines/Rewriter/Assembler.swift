@@ -54,8 +54,6 @@ struct Assembler {
     _ opcode: UInt32, _ reg: UInt8, _ rm: HostOperand, size: Int, byteRM: Bool = false, immediate: Int = 0,
     prefix: UInt8? = nil
   ) {
-    if size == 2 { byte(0x66) }
-    if let prefix { byte(prefix) }
     var rex: UInt8 = size == 8 ? 0x48 : 0x40
     if reg & 8 != 0 { rex |= 4 }
     var needed = size == 1 && reg >= 4
@@ -68,10 +66,29 @@ struct Assembler {
       if let index, index.number & 8 != 0 { rex |= 2 }
     case .code: break
     }
-    if rex != 0x40 || needed { byte(rex) }
-    if opcode > 0xFF { byte(0x0F) }
-    byte(UInt8(truncatingIfNeeded: opcode))
+    var head = Head()
+    if size == 2 { head.put(0x66) }
+    if let prefix { head.put(prefix) }
+    if rex != 0x40 || needed { head.put(rex) }
+    if opcode > 0xFF { head.put(0x0F) }
+    head.put(UInt8(truncatingIfNeeded: opcode))
+    put(head)
     operand(reg & 7, rm, immediate)
+  }
+
+  /// Bytes that are written together.
+  private struct Head {
+    var word: UInt64 = 0
+    var bits: UInt64 = 0
+    mutating func put(_ byte: UInt8) {
+      word |= UInt64(byte) &<< bits
+      bits &+= 8
+    }
+  }
+  /// There is room behind the code for what is written in vain.
+  private mutating func put(_ head: Head) {
+    UnsafeMutableRawPointer(start + count).storeBytes(of: head.word, as: UInt64.self)
+    count &+= Int(head.bits &>> 3)
   }
 
   /// ModRM and what follows it, for `reg` below 8.
@@ -86,17 +103,18 @@ struct Assembler {
       let short = displacement >= -128 && displacement <= 127
       // RBP and R13 as a base always have a displacement.
       let mod: UInt8 = displacement == 0 && base.number & 7 != 5 ? 0 : short ? 0x40 : 0x80
+      var head = Head()
       if let index {
-        byte(mod | middle | 4)
-        byte(scale << 6 | (index.number & 7) << 3 | base.number & 7)
+        head.put(mod | middle | 4)
+        head.put(scale << 6 | (index.number & 7) << 3 | base.number & 7)
       } else if base.number & 7 == 4 {
-        byte(mod | middle | 4)
-        byte(0x24)
+        head.put(mod | middle | 4)
+        head.put(0x24)
       } else {
-        byte(mod | middle | base.number & 7)
+        head.put(mod | middle | base.number & 7)
       }
-      if mod == 0x40 { byte(UInt8(truncatingIfNeeded: displacement)) }
-      if mod == 0x80 { word32(displacement) }
+      put(head)
+      if mod != 0 { self.immediate(displacement, mod == 0x40 ? 1 : 4) }
     }
   }
 
@@ -116,7 +134,8 @@ struct Assembler {
     immediate(value, width)
   }
   private mutating func immediate(_ value: Int32, _ width: Int) {
-    for i in 0..<width { byte(UInt8(truncatingIfNeeded: value >> Int32(8 * i))) }
+    UnsafeMutableRawPointer(start + count).storeBytes(of: value, as: Int32.self)
+    count += width
   }
   mutating func test(_ rm: HostOperand, _ reg: HostRegister, size: Int) {
     modRM(size == 1 ? 0x84 : 0x85, reg.number, rm, size: size)

@@ -53,7 +53,7 @@ extension BlockWriter {
     if case .deferred(let recipe) = state.flags { settle(recipe) }
     guard let rotation, let from = operand(rotation.register) else { return }
     saveField(offsets.flagOperand, from, size: rotation.size)
-    callForFlags(rewriter.flagOps + (2 + (rotation.size == 8 ? 1 : 0) + (rotation.toRight ? 2 : 0)))
+    callForFlags(rewriter.flagOps + (1 + (rotation.size == 8 ? 1 : 0) + (rotation.toRight ? 2 : 0)))
     state.flags = .saved(.unknown)
   }
 
@@ -152,16 +152,21 @@ extension BlockWriter {
       asm.alu(5, a, offsets.field(offsets.flagResult), size: 8)
       asm.alu(7, offsets.field(offsets.flagA), a, size: size)
     case .saved(.logic(let size)): asm.alu(7, offsets.field(offsets.flagResult), 0, size: size)
-    default:
-      asm.move(a, offsets.field(offsets.rflags), size: 4)
-      asm.alu(4, .register(a), 0x8D5, size: 4)
-      asm.push(a)
-      asm.byte(0x9D)  // POPFQ
+    default: bringEager()
     }
     host = .all
   }
 
-  /// From flags saved in parts, those of the result alone or the carry alone. Changes no register.
+  /// From RFLAGS. Uses `a`.
+  mutating func bringEager() {
+    let a = Self.a
+    asm.move(a, offsets.field(offsets.rflags), size: 4)
+    asm.alu(4, .register(a), 0x8D5, size: 4)
+    asm.push(a)
+    asm.byte(0x9D)  // POPFQ
+  }
+
+  /// From flags saved in parts or in RFLAGS, those of the result alone or the carry alone. Uses `a`.
   private mutating func bringPart(for condition: Condition) -> Bool {
     guard case .saved(let saved) = state.flags else { return false }
     switch saved {
@@ -174,18 +179,48 @@ extension BlockWriter {
       default: return false
       }
       return true
+    case .eager:
+      switch condition >> 1 {
+      case 1:
+        asm.modRM(0x0FBA, 4, offsets.field(offsets.rflags), size: 4, immediate: 1)  // BT
+        asm.byte(0)
+      case 2:
+        asm.move(Self.a, offsets.field(offsets.rflags), size: 4)
+        asm.unary(2, .register(Self.a), size: 4)
+        asm.test(.register(Self.a), 0x40, size: 4)
+      default: return false
+      }
+      return true
     default: return false
     }
   }
 
-  /// Flags saved in a way that is not known here become the architecture's.
+  /// Flags saved in a way that is not known here become the architecture's. Uses `a` and `b`.
   mutating func knowFlags() {
     if state.rotation != nil { settleFlags() }
     switch state.flags {
-    case .saved(.unknown), .saved(.step), .saved(.mixed):
-      callForFlags(rewriter.flagOps + 1)
-      state.flags = .saved(.eager)
+    case .saved(.unknown), .saved(.step), .saved(.mixed): materialize()
     default: break
+    }
+  }
+  /// Flags saved in any way become the architecture's. Uses `a` and `b`.
+  private mutating func materialize() {
+    asm.call(to: rewriter.materializeAt)
+    state.flags = .saved(.eager)
+    host = .none
+  }
+
+  /// All flags into `CPU.rflags`. Uses `a` and `b`.
+  mutating func makeEager() {
+    if state.rotation != nil { settleFlags() }
+    switch state.flags {
+    case .saved(.eager): return
+    case .saved: materialize()
+    case .deferred(let recipe):
+      if host != .all { bring(recipe) }
+      asm.saveHostFlags(offsets)
+      state.flags = .saved(.eager)
+      host = .none
     }
   }
 
@@ -259,6 +294,7 @@ extension MicroOp {
       let form = op.rawValue % 20 / 4
       return (form < 3 ? dst & ~7 : nil, nil)
     }
+    if let unary = Unary(op), unary.inMemory { return (nil, nil) }
     switch op {
     case .setccR, .cmov32rr, .cmov64rr, .jcc, .jmp, .next, .nop, .jmpR, .jmp64m: return (nil, nil)
     case .cdq, .cqo: return (16, nil)
@@ -267,7 +303,9 @@ extension MicroOp {
     case .leave64, .leave32: return (UInt8(Slot.rsp * 8), 40)
     case .pop64r, .pop32r: return (UInt8(Slot.rsp * 8), dst & ~7)
     case .xchg32rr, .xchg64rr: return (dst & ~7, src & ~7)
-    case .system where aux == SystemOp.rdtsc.rawValue: return (0, 16)
+    case .system where aux == SystemOp.rdtsc.rawValue || aux == SystemOp.rdmsr.rawValue: return (0, 16)
+    case .integer where aux == IntegerOp.cmpxchg.rawValue: return (0, nil)
+    case .integer where aux == IntegerOp.xadd.rawValue || aux == IntegerOp.xchg.rawValue: return (src & ~7, nil)
     case .vector: return (vectorRegister, nil)
     case .sse: return (sseOp == .toGPR32 || sseOp == .toGPR64 || sseOp == .convertToGPR ? dst & ~7 : nil, nil)
     default: return (dst & ~7, nil)

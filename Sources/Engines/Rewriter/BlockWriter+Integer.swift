@@ -12,16 +12,26 @@ extension MicroOp {
     case .vector: isRewrittenVector
     case .system: isRewrittenSystem
     case .sensitive: isCounter
-    case .integer: isRewrittenBits
-    case .integerEnd, .string, .x87, .segmentAddress, .undefined, .breakpoint: false
-    case .keepCarry, .materialize, .rotateFlags: false
+    case .integer: isRewrittenBits || isRewrittenRare
+    case .string: isRewrittenString
+    case .integerEnd, .x87, .segmentAddress, .undefined, .breakpoint: false
+    case .keepCarry, .rotateFlags: false
     default: true
+    }
+  }
+
+  /// Of what ends a block: its callout is the exception.
+  var isRewrittenEnd: Bool {
+    switch SystemOp(rawValue: aux) {
+    case .sti, .popf, .syscall: true
+    case .sysret: sizeLog2 == 3
+    default: false
     }
   }
 
   private var isRewrittenSystem: Bool {
     switch SystemOp(rawValue: aux) {
-    case .cli, .pushf, .swapgs, .rdtsc: true
+    case .cli, .pushf, .swapgs, .rdtsc, .rdmsr, .movFromSegment, .pause: true
     case .movFromCR: imm != 8
     case .lgdt, .lidt: true
     default: false
@@ -51,14 +61,16 @@ extension BlockWriter {
   /// False for what is left to a callout.
   mutating func emit(_ o: MicroOpPointer, flagsLive live: Bool, _ onward: Trace.Onward?) -> Bool {
     if let binary = Binary(o.pointee.op) { return emit(binary, o, live) }
+    if let unary = Unary(o.pointee.op) { return emit(unary, o, live) }
     if emitTransfer(o, onward) { return true }
     switch o.pointee.op {
     case .nop: return true
     case .sensitive: return emitCounter(o)
     case .sse: return emitSSE(o)
     case .vector: return emitVector(o)
-    case .integer: return emitBits(o, live)
+    case .integer: return emitBits(o, live) || emitRare(o, live)
     case .system: return emitSystem(o)
+    case .string: return emitString(o)
     case .leave64: return leaveFrame(o, size: 8)
     case .leave32: return leaveFrame(o, size: 4)
     case .lea64: return lea(o, size: 8)
@@ -94,14 +106,6 @@ extension BlockWriter {
     case .rol64ri, .ror64ri: return rotate(o, size: 8, live)
     case .rotate32: return shift(o, 0, size: 4)
     case .rotate64: return shift(o, 0, size: 8)
-    case .inc32r: return step(o, 0, size: 4, live)
-    case .inc64r: return step(o, 0, size: 8, live)
-    case .dec32r: return step(o, 1, size: 4, live)
-    case .dec64r: return step(o, 1, size: 8, live)
-    case .neg32r: return negate(o, size: 4, live)
-    case .neg64r: return negate(o, size: 8, live)
-    case .not32r: return complement(o, size: 4)
-    case .not64r: return complement(o, size: 8)
     case .imul32rr: return multiply(o, size: 4, immediate: false, live)
     case .imul64rr: return multiply(o, size: 8, immediate: false, live)
     case .imul32rri: return multiply(o, size: 4, immediate: true, live)
@@ -178,7 +182,7 @@ extension BlockWriter {
     case 0, 1:
       if binary.operation < 7 { return registers(binary, o, live) }
       // A comparison whose flags nobody sees does nothing.
-      guard live else { return operand(o.pointee.dst) != nil }
+      guard live else { return operand(o.pointee.dst) != nil || binary.form == 1 }
       return compare(o, size: binary.size, isTest: binary.operation == 8, immediate: binary.form == 1)
     case 2: return fromMemory(binary, o, live)
     default: return toMemory(binary, o, live)
@@ -187,9 +191,11 @@ extension BlockWriter {
 
   /// CMP or TEST of a register with another or a constant.
   mutating func compare(_ o: MicroOpPointer, size: Int, isTest: Bool, immediate: Bool) -> Bool {
-    guard let to = operand(o.pointee.dst) else { return false }
-    let x = FlagRecipe.Place.register(o.pointee.dst)
     let number = Int32(truncatingIfNeeded: o.pointee.imm)
+    guard let to = operand(o.pointee.dst) else {
+      return immediate && compareHighByte(o.pointee.dst, number, isTest: isTest)
+    }
+    let x = FlagRecipe.Place.register(o.pointee.dst)
     if immediate {
       if isTest { asm.test(to, number, size: size) } else { asm.alu(7, to, number, size: size) }
       promise(isTest ? .test : .compare, size, x, .number(number))
@@ -199,6 +205,18 @@ extension BlockWriter {
     let from = value(o.pointee.src, Self.a, size: size)
     if isTest { asm.test(to, from, size: size) } else { asm.alu(7, to, from, size: size) }
     promise(isTest ? .test : .compare, size, x, .place(.register(o.pointee.src)))
+    return true
+  }
+
+  /// AH, CH, DH or BH with a constant.
+  private mutating func compareHighByte(_ offset: UInt8, _ number: Int32, isTest: Bool) -> Bool {
+    guard let whole = home(offset & ~7) else { return false }
+    let a = Self.a
+    asm.move(a, .register(whole), size: 4)
+    asm.shift(5, .register(a), by: 8, size: 4)
+    asm.move(offsets.field(offsets.flagOperand), a, size: 8)
+    if isTest { asm.test(.register(a), number, size: 1) } else { asm.alu(7, .register(a), number, size: 1) }
+    promise(isTest ? .test : .compare, 1, .operand, .number(number))
     return true
   }
 

@@ -2,7 +2,7 @@ import X86
 
 /// Sensitive instructions that are a few host instructions: no reason to call the interpreter.
 extension BlockWriter {
-  private var context: Context { Context(bits: block.pointee.context) }
+  var context: Context { Context(bits: block.pointee.context) }
   /// CPL 0 of protected mode, or real mode: whatever RFLAGS.IOPL says.
   private var isPrivileged: Bool { !context.isVirtual8086 && (!context.isProtected || context.cpl == 0) }
 
@@ -24,16 +24,30 @@ extension BlockWriter {
       asm.move(offsets.field(offsets.gsSegmentBase), b, size: 8)
       asm.move(offsets.field(offsets.kernelGSBase), a, size: 8)
       return true
-    case .movFromCR where isLong && context.cpl == 0: return readControlRegister(o)
+    case .movFromSegment:
+      guard o.pointee.dst & 7 == 0 else { return false }
+      asm.extend(Self.a, offsets.field(offsets.segment(Int(o.pointee.imm), \.selector)), size: 2)
+      put(o.pointee.dst, Self.a, size: 1 << Int(o.pointee.sizeLog2))
+      return true
+    case .pause:
+      slowWay(from: whereWanted(.pause), o)
+      return true
+    case .movFromCR where isPrivileged: return readControlRegister(o)
     case .rdtsc: return readCounter(o)
-    case .lgdt where isLong && context.cpl == 0: return loadTable(o, offsets.gdtrBase, offsets.gdtrLimit)
-    case .lidt where isLong && context.cpl == 0: return loadTable(o, offsets.idtrBase, offsets.idtrLimit)
+    case .rdmsr where isPrivileged:
+      var jumps = whereWanted(.processorMSRs)
+      asm.call(to: rewriter.readMSRAt)
+      jumps.append(asm.jumpAhead(4))
+      slowWay(from: jumps, o)
+      return true
+    case .lgdt where isPrivileged: return loadTable(o, offsets.gdtrBase, offsets.gdtrLimit)
+    case .lidt where isPrivileged: return loadTable(o, offsets.idtrBase, offsets.idtrLimit)
     default: return false
     }
   }
 
   /// Jumps that are taken where a monitor may want the instruction: the guest's own, or ours by one of these bits.
-  private mutating func whereWanted(_ quick: QuickExits) -> [Int] {
+  mutating func whereWanted(_ quick: QuickExits) -> [Int] {
     host = .none
     asm.alu(7, offsets.field(offsets.nonRoot), 0, size: 1)
     var jumps = [asm.jumpAhead(5)]
@@ -52,21 +66,24 @@ extension BlockWriter {
     guard let (field, quick) = registers[o.pointee.imm], o.pointee.dst & 7 == 0 else { return false }
     let jumps = whereWanted(quick)
     asm.move(Self.a, offsets.field(field), size: 8)
-    put(o.pointee.dst, Self.a, size: 8)
+    put(o.pointee.dst, Self.a, size: isLong ? 8 : 4)
     slowWay(from: jumps, o)
     return true
   }
 
-  /// LGDT and LIDT of 64-bit mode.
+  /// LGDT and LIDT, but with the short base of a 16-bit operand.
   private mutating func loadTable(_ o: MicroOpPointer, _ base: Int32, _ limit: Int32) -> Bool {
+    guard isLong || o.pointee.sizeLog2 == 2 else { return false }
     let (a, b) = (Self.a, Self.b)
     var jumps = whereWanted(.descriptorTables)
-    jumps.append(reach(o, size: 10, write: false).jump)
-    asm.move(a, .memory(b, displacement: 2), size: 8)
-    asm.shift(4, .register(a), by: 16, size: 8)
-    asm.shift(7, .register(a), by: 16, size: 8)
-    asm.alu(7, a, .memory(b, displacement: 2), size: 8)
-    jumps.append(asm.jumpAhead(5))
+    jumps.append(reach(o, size: isLong ? 10 : 6, write: false).jump)
+    asm.move(a, .memory(b, displacement: 2), size: isLong ? 8 : 4)
+    if isLong {
+      asm.shift(4, .register(a), by: 16, size: 8)
+      asm.shift(7, .register(a), by: 16, size: 8)
+      asm.alu(7, a, .memory(b, displacement: 2), size: 8)
+      jumps.append(asm.jumpAhead(5))
+    }
     asm.move(offsets.field(base), a, size: 8)
     asm.move(a, .memory(b), size: 2)
     asm.move(offsets.field(limit), a, size: 2)
@@ -140,25 +157,6 @@ extension BlockWriter {
     moveStack(-Int32(size))
     slowWay(from: miss, o)
     return true
-  }
-
-  /// All flags into `CPU.rflags`.
-  private mutating func makeEager() {
-    if state.flags == .saved(.eager) && state.rotation == nil { return }
-    let (a, b) = (Self.a, Self.b)
-    host = .none
-    bringFlags(for: 0)
-    guard state.flags != .saved(.eager) else { return }
-    asm.byte(0x9C)  // PUSHFQ
-    asm.pop(a)
-    asm.alu(4, .register(a), 0x8D5, size: 4)
-    asm.move(b, offsets.field(offsets.rflags), size: 8)
-    asm.alu(4, .register(b), ~0x8D5, size: 8)
-    asm.alu(1, .register(b), a, size: 8)
-    asm.move(offsets.field(offsets.rflags), b, size: 8)
-    asm.store(offsets.field(offsets.flagClass), Int32(FlagClass.eager.rawValue), size: 1)
-    state.flags = .saved(.eager)
-    host = .none
   }
 
   /// STI, unless the monitor waits for interrupts to be on.

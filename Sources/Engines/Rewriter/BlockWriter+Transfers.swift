@@ -31,6 +31,8 @@ extension BlockWriter {
       switch SystemOp(rawValue: o.pointee.aux) {
       case .sti: setInterrupts(o, onward)
       case .popf: popFlags(o, onward)
+      case .syscall where isLong: systemCall(o)
+      case .sysret where isLong && context.cpl == 0 && o.pointee.sizeLog2 == 3: systemReturn(o)
       default: calloutAtEnd(o)
       }
     default:

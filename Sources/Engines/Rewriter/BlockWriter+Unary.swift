@@ -1,5 +1,40 @@
+/// How the opcode of INC, DEC, NEG or NOT is made up (`Op`'s order).
+struct Unary {
+  enum Operation: UInt16 { case inc, dec, neg, not }
+  let operation: Operation
+  let inMemory: Bool
+  let size: Int
+
+  init?(_ op: Op) {
+    guard op.rawValue >= Op.inc8r.rawValue, op.rawValue <= Op.not64m.rawValue else { return nil }
+    let raw = op.rawValue - Op.inc8r.rawValue
+    guard let operation = Operation(rawValue: raw / 8) else { return nil }
+    self.operation = operation
+    inMemory = raw & 4 != 0
+    size = 1 << Int(raw & 3)
+  }
+}
+
 /// Shifts, rotates, multiplications and what has one operand.
 extension BlockWriter {
+  /// False for what is left to a callout.
+  mutating func emit(_ k: Unary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
+    switch (k.operation, k.inMemory) {
+    case (.inc, false): return step(o, 0, size: k.size, live)
+    case (.dec, false): return step(o, 1, size: k.size, live)
+    case (.neg, false): return negate(o, size: k.size, live)
+    case (.not, false): return complement(o, size: k.size)
+    case (.inc, true): return stepMemory(o, 0, size: k.size, live)
+    case (.dec, true): return stepMemory(o, 1, size: k.size, live)
+    case (.neg, true): return false
+    case (.not, true):
+      let miss = reach(o, size: k.size, write: true)
+      asm.unary(2, .memory(Self.b), size: k.size)
+      slowWay(from: miss, o)
+      return true
+    }
+  }
+
   mutating func shift(_ o: MicroOpPointer, _ code: UInt8, size: Int) -> Bool {
     guard let to = operand(o.pointee.dst) else { return false }
     let count = UInt8(truncatingIfNeeded: o.pointee.imm)
@@ -16,13 +51,56 @@ extension BlockWriter {
     return true
   }
 
-  /// By CL, where nobody sees the flags: a count of 0 would keep them.
+  /// By CL. A count of 0 keeps the flags.
   mutating func shiftByCL(_ o: MicroOpPointer, _ code: UInt8, _ live: Bool) -> Bool {
-    guard !live, let to = operand(o.pointee.dst) else { return false }
+    guard let to = operand(o.pointee.dst) else { return false }
     let size = o.pointee.op.rawValue & 3 == Op.shl64rc.rawValue & 3 ? 8 : 4
-    writeBack(o, to, size) { $0.shiftByCL(code, $1, size: size) }
+    guard live else {
+      writeBack(o, to, size) { $0.shiftByCL(code, $1, size: size) }
+      host = .none
+      return true
+    }
+    settleFlags()
+    // As a store of the same value would: 32 bits clear the upper half.
+    asm.extend(Self.a, to, size: size)
+    put(o.pointee.dst, Self.a, size: size)
+    asm.test(.register(.rcx), size == 8 ? 63 : 31, size: 1)
+    let unchanged = asm.jumpAhead(4)
+    shiftByCount(code, size)
+    put(o.pointee.dst, Self.a, size: size)
+    noteFlags(.mixed8, size: size)
+    asm.land(unchanged)
+    state.flags = .saved(.unknown)
     host = .none
     return true
+  }
+
+  /// Shifts `a`, extended from `size` bytes, by CL, which is not 0 in its low bits. The result and the flags' first operand
+  /// into `CPU`.
+  private mutating func shiftByCount(_ code: UInt8, _ size: Int) {
+    let (a, b) = (Self.a, Self.b)
+    let width = UInt8(size * 8)
+    let flagA = offsets.field(offsets.flagA)
+    if code == 5 {
+      // OF is the operand's sign.
+      asm.move(b, .register(a), size: 8)
+      asm.shift(5, .register(b), by: width - 1, size: 8)
+      asm.shift(4, .register(b), by: 11, size: 4)
+      asm.move(flagA, b, size: 8)
+    }
+    asm.shiftByCL(code, .register(a), size: size)
+    asm.set(2, .register(b))
+    asm.extend(b, .register(b), size: 1)
+    if code == 5 { asm.alu(1, flagA, b, size: 4) } else { asm.move(flagA, b, size: 8) }
+    if code == 4 {
+      // OF is where sign and carry differ.
+      asm.move(b, .register(a), size: 8)
+      asm.shift(5, .register(b), by: width - 1, size: 8)
+      asm.alu(6, b, flagA, size: 4)
+      asm.shift(4, .register(b), by: 11, size: 4)
+      asm.alu(1, flagA, b, size: 4)
+    }
+    asm.move(offsets.field(offsets.flagResult), a, size: 8)
   }
 
   /// CF, and OF as the interpreter has it for every count, are worked out from the operand.
@@ -31,6 +109,7 @@ extension BlockWriter {
     guard let to = operand(o.pointee.dst) else { return false }
     let count = UInt8(truncatingIfNeeded: o.pointee.imm)
     let width = UInt8(size * 8)
+    guard count < width else { return false }
     let (a, b) = (Self.a, Self.b)
     let flagA = offsets.field(offsets.flagA)
     asm.extend(a, to, size: size)
@@ -70,6 +149,31 @@ extension BlockWriter {
     saveResult(to, size: size)
     noteFlags(code == 0 ? .inc8 : .dec8, size: size)
     host = .allButCarry
+    return true
+  }
+
+  /// The same in memory. The carry is put aside before the operand is reached, in CPU it would be missing where it cannot.
+  private mutating func stepMemory(_ o: MicroOpPointer, _ code: UInt8, size: Int, _ live: Bool) -> Bool {
+    let (a, memory, spare) = (Self.a, HostOperand.memory(Self.b), offsets.field(offsets.spare))
+    if live {
+      bringFlags(for: 2)
+      asm.set(2, .register(a))
+      asm.extend(a, .register(a), size: 1)
+      asm.move(spare, a, size: 8)
+    }
+    let miss = reach(o, size: size, write: true)
+    asm.step(code, memory, size: size)
+    state.flags = .saved(.unknown)
+    if live {
+      asm.extend(a, memory, size: size)
+      asm.move(offsets.field(offsets.flagResult), a, size: 8)
+      asm.move(a, spare, size: 8)
+      asm.move(offsets.field(offsets.flagA), a, size: 8)
+      let base = code == 0 ? FlagClass.inc8 : .dec8
+      asm.store(offsets.field(offsets.flagClass), Int32(FlagClass(base, bytes: size).rawValue), size: 1)
+      host = .allButCarry
+    }
+    slowWay(from: miss, o)
     return true
   }
 

@@ -21,6 +21,8 @@ struct BlockWriter {
   private(set) var straightEnd = 0
   /// Pieces off the straight path, written behind it.
   private var stubs: [Stub] = []
+  /// `findLiveFlags` of the present block.
+  private var flagsLive: [Bool] = []
   private var edgeCount = 0
   /// Where the code is to read though it must not.
   var trespass: UInt?
@@ -29,12 +31,18 @@ struct BlockWriter {
   /// left a first operand and a result.
   enum OperandRepair { case none, first, difference, sum, result }
 
+  /// How the flags come into the host's registers behind it, where they are there on the straight path.
+  enum Bring {
+    case nothing
+    case recipe(FlagRecipe)
+    case saved
+  }
+
   struct Stub {
     enum Kind {
       /// Carries out a micro-op and comes back, with these vectors and flags in the host's registers.
       case callout(
-        MicroOpPointer, back: Int, vectors: UInt16, repair: OperandRepair, bring: FlagRecipe?,
-        site: UnsafeMutablePointer<HostSite>?)
+        MicroOpPointer, back: Int, vectors: UInt16, repair: OperandRepair, bring: Bring, site: UnsafeMutablePointer<HostSite>?)
       /// Goes on in the interpreter.
       case interpret(MicroOpPointer)
       /// The interpreter carries out the micro-op that ends the block.
@@ -52,7 +60,9 @@ struct BlockWriter {
       case surprise(MicroOpPointer, distance: Int32)
     }
     let kind: Kind
-    let from: [Int]
+    /// The jumps that are taken to it: nearly always one.
+    let from: Int
+    let others: ArraySlice<Int>
     let state: HostState
     let block: BlockPointer
     let excess: Int32
@@ -72,11 +82,15 @@ struct BlockWriter {
     isLong = context.isLong64
     let user = context.cpl == 3 ? TLB.entries * MemoryLayout<TLBEntry>.stride : 0
     tlb = Int32(HostLayout.tlbOffset + user)
-    // Two rounds of a loop, two ways out of each block.
-    let edges = UnsafeMutablePointer<HostEdge>.allocate(capacity: trace.parts.count * 4)
-    edges.initialize(repeating: HostEdge(block: block, isTaken: false), count: trace.parts.count * 4)
+    let edgeCount = trace.parts.count * HostEdge.perBlock
+    let edges = UnsafeMutablePointer<HostEdge>.allocate(capacity: edgeCount)
+    edges.initialize(repeating: HostEdge(block: block, isTaken: false), count: edgeCount)
     block.pointee.edges = edges
+    stubs.reserveCapacity(Self.usualStubs)
+    marks.reserveCapacity(Self.usualStubs)
   }
+  /// Room for what most traces have, so that it is not found in steps.
+  private static let usualStubs = 32
 
   /// Gives where the code is entered.
   mutating func write() -> Int {
@@ -86,7 +100,7 @@ struct BlockWriter {
       excess = trace.parts[0].excess
       asm.move(Self.a, offsets.field(offsets.stamp), size: 8)
       asm.alu(7, Self.a, .code(entry - 8), size: 8)
-      later(.stale, from: [asm.jumpAhead(5)])
+      later(.stale, from: asm.jumpAhead(5))
     }
     let start = asm.count
     if let trespass {
@@ -122,12 +136,13 @@ struct BlockWriter {
       foreseen = part.onward == nil ? nil : (index + 1 < trace.parts.count ? trace.parts[index + 1].block : trace.head).pointee.rip
       excess = part.excess
       let body = block.body
-      let live = Self.liveFlags(body)
+      findLiveFlags(body)
       for i in body.indices {
         guard let o = body.baseAddress.map({ $0 + i }) else { continue }
         mark(o)
-        let forgets = protectFlags(o, live: live[i])
-        if !emit(o, flagsLive: live[i], part.onward) { callout(o) }
+        let live = flagsLive[i]
+        let forgets = protectFlags(o, live: live)
+        if !emit(o, flagsLive: live, part.onward) { callout(o) }
         if forgets { state.flags = .saved(.unknown) }
       }
     }
@@ -145,8 +160,8 @@ struct BlockWriter {
 
   /// Whether somebody may see the flags that hold after each micro-op: from the end backwards, they are dead where a
   /// later one sets them all before anything reads them or can stop.
-  private static func liveFlags(_ body: UnsafeMutableBufferPointer<MicroOp>) -> [Bool] {
-    var flagsLive = Array(repeating: true, count: body.count)
+  private mutating func findLiveFlags(_ body: UnsafeMutableBufferPointer<MicroOp>) {
+    while flagsLive.count < body.count { flagsLive.append(true) }
     var live = true
     for i in body.indices.reversed() {
       flagsLive[i] = live
@@ -156,7 +171,6 @@ struct BlockWriter {
       case .other: live = !body[i].comparesAndJumps
       }
     }
-    return flagsLive
   }
 
   // MARK: Rounds of a loop
@@ -165,19 +179,23 @@ struct BlockWriter {
   private mutating func charge() {
     asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
     host = .none
-    later(.spent, from: [asm.jumpAhead(12)])
+    later(.spent, from: asm.jumpAhead(12))
   }
   private mutating func loop(to target: Int) {
     asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
     asm.jump(13, to: target)
     host = .none
-    later(.spent, from: [asm.jumpAhead()])
+    later(.spent, from: asm.jumpAhead())
   }
 
   // MARK: Callouts
 
-  mutating func later(_ kind: Stub.Kind, from: [Int], state: HostState? = nil) {
-    stubs.append(Stub(kind: kind, from: from, state: state ?? self.state, block: block, excess: excess))
+  mutating func later(_ kind: Stub.Kind, from: Int, others: ArraySlice<Int> = [], state: HostState? = nil) {
+    stubs.append(Stub(kind: kind, from: from, others: others, state: state ?? self.state, block: block, excess: excess))
+  }
+  mutating func later(_ kind: Stub.Kind, from jumps: [Int]) {
+    guard let first = jumps.first else { return }
+    later(kind, from: first, others: jumps.dropFirst())
   }
 
   /// The interpreter carries out this micro-op; all others stay here.
@@ -203,19 +221,21 @@ struct BlockWriter {
 
   /// A micro-op's slow way, taken by `miss`, back to here.
   mutating func slowWay(from miss: Miss, _ o: MicroOpPointer, repair: OperandRepair = .none) {
-    var bring: FlagRecipe?
-    if host != .none, case .deferred(let recipe) = state.flags { bring = recipe }
+    var bring = Bring.nothing
+    if host != .none {
+      if case .deferred(let recipe) = state.flags { bring = .recipe(recipe) } else { bring = .saved }
+    }
     later(
       .callout(o, back: asm.count, vectors: state.vectors, repair: repair, bring: bring, site: site(o, miss)),
-      from: [miss.jump], state: miss.state)
+      from: miss.jump, state: miss.state)
   }
   /// The same for one that has nothing to do with memory, by several jumps.
   mutating func slowWay(from jumps: [Int], _ o: MicroOpPointer) {
-    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: nil, site: nil), from: jumps)
+    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: .nothing, site: nil), from: jumps)
   }
   /// A micro-op of the writer's own that works on saved flags alone, by the jump at `from`, back to here.
   mutating func flagWay(from: Int, _ o: MicroOpPointer) {
-    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: nil, site: nil), from: [from])
+    later(.callout(o, back: asm.count, vectors: state.vectors, repair: .none, bring: .nothing, site: nil), from: from)
   }
 
   /// Has plain moves counted where the TLB does not help them.
@@ -233,13 +253,13 @@ struct BlockWriter {
     state.vectors = 0
     host = .none
   }
-  mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { later(.interpret(o), from: [from]) }
+  mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { later(.interpret(o), from: from) }
   mutating func interpretInstead(from miss: Miss, _ o: MicroOpPointer) {
-    later(.interpret(o), from: [miss.jump], state: miss.state)
+    later(.interpret(o), from: miss.jump, state: miss.state)
   }
   /// Taken where a return goes elsewhere than foreseen.
   mutating func surprise(from: Int, _ o: MicroOpPointer, distance: Int32) {
-    later(.surprise(o, distance: distance), from: [from])
+    later(.surprise(o, distance: distance), from: from)
   }
 
   // MARK: State
@@ -263,7 +283,7 @@ struct BlockWriter {
   // MARK: Ways out
 
   /// Leaves the trace in a direction known now, unless that is where it goes on.
-  mutating func leave(taken: Bool, when condition: Condition) { later(.exit(taken: taken), from: [asm.jumpAhead(condition)]) }
+  mutating func leave(taken: Bool, when condition: Condition) { later(.exit(taken: taken), from: asm.jumpAhead(condition)) }
 
   /// Leaves the trace at its end in a direction known now.
   mutating func edge(taken: Bool) {
@@ -286,9 +306,10 @@ struct BlockWriter {
     asm.word32(0)
     edge.pointee.jumpEnd = asm.count
     edge.pointee.stampAt = asm.count
+    edge.pointee.stamp = UnsafeMutableRawPointer(asm.start + asm.count)
     asm.word64(.max)
     rewriter.buffer.store(Int32(edge.pointee.stampAt - stampUse), at: stampUse - 4)
-    later(.edge(edge, over: over), from: [unlinked])
+    later(.edge(edge, over: over), from: unlinked)
   }
 
   /// Goes on at the RIP in `b`, wherever that is.
@@ -323,26 +344,32 @@ struct BlockWriter {
   // MARK: Stubs
 
   private mutating func write(_ stub: Stub) {
-    let slowWay = asm.count
-    for jump in stub.from { asm.land(jump) }
+    asm.land(stub.from)
+    for jump in stub.others { asm.land(jump) }
     state = stub.state
     block = stub.block
     excess = stub.excess
     host = .none
     switch stub.kind {
     case .callout(let o, let back, let vectors, let repair, let bring, let site):
-      settle()
       if let site {
-        site.pointee.slowWay = slowWay
         asm.load(Self.a, UInt64(UInt(bitPattern: site)))
         asm.move(offsets.field(offsets.hostSite), Self.a, size: 8)
+        site.pointee.uncountedWay = asm.count
       }
+      settle()
       call(o)
       self.repair(repair)
       for index in 0..<16 where vectors >> UInt16(index) & 1 != 0 {
         asm.modRM(0x0F10, UInt8(index), Self.vector(index), size: 4)
       }
-      if let bring { self.bring(bring) }
+      switch bring {
+      case .nothing: break
+      case .recipe(let recipe): self.bring(recipe)
+      case .saved:
+        asm.call(to: rewriter.materializeAt)
+        bringEager()
+      }
       asm.jump(to: back)
     case .interpret(let o):
       settle()

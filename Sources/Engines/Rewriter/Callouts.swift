@@ -11,8 +11,13 @@ let hostCallout:
 extension UnsafeMutablePointer<CPU> {
   /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
   fileprivate func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
-    let isSystem = op.pointee.op == .system || op.pointee.op == .systemEnd
-    return isSystem ? carryOutSystem(op, of: block) : carryOutOther(op, of: block)
+    switch op.pointee.op {
+    case .system, .systemEnd: return carryOutSystem(op, of: block)
+    case .keepCarry: keepCarry()
+    case .rotateFlags: noteRotation(op.pointee.aux)
+    default: return carryOutOther(op, of: block)
+    }
+    return 0
   }
 
   private func carryOutSystem(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
@@ -45,11 +50,12 @@ extension UnsafeMutablePointer<CPU> {
       single.pointee.op = .integer
       pointee.rip = block.pointee.endRIP
     }
-    if let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite) {
-      pointee.hostSite = 0
-      notice(op, site)
-    }
-    switch execute(block, at: single) {
+    let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite)
+    let linear = site == nil ? 0 : address(op)
+    pointee.hostSite = 0
+    let end = execute(block, at: single)
+    if let site { notice(op, linear, end, site) }
+    switch end {
     case .done: return isEnd ? 0 : goOn(behind: op, of: block, from: stamp)
     case .stop(let stop): return stopped(stop)
     case let end:
@@ -73,16 +79,18 @@ extension UnsafeMutablePointer<CPU> {
     return HostEnd.stop.rawValue
   }
 
-  /// A plain access took its slow way. Where that does not bring its page into the TLB it was in vain, and after so
-  /// many times the access becomes a callout.
-  private func notice(_ op: MicroOpPointer, _ site: UnsafeMutablePointer<HostSite>) {
-    let linear = address(op)
-    let isStore = op.pointee.isPlainStore
-    guard let gpa = translateQuietly(linear) else { return }
-    guard let page = hostPage(gpa), !isStore || page.writable && !hasCode(gpa) else {
-      site.pointee.misses += 1
-      if site.pointee.misses == HostSite.patience { vcpu.engine.rewriter?.makeCallout(site.pointee) }
-      return
+  /// A plain access to this address took its slow way. Where that did not bring its page into the TLB it was in vain,
+  /// and after so many times the access becomes a callout.
+  private func notice(_ op: MicroOpPointer, _ linear: UInt64, _ end: LoopEnd, _ site: UnsafeMutablePointer<HostSite>) {
+    switch end {
+    case .done:
+      let entry = op.pointee.isPlainStore ? tlbWriteEntry(linear) : tlbEntry(linear)
+      guard entry.pointee.tag != linear & ~0xFFF else { return }
+    case .stop(.exit): break
+    default: return
     }
+    guard !site.pointee.isCallout else { return }
+    site.pointee.misses += 1
+    if site.pointee.isCallout { vcpu.engine.rewriter?.makeCallout(site.pointee) }
   }
 }

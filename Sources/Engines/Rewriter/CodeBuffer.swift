@@ -10,7 +10,7 @@ import VMCore
 /// while code is given up.
 final class CodeBuffer {
   static let size = 64 << 20
-  static let segmentSize = 1 << 20
+  static let segmentSize = 256 << 10
   static var segmentCount: Int { size / segmentSize }
   let writable: UnsafeMutablePointer<UInt8>
   /// Address at which the first byte is executed.

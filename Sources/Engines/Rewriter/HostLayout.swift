@@ -46,9 +46,11 @@ enum HostLayout {
 
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
-  let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock: Int32
+  let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock, spare: Int32
   let cr0, cr4, xcr0, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
   let kernelGSBase, gsSegmentBase, quick, nonRoot, slept, tscOffset, ownTSCOffset, cr2, cr3: Int32
+  let efer, star, lstar, cstar, sfmask, tscAux, sysenterCS, sysenterESP, sysenterEIP, cpl, tlb, tlbs: Int32
+  private let segments: Int32
   let gdtrBase, gdtrLimit, idtrBase, idtrLimit: Int32
   let jumpHost, jumpCount: Int32
 
@@ -68,6 +70,7 @@ struct HostOffsets {
     hostStack = cpu(\.hostStack)
     hostOp = cpu(\.hostOp)
     hostBlock = cpu(\.hostBlock)
+    spare = cpu(\.spare)
     cr0 = cpu(\.cr0)
     cr4 = cpu(\.cr4)
     xcr0 = cpu(\.xcr0)
@@ -82,6 +85,11 @@ struct HostOffsets {
     let base = Int32(MemoryLayout<SegmentState>.offset(of: \.base) ?? 0)
     gsSegmentBase = cpu(\.segments) + 5 * Int32(MemoryLayout<SegmentState>.stride) + base
     quick = cpu(\.quick)
+    (efer, star, lstar, cstar, sfmask) = (cpu(\.efer), cpu(\.star), cpu(\.lstar), cpu(\.cstar), cpu(\.sfmask))
+    tscAux = cpu(\.tscAux)
+    (sysenterCS, sysenterESP, sysenterEIP) = (cpu(\.sysenterCS), cpu(\.sysenterESP), cpu(\.sysenterEIP))
+    (cpl, tlb, tlbs) = (cpu(\.cpl), cpu(\.tlb), cpu(\.tlbs))
+    segments = cpu(\.segments)
     nonRoot = cpu(\.vmx) + Int32(MemoryLayout<VMXState>.offset(of: \.nonRoot) ?? 0)
     slept = cpu(\.slept)
     tscOffset = cpu(\.tscOffset)
@@ -94,6 +102,11 @@ struct HostOffsets {
     (idtrBase, idtrLimit) = (cpu(\.idtr) + tableBase, cpu(\.idtr) + tableLimit)
     jumpHost = jump(\.host)
     jumpCount = jump(\.hostCount)
+  }
+
+  /// Of a part of a segment register, in the order of `CPU.segments`.
+  func segment(_ index: Int, _ part: PartialKeyPath<SegmentState>) -> Int32 {
+    segments + Int32(index * MemoryLayout<SegmentState>.stride + (MemoryLayout<SegmentState>.offset(of: part) ?? 0))
   }
 
   func field(_ offset: Int32) -> HostOperand { .memory(.rsp, displacement: offset) }
@@ -118,25 +131,13 @@ enum HostEnd: UInt64 {
 /// A plain load or store in generated code. While it goes by the TLB its slow way counts here how often that did not
 /// help: at MMIO and on pages whose stores are watched it never does. Then it is made a callout for good.
 struct HostSite {
-  /// Offsets in the code buffer of its first byte and of its slow way.
+  /// Offsets in the code buffer of its first byte, and of its slow way behind what asks for it to be counted.
   var start: Int
-  var slowWay = 0
+  var uncountedWay = 0
   var misses: UInt32 = 0
   var next: UnsafeMutablePointer<HostSite>?
 
   /// So often the slow way must have been taken in vain.
   static let patience = 16
-}
-
-/// A way out of generated code, by a direct transfer at the end of `block`.
-struct HostEdge {
-  var block: BlockPointer
-  var isTaken: Bool
-  /// Instructions charged ahead that this way out does not reach: they go off the charge of what comes next.
-  var excess: Int32 = 0
-  /// Offsets in the code buffer: of the stamp that the CPU's must equal, of the count of instructions that is
-  /// charged, of the end of the jump.
-  var stampAt = 0
-  var countAt = 0
-  var jumpEnd = 0
+  var isCallout: Bool { misses >= Self.patience }
 }

@@ -8,14 +8,13 @@ extension MicroOp {
     case .sensitive:
       return RewritingPolicy.standard.inCache.contains(operationOfPolicy) ? .inCache : .callout
     case .system, .systemEnd:
-      guard let operation = SystemOp(rawValue: aux)?.operation else { return .interpreted }
-      let isInCache = op == .system ? isRewritten : RewritingPolicy.standard.inCache.contains(operation)
-      return isInCache ? .inCache : .callout
+      if op == .system ? isRewritten : isRewrittenEnd { return .inCache }
+      return SystemOp(rawValue: aux)?.operation == nil ? .interpreted : .callout
     case .segmentAddress: return .interpreted
     default: break
     }
     guard isRewritten else { return .interpreted }
-    return flags & MicroOp.hasMemory != 0 || isTransfer || touchesStack ? .rewritten : .identity
+    return flags & MicroOp.hasMemory != 0 || isTransfer || touchesStack || op == .string ? .rewritten : .identity
   }
 
   private var operationOfPolicy: SensitiveOperation {
@@ -51,19 +50,28 @@ extension Block {
   /// Every instruction with what becomes of it. Two fused into one micro-op stand as one.
   func instructionKinds() -> [RewrittenBlock.Instruction] {
     var result: [RewrittenBlock.Instruction] = []
+    forEachInstruction { rip, length, kind in result.append(.init(rip: rip, length: length, kind: kind)) }
+    return result
+  }
+
+  /// The same one by one: RIP, length, kind.
+  func forEachInstruction(_ body: (UInt64, UInt64, RewritingKind) -> Void) {
+    var pending: (offset: UInt16, length: UInt8, kind: RewritingKind)?
+    func hand(_ one: (offset: UInt16, length: UInt8, kind: RewritingKind)) {
+      body(rip &+ UInt64(one.offset), UInt64(one.length), one.kind)
+    }
     for index in 0..<capacity {
       let o = (ops + index).pointee
       // What counts executions, or goes on to the next block, is no instruction.
       if o.length == 0 || o.op == .breakpoint { continue }
-      let (at, kind) = (rip &+ UInt64(o.offset), o.rewritingKind)
-      if let last = result.last, last.rip == at {
-        result[result.count - 1].kind = last.kind.joined(kind)
-        result[result.count - 1].length = max(last.length, UInt64(o.length))
+      if let one = pending, one.offset == o.offset {
+        pending = (o.offset, max(one.length, o.length), one.kind.joined(o.rewritingKind))
       } else {
-        result.append(RewrittenBlock.Instruction(rip: at, length: UInt64(o.length), kind: kind))
+        if let pending { hand(pending) }
+        pending = (o.offset, o.length, o.rewritingKind)
       }
     }
-    return result
+    if let pending { hand(pending) }
   }
 }
 
@@ -81,7 +89,7 @@ struct RewritingTally {
   mutating func add(_ trace: Trace) {
     for part in trace.parts {
       guestBytes += part.block.pointee.length
-      for instruction in part.block.pointee.instructionKinds() { counts[Int(instruction.kind.rawValue)] += 1 }
+      part.block.pointee.forEachInstruction { _, _, kind in counts[Int(kind.rawValue)] += 1 }
     }
   }
 }
@@ -208,6 +216,6 @@ extension Block {
   /// The ways out of its code that are there.
   var liveEdges: [HostEdge] {
     guard let edges else { return [] }
-    return (0..<(partCount + 1) * 4).map { edges[$0] }.filter { $0.jumpEnd != 0 }
+    return (0..<(partCount + 1) * HostEdge.perBlock).map { edges[$0] }.filter { $0.jumpEnd != 0 }
   }
 }

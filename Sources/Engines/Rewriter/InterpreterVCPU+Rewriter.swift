@@ -23,7 +23,6 @@ extension InterpreterVCPU {
     }
     if rewriter.isFull {
       rewriter.makeRoom(engine.cache, warmth: Int64(engine.configuration.warmth))
-      for processor in engine.processors { processor.c.bumpGeneration() }
       c.pointee.budget &+= block.pointee.count
       c.pointee.rip = block.pointee.rip
       return .find
@@ -78,7 +77,7 @@ extension InterpreterVCPU {
     let target = edge.pointee.isTaken ? from.pointee.takenRIP : from.pointee.endRIP
     c.pointee.rip = target
     guard let next = c.cached(target), next.pointee.host != 0 else { return nil }
-    rewriter.link(edge.pointee, to: next, stamp: c.pointee.stamp)
+    rewriter.link(edge, to: next, stamp: c.pointee.stamp)
     guard c.pointee.budget >= next.pointee.hostCount else { return nil }
     c.pointee.budget &-= next.pointee.hostCount
     return next.pointee.host
@@ -93,6 +92,6 @@ extension InterpreterEngine {
   package func forgetCode() {
     cache.dropAll()
     rewriter?.empty()
-    for processor in processors { processor.c.bumpGeneration() }
+    bumpGenerations()
   }
 }

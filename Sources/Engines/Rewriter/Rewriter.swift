@@ -10,13 +10,15 @@ final class Rewriter {
   // Offsets of the pieces all blocks share.
   private(set) var leaveAt = 0
   private(set) var calloutAt = 0
+  private(set) var materializeAt = 0
+  private(set) var readMSRAt = 0
   private var firstBlockAt = 0
   /// No block's code is longer.
   static let roomForBlock = 256 << 10
   private(set) var statistics = RewritingStatistics()
   /// The traces whose code begins in each segment of the buffer.
   private var residents = Array(repeating: [Resident](), count: CodeBuffer.segmentCount)
-  /// Micro-ops of the writer's own, which work on saved flags: the carry alone, all, and CF and OF of the rotates.
+  /// Micro-ops of the writer's own, which work on saved flags: the carry alone, and CF and OF of the rotates.
   let flagOps: MicroOpPointer
 
   /// Blocks are rewritten even where nearly all of their instructions are callouts.
@@ -33,13 +35,12 @@ final class Rewriter {
     hostGuard = configuration.guarding == .none ? nil : try HostGuard.shared.get()
     trespasses = configuration.guarding == .trespassed
     hostGuard?.admit(buffer.executable, size: CodeBuffer.size, executable: true)
-    flagOps = .allocate(capacity: 6)
+    flagOps = .allocate(capacity: 5)
     flagOps.initialize(to: MicroOp(.keepCarry))
-    (flagOps + 1).initialize(to: MicroOp(.materialize))
     for kind in 0..<4 {
       var op = MicroOp(.rotateFlags)
       op.aux = UInt16(kind)
-      (flagOps + 2 + kind).initialize(to: op)
+      (flagOps + 1 + kind).initialize(to: op)
     }
     emitShared()
   }
@@ -47,7 +48,7 @@ final class Rewriter {
   deinit { flagOps.deallocate() }
 
   var isFull: Bool { buffer.used + Self.roomForBlock > buffer.end }
-  /// Gives up the oldest code to make room for new. Only while none runs; no stamp is to be trusted after it.
+  /// Gives up the oldest code to make room for new. Only while none runs.
   func makeRoom(_ cache: BlockCache, warmth: Int64) {
     while isFull {
       let segment = buffer.widen(from: firstBlockAt)
@@ -121,12 +122,14 @@ final class Rewriter {
   func makeCallout(_ site: HostSite) {
     // Neighbouring code is entered at its own first byte only: five bytes of the way to the TLB are free.
     var asm = Assembler(buffer.writable, at: site.start)
-    asm.jump(to: site.slowWay)
+    asm.jump(to: site.uncountedWay)
     statistics.adaptive += 1
   }
 
-  /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is.
-  func link(_ edge: HostEdge, to next: BlockPointer, stamp: UInt64) {
+  /// Lets `edge` lead to `next`, while the CPU's stamp stays what it is and `next` keeps its code.
+  func link(_ edge: UnsafeMutablePointer<HostEdge>, to next: BlockPointer, stamp: UInt64) {
+    edge.lead(to: next)
+    let edge = edge.pointee
     buffer.store(Int32(truncatingIfNeeded: next.pointee.hostCount) &- edge.excess, at: edge.countAt)
     let distance = Int(bitPattern: next.pointee.host &- buffer.address(edge.jumpEnd))
     buffer.store(Int32(truncatingIfNeeded: distance), at: edge.jumpEnd - 4)
@@ -186,6 +189,8 @@ final class Rewriter {
     for unknown in asm.dispatch(offsets) { asm.land(unknown) }
     asm.load(HostLayout.a, HostEnd.find.rawValue)
     asm.jump(to: leaveAt)
+    materializeAt = asm.materializer(offsets)
+    readMSRAt = asm.readerOfMSRs(offsets)
     firstBlockAt = (asm.count + 63) & ~63
     buffer.used = firstBlockAt
   }

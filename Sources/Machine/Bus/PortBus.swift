@@ -26,6 +26,8 @@ package final class PortBus {
     var width: UInt8
     /// What display calls the claim: "COM1".
     var label: String
+    /// Virtual ns that a read keeps the processor waiting.
+    var readTime: UInt64 = 0
   }
 
   private let context: DeviceContext
@@ -36,14 +38,16 @@ package final class PortBus {
   package init(context: DeviceContext) { self.context = context }
 
   /// Gives `ports` to a device, whose offset at the first of them is `offset`. `label` is what display
-  /// puts before the register's name ("COM1 THR"). A later claim wins over an earlier one.
+  /// puts before the register's name ("COM1 THR"). A later claim wins over an earlier one. A guest's read keeps its
+  /// processor waiting for `readTime` ns.
   package func claim(
-    _ ports: ClosedRange<UInt16>, _ device: any Device, offset: UInt64 = 0, width: UInt8 = 1, label: String
+    _ ports: ClosedRange<UInt16>, _ device: any Device, offset: UInt64 = 0, width: UInt8 = 1, label: String,
+    readTime: UInt64 = 0
   ) {
     add(
       Claim(
         name: device.name, target: .device(device), first: ports.lowerBound, last: ports.upperBound, offset: offset,
-        width: width, label: label))
+        width: width, label: label, readTime: readTime))
   }
 
   /// Gives one port to a service: `handler` gets the whole exit and the vCPU, and answers it.
@@ -84,7 +88,11 @@ package final class PortBus {
       self.write(port, size: size, value: value & Self.ones(size))
       return .complete(0)
     }
-    return .complete(read(port, size: size))
+    let result = read(port, size: size)
+    if index != 0, claims[Int(index) - 1].readTime != 0 {
+      vcpu.idle(until: vcpu.virtualTime &+ claims[Int(index) - 1].readTime)
+    }
+    return .complete(result)
   }
 
   /// Reads as the guest does.

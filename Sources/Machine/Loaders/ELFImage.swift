@@ -28,8 +28,29 @@ package struct ELFImage: Sendable {
 
   /// Reads and checks the headers. Throws `VMError(.image)` naming the first field that is wrong.
   init(_ file: ImageBytes) throws(VMError) {
-    is64 = try Self.checkIdentification(file)
-    let reader = try ELFReader(file)
+    let is64 = try Self.checkIdentification(file)
+    let read = file.bytes.withUnsafeBytes { bytes -> Result<Contents, VMError> in
+      do throws(VMError) {
+        return .success(try Self.read(ELFReader(bytes, of: file), is64: is64, in: file))
+      } catch {
+        return .failure(error)
+      }
+    }
+    let contents = try read.get()
+    self.is64 = is64
+    segments = contents.segments
+    notes = contents.notes
+    entry = try Self.physicalEntry(contents.entry, segments, in: file)
+  }
+
+  private struct Contents {
+    var segments: [Segment]
+    var notes: [ELFNote]
+    /// e_entry
+    var entry: UInt64
+  }
+
+  private static func read(_ reader: borrowing ELFReader, is64: Bool, in file: ImageBytes) throws(VMError) -> Contents {
     let header = reader.header
     try Self.check(header, is64: is64, in: file)
     var loads: [Segment] = []
@@ -55,9 +76,7 @@ package struct ELFImage: Sendable {
         "program header \(upper.index): p_paddr", upper.physicalAddress,
         expected: "it clear of program header \(lower.index), which ends at \(prefixedHex(lower.end))")
     }
-    segments = loads
-    self.notes = notes
-    entry = try Self.physicalEntry(header.e_entry, loads, in: file)
+    return Contents(segments: loads, notes: notes, entry: header.e_entry)
   }
 
   /// The note of this type that Xen's ABI defines; nil where there is none.
@@ -142,33 +161,26 @@ package struct ELFImage: Sendable {
 
 /// libelf over a file in memory. Owns a copy of the bytes and the descriptor, and frees both.
 private struct ELFReader: ~Copyable {
-  private let copy: UnsafeMutablePointer<CChar>
   private let descriptor: OpaquePointer
   let header: GElf_Ehdr
 
-  init(_ file: ImageBytes) throws(VMError) {
-    let buffer = UnsafeMutablePointer<CChar>.allocate(capacity: file.count)
-    UnsafeMutableRawBufferPointer(start: buffer, count: file.count).copyBytes(from: file.bytes)
+  /// libelf reads in place, and only reads: it keeps no copy, so that `bytes` must outlive this.
+  init(_ bytes: UnsafeRawBufferPointer, of file: ImageBytes) throws(VMError) {
+    let image = UnsafeMutableRawPointer(mutating: bytes.baseAddress)?.assumingMemoryBound(to: CChar.self)
     elf_version(UInt32(EV_CURRENT))
     var header = GElf_Ehdr()
-    guard let opened = elf_memory(buffer, file.count) else {
-      buffer.deallocate()
+    guard let opened = elf_memory(image, bytes.count) else {
       throw file.wrong("the ELF header", "unreadable", expected: "what the System V ABI describes")
     }
     guard gelf_getehdr(opened, &header) != nil else {
       elf_end(opened)
-      buffer.deallocate()
       throw file.wrong("the ELF header", "unreadable", expected: "what the System V ABI describes")
     }
-    copy = buffer
     descriptor = opened
     self.header = header
   }
 
-  deinit {
-    elf_end(descriptor)
-    copy.deallocate()
-  }
+  deinit { elf_end(descriptor) }
 
   func programHeader(_ index: Int) -> GElf_Phdr? {
     var header = GElf_Phdr()

@@ -28,7 +28,7 @@ extension SessionCore {
       throw CommandError(typed: "", expected: "there is no guest here to be run again", usage: usage)
     }
     var plan = Techniques(configuration, choices: choices)
-    plan.goesOn = { [unowned self] _ in !takesPause() }
+    plan.goesOn = { [unowned self] _, _ in !takesPause() }
     let report = plan.run()
     techniques = report
     // The console shows the last line at the bottom of the screen.

@@ -1,52 +1,57 @@
-import VMCore
-
-/// How often exits, or events of another kind, came from each guest address. A fixed table; addresses that find no room are counted
-/// together.
+/// How often something came from each guest address. A fixed table; what finds no room is counted together. A value:
+/// copies share their table until one of them is changed.
 struct AddressCounts {
-  private var addresses = [UInt64](repeating: 0, count: AddressCounts.size)
-  private var counts = [UInt64](repeating: 0, count: AddressCounts.size)
-  /// Events at addresses beyond the table.
+  private var table = AddressTable()
+  /// From addresses beyond the table.
   private(set) var others: UInt64 = 0
-  private static let size = 8192
   private static let probes = 16
 
-  /// Counts those of a kind among events by linear address, with one look at the table's storage for all of them.
-  /// `segments` is what held before the first of the events.
-  mutating func add(_ kind: EventKind, of events: UnsafeBufferPointer<Event>, _ segments: CodeSegments) {
-    var segments = segments
-    var missed: UInt64 = 0
-    addresses.withUnsafeMutableBufferPointer { addresses in
-      counts.withUnsafeMutableBufferPointer { counts in
-        for event in events {
-          if event.kind == .codeSegment { segments.take(event) }
-          guard event.kind == kind else { continue }
-          if !Self.count(segments[event.vcpu].linear(event.rip), addresses, counts) { missed &+= 1 }
-        }
-      }
-    }
-    others &+= missed
+  /// To be called before a row of `count`, with no copy made in between.
+  mutating func own() {
+    if !isKnownUniquelyReferenced(&table) { table = AddressTable(copying: table) }
   }
 
-  /// False where there is no room for the address.
+  /// Counts one from `address`, in a table that was made its owner's alone by `own`.
   @inline(__always)
-  private static func count(
-    _ address: UInt64, _ addresses: UnsafeMutableBufferPointer<UInt64>, _ counts: UnsafeMutableBufferPointer<UInt64>
-  ) -> Bool {
+  mutating func count(_ address: UInt64) {
     let first = Int(truncatingIfNeeded: (address &* 0x9E37_79B9_7F4A_7C15) >> 51)
-    for probe in 0..<probes {
-      let index = (first &+ probe) & (size &- 1)
-      if counts[index] == 0 { addresses[index] = address }
-      if addresses[index] == address {
-        counts[index] &+= 1
-        return true
+    for probe in 0..<Self.probes {
+      let slot = table.slots + ((first &+ probe) & (AddressTable.size - 1))
+      if slot.pointee.count == 0 { slot.pointee.address = address }
+      if slot.pointee.address == address {
+        slot.pointee.count &+= 1
+        return
       }
     }
-    return false
+    others &+= 1
   }
 
   /// The `limit` most frequent, the lower address first among equals.
   func top(_ limit: Int) -> [(address: UInt64, count: UInt64)] {
-    let used = counts.indices.filter { counts[$0] > 0 }.map { (address: addresses[$0], count: counts[$0]) }
-    return Array(used.sorted { ($1.count, $0.address) < ($0.count, $1.address) }.prefix(limit))
+    let used = (0..<AddressTable.size).map { table.slots[$0] }.filter { $0.count > 0 }
+    let sorted = used.sorted { ($1.count, $0.address) < ($0.count, $1.address) }
+    return sorted.prefix(limit).map { (address: $0.address, count: $0.count) }
   }
+}
+
+/// Invariant of the unsafe part: `size` initialized slots from `init` to `deinit`, written to by their one owner.
+private final class AddressTable: @unchecked Sendable {
+  struct Slot {
+    var address: UInt64 = 0
+    var count: UInt64 = 0
+  }
+  static let size = 8192
+  let slots: UnsafeMutablePointer<Slot>
+
+  init() {
+    slots = .allocate(capacity: Self.size)
+    slots.initialize(repeating: Slot(), count: Self.size)
+  }
+
+  init(copying other: AddressTable) {
+    slots = .allocate(capacity: Self.size)
+    slots.initialize(from: other.slots, count: Self.size)
+  }
+
+  deinit { slots.deallocate() }
 }

@@ -86,7 +86,7 @@ package enum EventJSON {
     case .hypercall:
       return [
         .init("nr", .number(a)), .init("result", .hex(event.b)),
-        .init("arguments", .array([.hex(event.c), .hex(event.d)])),
+        .init("arguments", .array([.hex(event.c), .hex(event.d)])), .init("inner", .bool(event.flags & 1 != 0)),
       ]
     case .output: return [.init("byte", .number(a))]
     case .unclaimed:

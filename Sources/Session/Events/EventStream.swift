@@ -29,18 +29,6 @@ struct KeptExit {
   }
 }
 
-/// Hypercalls of a number, and how many of them the monitor refused.
-struct CallTally {
-  var count: UInt64 = 0
-  var errors: UInt64 = 0
-
-  mutating func add(_ event: Event) {
-    count &+= 1
-    let result = Int64(bitPattern: event.b)
-    if result < 0, result > -4096 { errors &+= 1 }
-  }
-}
-
 /// The code segment of an exit.
 package struct CodeSegment: Equatable, Sendable {
   package var selector: UInt16 = 0
@@ -79,7 +67,7 @@ struct EventTallies {
   /// By linear address.
   var byAddress = AddressCounts()
   /// Hypercalls by number, and by the address they were made at.
-  var calls: [UInt32: CallTally] = [:]
+  var calls = CallCounts()
   var callers = AddressCounts()
   var segments = CodeSegments()
   var reasonCounts = [UInt64](repeating: 0, count: 64)
@@ -93,32 +81,8 @@ struct EventTallies {
   mutating func take(_ events: UnsafeBufferPointer<Event>) {
     digest.add(events)
     newest.append(contentsOf: events)
-    let before = segments
-    byAddress.add(.exit, of: events, before)
-    kindCounts.withUnsafeMutableBufferPointer { counts in
-      for event in events { counts[Int(event.kind.rawValue)] &+= 1 }
-    }
-    reasonCounts.withUnsafeMutableBufferPointer { counts in
-      for event in events where event.kind == .exit { counts[Self.index(event.exitReason)] &+= 1 }
-    }
-    var index = 0
-    while index < events.count {
-      switch events[index].kind {
-      case .exit:
-        let isAnswered = index + 1 < events.count && Self.answers(events[index + 1], events[index])
-        exits.append(
-          KeptExit(
-            event: events[index], ordinal: exits.total, entry: isAnswered ? events[index + 1] : nil,
-            segment: segments[events[index].vcpu]))
-        if isAnswered { index += 1 }
-      case .entry: answer(events[index])
-      case .hypercall: take(hypercall: events[index])
-      case .codeSegment: segments.take(events[index])
-      default: break
-      }
-      index += 1
-    }
-    if events.contains(where: { $0.kind == .hypercall }) { callers.add(.hypercall, of: events, before) }
+    own()
+    tally(events)
     guard recorder != nil || recording != nil else { return }
     for event in events {
       recorder?.record(event)
@@ -126,9 +90,63 @@ struct EventTallies {
     }
   }
 
-  private mutating func take(hypercall event: Event) {
-    hypercalls.append(event)
-    calls[event.a, default: CallTally()].add(event)
+  /// One look at each event.
+  private mutating func tally(_ events: UnsafeBufferPointer<Event>) {
+    guard let first = events.baseAddress else { return }
+    var (kinds, reasons) = ([UInt64](), [UInt64]())
+    swap(&kinds, &kindCounts)
+    swap(&reasons, &reasonCounts)
+    kinds.withUnsafeMutableBufferPointer { kinds in
+      reasons.withUnsafeMutableBufferPointer { reasons in
+        var open: UnsafeMutablePointer<KeptExit>?
+        for event in first..<first + events.count {
+          kinds[Int(event.pointee.kind.rawValue)] &+= 1
+          switch event.pointee.kind {
+          case .exit:
+            reasons[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
+            open = take(exit: event)
+          case .entry: answer(event, open)
+          case .hypercall: take(hypercall: event)
+          case .codeSegment: segments.take(event.pointee)
+          default: break
+          }
+        }
+      }
+    }
+    swap(&kinds, &kindCounts)
+    swap(&reasons, &reasonCounts)
+  }
+
+  /// What `tally` writes to is nobody else's.
+  private mutating func own() {
+    exits.own()
+    hypercalls.own()
+    byAddress.own()
+    callers.own()
+  }
+
+  @inline(__always)
+  private mutating func take(exit event: UnsafePointer<Event>) -> UnsafeMutablePointer<KeptExit> {
+    let segment = segments[event.pointee.vcpu]
+    byAddress.count(segment.linear(event.pointee.rip))
+    return exits.put(KeptExit(event: event.pointee, ordinal: exits.total, entry: nil, segment: segment))
+  }
+
+  @inline(__always)
+  private mutating func take(hypercall event: UnsafePointer<Event>) {
+    hypercalls.put(event.pointee)
+    calls.add(event)
+    callers.count(segments[event.pointee.vcpu].linear(event.pointee.rip))
+  }
+
+  /// `exit` is the newest one, where it came with the same events.
+  @inline(__always)
+  private mutating func answer(_ event: UnsafePointer<Event>, _ exit: UnsafeMutablePointer<KeptExit>?) {
+    if let exit {
+      if Self.answers(event.pointee, exit.pointee.event) { exit.pointee.entry = event.pointee }
+    } else if exits.total > 0, Self.answers(event.pointee, exits[exits.total - 1].event) {
+      exits[exits.total - 1].entry = event.pointee
+    }
   }
 
   /// As it is now, whatever becomes of this one.
@@ -138,21 +156,16 @@ struct EventTallies {
     return copy
   }
 
-  private mutating func answer(_ event: Event) {
-    guard exits.total > 0 else { return }
-    let last = exits.total - 1
-    if Self.answers(event, exits[last].event) { exits[last].entry = event }
-  }
-
   /// Whether an event is the monitor's answer to an exit.
   @inline(__always)
   private static func answers(_ event: Event, _ exit: Event) -> Bool {
     event.kind == .entry && event.vcpu == exit.vcpu && event.rip == exit.rip
   }
 
-  static func index(_ reason: ExitReason) -> Int {
-    Int(reason.rawValue) < 56 ? Int(reason.rawValue) : Int(reason.rawValue) - 200
-  }
+  static func index(_ reason: ExitReason) -> Int { index(raw: Int(reason.rawValue)) }
+
+  @inline(__always)
+  private static func index(raw: Int) -> Int { (raw < 56 ? raw : raw &- 200) & 63 }
 }
 
 /// Everything that becomes of events: a lossless recorder, statistics, the run's digest, and bounded
@@ -223,7 +236,7 @@ package final class EventStream {
   var exits: RingBuffer<KeptExit> { tallies.exits }
   var hypercalls: RingBuffer<Event> { tallies.hypercalls }
   var newest: RingBuffer<Event> { tallies.newest }
-  var calls: [UInt32: CallTally] { tallies.calls }
+  var calls: [UInt32: CallTally] { tallies.calls.all }
   var callers: AddressCounts { tallies.callers }
   var byAddress: AddressCounts { tallies.byAddress }
   var segments: CodeSegments { tallies.segments }

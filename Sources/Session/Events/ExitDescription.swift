@@ -104,7 +104,7 @@ struct ExitDescription {
       sequence: event.sequence, time: event.time, rip: event.rip, number: number, name: name,
       arguments: Array(values.prefix(labels.count)), result: event.b,
       text: "\(name)(\(arguments.joined(separator: ", "))) = \(result)", structures: details?.structures ?? [],
-      isInner: event.flags & 1 != 0)
+      isInner: event.flags & 1 != 0, hasFailure: details?.hasFailure ?? false)
   }
 
   func hypercallName(_ number: UInt64) -> String {

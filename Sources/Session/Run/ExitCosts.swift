@@ -8,14 +8,31 @@ package struct ExitCosts: Sendable {
     package var total: UInt64 = 0
     package var minimum: UInt64 = .max
     package var maximum: UInt64 = 0
+
+    @inline(__always)
+    mutating func add(_ cost: UInt64) {
+      count &+= 1
+      total &+= cost
+      minimum = min(minimum, cost)
+      maximum = max(maximum, cost)
+    }
+
+    mutating func add(_ other: Sum) {
+      count &+= other.count
+      total &+= other.total
+      minimum = min(minimum, other.minimum)
+      maximum = max(maximum, other.maximum)
+    }
   }
   /// Exits recorded, bookkeeping ones left out.
   package internal(set) var exitCount: UInt64 = 0
   private var sums = [Sum](repeating: Sum(), count: ExitCosts.reasons)
   /// Counts by reason and size class, `CostHistogram.classes` a reason.
   private var classes = [UInt32](repeating: 0, count: ExitCosts.reasons * CostHistogram.classes)
-  /// By hypercall, those inside of a multicall with it.
-  private(set) var calls: [UInt32: Sum] = [:]
+  /// By hypercall, those inside of a multicall with it; those of `call`, the newest, are still in `open`.
+  private var booked: [UInt32: Sum] = [:]
+  private var call: UInt32 = 0
+  private var open = Sum()
   private var recent = [UInt64](repeating: 0, count: ExitCosts.kept)
   static let kept = 1024
   private static let reasons = 64
@@ -34,24 +51,26 @@ package struct ExitCosts: Sendable {
   /// The cost of the newest exit.
   mutating func add(_ cost: UInt64, _ reason: ExitReason) {
     let index = Self.index(reason)
-    sums.withUnsafeMutableBufferPointer { sums in
-      sums[index].count &+= 1
-      sums[index].total &+= cost
-      sums[index].minimum = min(sums[index].minimum, cost)
-      sums[index].maximum = max(sums[index].maximum, cost)
-    }
+    sums.withUnsafeMutableBufferPointer { $0[index].add(cost) }
     classes[index &* CostHistogram.classes &+ CostHistogram.index(cost)] &+= 1
     recent[Int(truncatingIfNeeded: (exitCount &- 1) % UInt64(Self.kept))] = cost
   }
 
   /// The cost of the newest exit, which was a hypercall.
   mutating func add(_ cost: UInt64, hypercall number: UInt32) {
-    var sum = calls[number] ?? Sum()
-    sum.count &+= 1
-    sum.total &+= cost
-    sum.minimum = min(sum.minimum, cost)
-    sum.maximum = max(sum.maximum, cost)
-    calls[number] = sum
+    if number != call {
+      if open.count > 0 { booked[call, default: Sum()].add(open) }
+      (call, open) = (number, Sum())
+    }
+    open.add(cost)
+  }
+
+  /// By hypercall.
+  var calls: [UInt32: Sum] {
+    guard open.count > 0 else { return booked }
+    var all = booked
+    all[call, default: Sum()].add(open)
+    return all
   }
 
   /// The cost of an exit that was measured before, in order.

@@ -58,6 +58,9 @@ struct ExitStateRing {
     }
   }
 
+  /// The answer to the vCPU's last exit is carried out without anybody looking.
+  mutating func forgetOpen(_ vcpu: any VCPU) { if open.indices.contains(vcpu.index) { open[vcpu.index] = nil } }
+
   /// What was recorded of an exit before.
   mutating func put(_ ordinal: UInt64, _ states: ExitStates) {
     if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }

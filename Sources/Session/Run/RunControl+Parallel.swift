@@ -57,7 +57,7 @@ extension RunControl {
     while gate.outcome == nil {
       current = index
       if let outcome = liveOn(vcpus[index], goal) { gate.finish(outcome, by: index) }
-      if gate.outcome == nil, needsAttention() || platform.hasRequests { gate.finish(.attention, by: index) }
+      if gate.outcome == nil, attention.isRaised || platform.hasRequests { gate.finish(.attention, by: index) }
       tellOthers(than: index, gate)
     }
     gate.give()

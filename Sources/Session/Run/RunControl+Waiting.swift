@@ -43,16 +43,18 @@ extension RunControl {
     if vcpus.count > 1, lanes.all.contains(where: { $0.activity == .active }) {
       return nil
     }
-    let someoneWakes = vcpus.indices.contains { index in
-      lanes[index].activity == .halted && vcpus[index].canTakeInterrupt
+    var (someoneWakes, timer) = (false, UInt64.max)
+    for index in vcpus.indices where lanes[index].activity == .halted {
+      if vcpus[index].canTakeInterrupt { someoneWakes = true }
+      timer = min(timer, vcpus[index].timerDeadline ?? .max)
     }
-    let timer = vcpus.indices.filter { lanes[$0].activity == .halted }.compactMap { vcpus[$0].timerDeadline }.min()
-    guard someoneWakes || timer != nil else {
+    guard someoneWakes || timer != .max else {
       return .stopped(isHalted || vcpus.count > 1 ? .haltedForGood : .tripleFault)
     }
-    guard let deadline = [platform.nextDeadline, timer].compactMap({ $0 }).min(), !waitsInVain() else { return .idle }
+    let deadline = min(platform.nextDeadline ?? .max, timer)
+    guard deadline != .max, !waitsInVain() else { return .idle }
     if deadline > time, sleep == nil { onIdle?(deadline - time) }
-    if needsAttention() { return nil }
+    if attention.isRaised { return nil }
     var wake = deadline
     if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
     for index in vcpus.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }

@@ -1,5 +1,5 @@
 import Debugger
-import Glibc
+import Engines
 import VMCore
 import X86
 
@@ -59,8 +59,8 @@ package final class RunControl {
   /// can jump.
   var sleep: ((UInt64) -> UInt64)?
 
-  /// True when something from outside waits: a run ends then.
-  var needsAttention: () -> Bool = { false }
+  /// Raised when something from outside waits: a run ends then.
+  var attention = AttentionFlag()
   /// Called every `slackInterval` exits and at each slice's end, between two runs.
   var onSlack: () -> Void = {}
   /// Called between two turns once so many instructions have retired; sets when it is called next.
@@ -97,7 +97,7 @@ package final class RunControl {
   var waitedAt: UInt64 = 0
   /// About 16 hours of a PC's 18.2 Hz.
   static let vainWaitLimit = 1 << 20
-  private var exitsUntilSlack = RunControl.slackInterval
+  var exitsUntilSlack = RunControl.slackInterval
   static let slackInterval = 1024
   var turnsUntilSlack = RunControl.slackTurns
   static let slackTurns = 64
@@ -105,6 +105,14 @@ package final class RunControl {
   static let slice: UInt64 = 20_000_000
   /// The same after an exit, which may have left something there: what the guest says is seen at once.
   static let sliceAfterExit: UInt64 = 100_000
+
+  // Of the run under way (`RunControl+Prompt`): exits may be answered in its midst; one was, and there is more to do
+  // outside; instructions of its vCPU that are in `retired`; when it ends at the latest.
+  var answersPromptly = false
+  var isWantedOutside = false
+  var countedTo: UInt64 = 0
+  var promptEnd: UInt64 = 0
+
   package init(vcpus: [any VCPU], platform: any Platform, events: EventSink) {
     precondition(!vcpus.isEmpty, "a machine has at least one vCPU")
     self.vcpus = vcpus
@@ -124,11 +132,14 @@ package final class RunControl {
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() ?? dealWithRequests() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
+    // With several, who goes on is for run control to say after each exit.
+    if vcpus.count == 1 { vcpus[0].monitor = monitor }
+    defer { vcpus[0].monitor = nil }
     // References held outside the loop are not counted at every exit.
-    let needsAttention = self.needsAttention
+    let attention = self.attention
     var vcpu = vcpus[current]
     while true {
-      if needsAttention() {
+      if attention.isRaised {
         if let outcome = finishAction() { return outcome }
         return .attention
       }
@@ -194,10 +205,13 @@ package final class RunControl {
   func enter(_ vcpu: any VCPU, limit room: UInt64, pending: Bool, _ goal: RunGoal) -> RunOutcome? {
     var entry = lanes[current].takeEntry(interruptPending: pending)
     entry.stopsAfterDelivery = goal.endsAtDeliveries && goal.concerns(current)
-    let limit = RunLane.limit(cut(room, vcpu), for: entry)
+    let most = cut(room, vcpu)
+    let limit = RunLane.limit(most, for: entry)
     let before = vcpu.instructionCount
+    preparePromptness(vcpu, entry, limit, most)
     let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : runGuest(vcpu, entry, limit)
-    retired &+= vcpu.instructionCount &- before
+    retired &+= vcpu.instructionCount &- (answersPromptly ? countedTo : before)
+    if isWantedOutside { return finishOutside() }
     if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
       exitStates.finish(vcpu)
@@ -230,7 +244,7 @@ package final class RunControl {
   }
 
   /// The answer to the last exit is to be carried out alone.
-  private var finishesApart: Bool { recordsStates && (stepPlan != nil || statesToFinish > 0) }
+  var finishesApart: Bool { recordsStates && (stepPlan != nil || statesToFinish > 0) }
 
   @inline(__always)
   func bringPlatform(to now: UInt64) {
@@ -252,16 +266,12 @@ package final class RunControl {
     default: break
     }
     if exit.isDirect { return passDirectly(exit, vcpu) }
-    record(exit, vcpu)
+    record(exit, vcpu, vcpu.exitCause)
     if interest.contains(exit.reason), !wasJudged(exit), let stop = examine(exit, vcpu) {
       lanes[current].pendingExit = exit
       return .stopped(stop)
     }
-    exitsUntilSlack -= 1
-    if exitsUntilSlack <= 0 {
-      takeSlack()
-      exitsUntilSlack -= 1  // this exit is still to be dealt with
-    }
+    countForSlack()
     return pass(exit, vcpu).map { .stopped($0) }
   }
 
@@ -271,6 +281,15 @@ package final class RunControl {
     judgedExit = nil
     return judged.instructionCount == exit.instructionCount && judged.rip == exit.rip && judged.reason == exit.reason
       && judged.vcpu == exit.vcpu
+  }
+
+  @inline(__always)
+  func countForSlack() {
+    exitsUntilSlack -= 1
+    if exitsUntilSlack <= 0 {
+      takeSlack()
+      exitsUntilSlack -= 1  // this exit is still to be dealt with
+    }
   }
 
   func takeSlack() {
@@ -290,9 +309,6 @@ package final class RunControl {
     }
     return nil
   }
-
-  @inline(__always)
-  private func record(_ exit: VMExit, _ vcpu: any VCPU) { record(exit, vcpu, vcpu.exitCause) }
 
   @inline(__always)
   func record(_ exit: VMExit, _ vcpu: any VCPU, _ cause: VMXCause?) {
@@ -315,13 +331,17 @@ package final class RunControl {
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
   /// it all the same, as it belongs to what the guest did.
   private func passDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    handleDirectly(exit, vcpu)
+    return dealWithRequests().map { .stopped($0) }
+  }
+
+  func handleDirectly(_ exit: VMExit, _ vcpu: any VCPU) {
     var event = Event(exit: exit)
     event.time = time
     onDirectAccess(event)
     lanes[current].action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
-    return dealWithRequests().map { .stopped($0) }
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -387,7 +407,7 @@ package final class RunControl {
   }
 
   private func measure(_ exit: VMExit, _ call: UInt64?, since start: UInt64) {
-    let cost = ExitCosts.now() &- start
+    let cost = HostTicks.nanoseconds(HostTicks.now() &- start)
     costs.add(cost, exit.reason)
     if let call { costs.add(cost, hypercall: UInt32(truncatingIfNeeded: call)) }
   }
@@ -408,19 +428,25 @@ package final class RunControl {
       return .error("the engine left the guest for a reason run control does not know: \(exit.qualification)")
     default: break
     }
-    let start = measuresCost ? ExitCosts.now() : 0
+    handle(exit, vcpu)
+    if case .hlt = exit.qualification, lanes[current].action.isEmulate { halt(vcpu) }
+    return dealWithRequests()
+  }
+
+  /// The platform's answer becomes the next entry's action.
+  @inline(__always)
+  func handle(_ exit: VMExit, _ vcpu: any VCPU) {
+    let start = measuresCost ? HostTicks.now() : 0
     let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
     if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
-    case .hlt: if action.isEmulate { halt(vcpu) }
     case .cr: if action.isEmulate { followShadows(exit) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-    return dealWithRequests()
   }
 
   @inline(__always)

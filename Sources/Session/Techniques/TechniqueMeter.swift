@@ -14,9 +14,16 @@ final class TechniqueMeter {
   /// The exit whose cost and fate are known when the next one comes.
   private var open: (name: String, treatment: TechniqueTreatment)?
   private var emulated: UInt64 = 0
-  private var goesOn: () -> Bool
+  private var goesOn: (UInt64) -> Bool
 
-  init(_ choice: TechniqueChoice, _ configuration: SessionConfiguration, _ machine: VirtualMachine, goesOn: @escaping () -> Bool) {
+  /// Instructions between two questions whether to go on, where the engine counts them.
+  private static let stretch: UInt64 = 20_000_000
+
+  /// `goesOn` is asked now and then with the instructions done.
+  init(
+    _ choice: TechniqueChoice, _ configuration: SessionConfiguration, _ machine: VirtualMachine,
+    goesOn: @escaping (UInt64) -> Bool
+  ) {
     var own = configuration
     own.measuresCost = true
     own.recordsStates = false
@@ -96,6 +103,7 @@ final class TechniqueMeter {
     while true {
       var goal = RunGoal()
       goal.trap = marks[1] == nil ? nil : marks[beginning == nil ? 0 : 1]
+      if core.control.countsInstructions { goal.target = core.control.retired &+ Self.stretch }
       let start = ExitCosts.now()
       let outcome = core.control.run(goal)
       hostTime &+= ExitCosts.now() &- start
@@ -109,10 +117,9 @@ final class TechniqueMeter {
         if case .error(let why) = reason, run.choice.engine == "kvm" { run.refusal = why }
         return finish(reason.word, hostTime)
       case .idle: return finish("waits for input", hostTime)
-      case .attention:
-        _ = core.exchange.takeAttention()
-        if !goesOn() { return finish("paused", hostTime) }
-      case .target, .interrupted, .delivered: break
+      case .target: if !goesOn(core.control.retired) { return finish("paused", hostTime) }
+      case .attention: _ = core.exchange.takeAttention()
+      case .interrupted, .delivered: break
       }
     }
   }

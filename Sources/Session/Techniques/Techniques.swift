@@ -5,8 +5,9 @@ package struct Techniques {
   private let configuration: SessionConfiguration
   private let guests: [String]
   private let choices: [TechniqueChoice]
-  /// Asked between two runs with the one to come, and when somebody wants attention; false ends it.
-  package var goesOn: (TechniqueChoice) -> Bool = { _ in true }
+  /// Asked between two runs with the one to come, and now and then within one with its instructions so far; false ends
+  /// it.
+  package var goesOn: (TechniqueChoice, UInt64) -> Bool = { _, _ in true }
 
   /// Each technique takes the first of `guests` (files or samples) it can run; without any, the configuration's own.
   package init(_ configuration: SessionConfiguration, guests: [String] = [], choices: [TechniqueChoice] = []) {
@@ -18,7 +19,7 @@ package struct Techniques {
   package func run() -> TechniquesReport {
     var report = TechniquesReport(guest: guests.joined(separator: ", "))
     for choice in choices {
-      guard goesOn(choice) else { break }
+      guard goesOn(choice, 0) else { break }
       report.runs.append(run(choice))
     }
     return report
@@ -32,13 +33,14 @@ package struct Techniques {
       own.guest = guest
       own.technique = choice.technique
       own.engine = choice.engine
+      own.isTrusting = configuration.isTrusting && choice.technique == .pv
       do throws(VMError) {
         let machine = try VirtualMachine.build(own)
         guard machine.technique == choice.technique else {
           refused.refusal = "\(guest) is made for the technique \(machine.technique.rawValue) alone"
           continue
         }
-        return TechniqueMeter(choice, own, machine, goesOn: { goesOn(choice) }).measure()
+        return TechniqueMeter(choice, own, machine, goesOn: { goesOn(choice, $0) }).measure()
       } catch {
         refused.refusal = error.description
       }

@@ -26,6 +26,8 @@ struct QuickExits: OptionSet {
   static let deprivileged = Self(rawValue: 1 << 16)
   /// RDMSR and WRMSR exit whatever the bitmap says.
   static let everyMSR = Self(rawValue: 1 << 17)
+  /// RDMSR of some register that the processor has itself exits.
+  static let processorMSRs = Self(rawValue: 1 << 18)
   /// CPUID, INVD, task switches: no bit turns them off.
   static let always = Self(rawValue: 1 << 31)
 
@@ -58,6 +60,8 @@ struct QuickExits: OptionSet {
     put(.monitorTrap, vmcs.has(.monitorTrapFlag))
     put(.preemptionTimer, vmcs.has(.preemptionTimer))
     put(.everyMSR, !vmcs.has(.useMSRBitmaps))
+    let exits = VMCSBitmaps.processorMSRs.contains { controls.bitmaps.contains(msr: $0, write: false) ?? true }
+    put(.processorMSRs, !vmcs.has(.useMSRBitmaps) || exits)
     self = result
   }
 }

@@ -21,11 +21,14 @@ final class VirtioBlock: VirtioFunction {
     static let unsupported: UInt8 = 2
   }
   private static let headerSize = 16
-  /// The most that one request moves, in bytes: its buffers may overlap, and be more than all memory.
-  private static let largest = 32 << 20
+  /// The most that one request moves, in bytes, as SIZE_MAX and SEG_MAX say: its buffers may overlap, and be more than
+  /// all memory.
+  private static let largest = Int(segmentSize * segmentsMaximum)
+  private static let segmentSize: UInt32 = 64 << 10
   private static let segmentsMaximum: UInt32 = 126
-  /// SEG_MAX, BLK_SIZE, FLUSH; RO.
-  private static let offered: UInt64 = 1 << 2 | 1 << 6 | 1 << 9
+  let turnSize = 8 << 20
+  /// SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH; RO.
+  private static let offered: UInt64 = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 9
   private static let readOnly: UInt64 = 1 << 5
   private static let serial = Array("ringside-disk".utf8) + [UInt8](repeating: 0, count: 7)
 
@@ -36,11 +39,12 @@ final class VirtioBlock: VirtioFunction {
 
   var features: UInt64 { Self.offered | (disk.isReadOnly ? Self.readOnly : 0) }
 
-  /// Capacity in sectors at 0, the most segments of a request at 12, the block size at 20 (5.2.4).
+  /// Capacity in sectors at 0, a segment's size at 8, the most segments of a request at 12, the block size at 20 (5.2.4).
   func configuration(_ offset: Int) -> UInt8 {
     func byte(_ value: UInt64, _ first: Int) -> UInt8 { UInt8(truncatingIfNeeded: value >> UInt64(8 * (offset - first))) }
     switch offset {
     case 0..<8: return byte(disk.sectorCount, 0)
+    case 8..<12: return byte(UInt64(Self.segmentSize), 8)
     case 12..<16: return byte(UInt64(Self.segmentsMaximum), 12)
     case 20..<24: return byte(UInt64(Disk.sectorSize), 20)
     default: return 0

@@ -6,6 +6,7 @@ final class VirtioConsole: VirtioFunction {
   let deviceID: UInt32 = 3
   let features: UInt64 = 0
   let queueCount = 2
+  let turnSize = 64 << 10
   private let context: DeviceContext
   private let memory: GuestMemory
   private var typed: [UInt8] = []

@@ -7,6 +7,7 @@ final class VirtioEntropy: VirtioFunction {
   let deviceID: UInt32 = 4
   let features: UInt64 = 0
   let queueCount = 1
+  let turnSize = 1 << 20
   private let memory: GuestMemory
   private static let seed: UInt64 = 0x5249_4E47_5349_4445
   private var state = VirtioEntropy.seed

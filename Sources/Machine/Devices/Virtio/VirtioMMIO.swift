@@ -9,6 +9,8 @@ protocol VirtioFunction: AnyObject {
   /// Besides VIRTIO_F_VERSION_1 and VIRTIO_F_INDIRECT_DESC.
   var features: UInt64 { get }
   var queueCount: Int { get }
+  /// Bytes of buffers after which the rest of a queue waits for another turn.
+  var turnSize: Int { get }
   /// A byte of the configuration space; 0 beyond it.
   func configuration(_ offset: Int) -> UInt8
   /// Serves one request of a queue; the bytes written to its buffers, or nil to leave it and all behind it for later.
@@ -19,10 +21,11 @@ protocol VirtioFunction: AnyObject {
 }
 
 /// A virtio device on memory-mapped registers (virtio 1.2, 4.2, version 2). Requests are carried out while the driver's
-/// notification is: what a device does is done at that instruction, in every run.
+/// notification is: what a device does is done at that instruction, in every run. What would keep everybody waiting is
+/// done in turns, a little virtual time apart.
 ///
 /// A driver that breaks the rings' rules finds its device in need of a reset (2.1.2), and the reason in the inspection.
-final class VirtioMMIO: Device {
+final class VirtioMMIO: TimedDevice {
   let name: String
   private let function: any VirtioFunction
   private let context: DeviceContext
@@ -36,6 +39,11 @@ final class VirtioMMIO: Device {
   private var driverWord: UInt32 = 0
   private var driverFeatures: UInt64 = 0
   private var complaint = ""
+  /// Queues with requests left for another turn, a bit each, and when that is.
+  private var postponed: UInt32 = 0
+  private(set) var deadline = Deadline.never { didSet { context.timersChanged = true } }
+  /// Between two turns, ns.
+  private static let pause: UInt64 = 50_000
 
   private enum Register {
     static let magic: UInt64 = 0x000
@@ -168,13 +176,19 @@ final class VirtioMMIO: Device {
   func serve(_ index: Int) {
     guard isRunning else { return }
     var wantsInterrupt = false
+    var room = function.turnSize
     do throws(Virtqueue.Malformation) {
       var queue = queues[index]
       // No driver makes more available than a queue holds, while it stands at its notification.
       for _ in 0..<queue.size {
+        guard room > 0 else {
+          postpone(index)
+          break
+        }
         var taken = queue
         guard let chain = try taken.take(memory), let written = try function.serve(chain, queue: index) else { break }
         queue = taken
+        room -= chain.readableSize + chain.writableSize
         if try queue.give(chain, written: written, memory) { wantsInterrupt = true }
       }
       queues[index] = queue
@@ -184,6 +198,18 @@ final class VirtioMMIO: Device {
       raise(Self.configurationChange)
     }
     if wantsInterrupt { raise(Self.usedBuffer) }
+  }
+
+  private func postpone(_ index: Int) {
+    postponed |= 1 << UInt32(index)
+    deadline = Deadline.after(context.now, Self.pause)
+  }
+
+  func fire(upTo time: UInt64) {
+    guard deadline <= time else { return }
+    let waiting = postponed
+    (postponed, deadline) = (0, Deadline.never)
+    for index in queues.indices where waiting >> UInt32(index) & 1 != 0 { serve(index) }
   }
 
   private func raise(_ bit: UInt32) {
@@ -201,6 +227,7 @@ final class VirtioMMIO: Device {
   func reset() {
     queues = Array(repeating: Virtqueue(), count: queues.count)
     (status, selectedQueue, deviceWord, driverWord, driverFeatures) = (0, 0, 0, 0, 0)
+    (postponed, deadline) = (0, Deadline.never)
     complaint = ""
     clear(.max)
     function.reset()
@@ -217,6 +244,8 @@ final class VirtioMMIO: Device {
     var text = Array(complaint.utf8)
     coder.code(&text)
     complaint = String(decoding: text, as: UTF8.self)
+    coder.code(&postponed)
+    coder.code(&deadline)
     function.code(&coder)
   }
 
