@@ -1,4 +1,5 @@
 import Debugger
+import Engines
 import Session
 import Testing
 import VMCore
@@ -32,18 +33,19 @@ import VMCore
     #expect(report.isSame && report.runs.allSatisfy { $0.end == "shut down" && $0.refusal == nil })
   }
 
-  @Test func `whoever watches ends a long run between two stretches of it`() {
+  @Test("whoever watches ends a long run in its midst", arguments: ["interpreter", "rewriter", "kvm"].filter { $0 != "kvm" || !EngineRegistry.traits(of: $0).isEmpty })
+  func ended(engine: String) {
     var configuration = SessionConfiguration()
     configuration.guest = "teaching"
     configuration.append = "ops:100000"
-    var plan = Techniques(configuration, choices: [Technique.hvm, .rewrite].map { TechniqueChoice($0, "interpreter") })
+    var plan = Techniques(configuration, choices: [Technique.hvm, .rewrite].map { TechniqueChoice($0, engine) })
     var asked: [UInt64] = []
     plan.goesOn = {
       asked.append($1)
       return asked.count < 2
     }
     let report = plan.run()
-    #expect(report.runs.map(\.end) == ["paused"] && asked.count == 3 && asked[1] >= 20_000_000)
+    #expect(report.runs.map(\.end) == ["paused"] && asked.count == 3)
   }
 
   @Test("each operation needs the monitor where its technique says so", arguments: ["interpreter", "rewriter"])

@@ -14,10 +14,6 @@ final class TechniqueMeter {
   /// The exit whose cost and fate are known when the next one comes.
   private var open: (name: String, treatment: TechniqueTreatment)?
   private var emulated: UInt64 = 0
-  private var goesOn: (UInt64) -> Bool
-
-  /// Instructions between two questions whether to go on, where the engine counts them.
-  private static let stretch: UInt64 = 20_000_000
 
   /// `goesOn` is asked now and then with the instructions done.
   init(
@@ -29,11 +25,14 @@ final class TechniqueMeter {
     own.recordsStates = false
     own.historyPath = nil
     run = TechniqueRun(choice)
-    self.goesOn = goesOn
     core = SessionCore(own, machine: machine)
     core.control.checkpointAt = .max
     core.onConsoleOutput = { [unowned self] in run.console += $0 }
     core.control.onRecord = { [unowned self] in note($0, $1) }
+    core.control.onSlack = { [unowned core] in
+      core.takeSlack()
+      if !goesOn(core.control.retired) { core.exchange.raise(.pause) }
+    }
   }
 
   // MARK: counting
@@ -103,7 +102,6 @@ final class TechniqueMeter {
     while true {
       var goal = RunGoal()
       goal.trap = marks[1] == nil ? nil : marks[beginning == nil ? 0 : 1]
-      if core.control.countsInstructions { goal.target = core.control.retired &+ Self.stretch }
       let start = ExitCosts.now()
       let outcome = core.control.run(goal)
       hostTime &+= ExitCosts.now() &- start
@@ -117,9 +115,8 @@ final class TechniqueMeter {
         if case .error(let why) = reason, run.choice.engine == "kvm" { run.refusal = why }
         return finish(reason.word, hostTime)
       case .idle: return finish("waits for input", hostTime)
-      case .target: if !goesOn(core.control.retired) { return finish("paused", hostTime) }
-      case .attention: _ = core.exchange.takeAttention()
-      case .interrupted, .delivered: break
+      case .attention: if core.exchange.takeAttention().contains(.pause) { return finish("paused", hostTime) }
+      case .target, .interrupted, .delivered: break
       }
     }
   }
