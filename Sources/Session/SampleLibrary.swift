@@ -123,7 +123,8 @@ package enum SampleLibrary {
       paravirtualImage: images?["pv"]?.string, initrd: field("initrd")?.string,
       technique: field("technique")?.string.flatMap { Technique(rawValue: $0) },
       mode: field("mode")?.string.flatMap { StartMode(rawValue: $0) }, append: field("append")?.string,
-      memory: number(field("memory"), size: true), cpus: field("cpus")?.int.map { Int($0) }, load: number(field("load")), entry: number(field("entry")),
+      memory: number(field("memory"), size: true), cpus: field("cpus")?.int,
+      load: number(field("load")), entry: number(field("entry")),
       status: Int32(clamping: field("status")?.int ?? field("exit_status")?.int ?? 0))
   }
 
