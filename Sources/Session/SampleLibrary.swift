@@ -100,6 +100,9 @@ package enum SampleLibrary {
   }
 
   private static func unknown(_ name: String) -> VMError {
+    if HostFile.isFolder(name) {
+      return VMError(.image, "\(name): a folder; expected a guest's image", remedy: "name a file, or a sample: 'ringside samples'")
+    }
     let names = samples().map(\.name)
     let nearest = NearestName.find(name, in: names).map { "did you mean \($0)? " } ?? ""
     return VMError(

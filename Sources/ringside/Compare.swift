@@ -28,7 +28,7 @@ struct Compare: ParsableCommand {
   @Option(help: "A ROM that ends at 1 MiB and at 4 GiB.") var firmware: String?
   @Option(help: "RAM, as 256M.") var memory: Size?
   @Option(help: "Number of vCPUs.") var cpus: Int?
-  @Option(help: "The kernel's command line.") var append: String?
+  @Option(parsing: .unconditional, help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
   @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
   @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?

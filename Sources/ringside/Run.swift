@@ -58,8 +58,8 @@ struct Run: ParsableCommand {
   @Option(help: "Number of vCPUs.") var cpus: Int?
   @Option(help: "The processor's model: p0 (the default for Linux), x86-64 (the default else), x86-64-v2 or x86-64-v3.") var cpu: CPUModel?
   @Option(help: "The way into a Linux kernel: pvh or bzimage.") var boot: BootProtocol?
-  @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
-  @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
+  @Option(parsing: .unconditional, help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
+  @Option(parsing: .unconditional, help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
   @Option(help: "A file given to the kernel as its initrd or first module.") var initrd: String?
   @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
   @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?

@@ -6,7 +6,7 @@ extension RunControl {
   /// Before a run of at most `most` instructions, of which `limit` are the engine's to count.
   @inline(__always)
   func preparePromptness(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64, _ most: UInt64) {
-    answersPromptly = limit > 0 && vcpus.count == 1 && !entry.interruptWindow && !entry.stopsAfterDelivery && !finishesApart
+    answersPromptly = limit > 0 && vcpus.count == 1 && !entry.interruptWindow && !entry.nmiWindow && !entry.stopsAfterDelivery && !finishesApart
     guard answersPromptly else { return }
     countedTo = vcpu.instructionCount
     let (end, overflow) = vcpu.virtualTime.addingReportingOverflow(most)

@@ -137,6 +137,7 @@ extension UnsafeMutablePointer<CPU> {
     let shadow: UInt64 = !hasShadow ? 0 : pointee.shadowIsMOVSS ? 2 : 1
     region[.guestInterruptibility] = shadow | (pointee.nmiBlocked ? 8 : 0)
     var pending = pointee.vmx.exit.pendingDebug
+    if hasShadow && pointee.shadowIsMOVSS { pending |= pointee.vmx.pendingDebug }
     let isHeld = hasShadow || pointee.activity == .halted
     if isHeld && pointee.rflags & RFLAGS.tf != 0 { pending |= 1 << 14 }
     region[.guestPendingDebug] = pending
