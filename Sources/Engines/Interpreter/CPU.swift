@@ -167,6 +167,8 @@ struct CPU {
   var vmx = VMXState()
   /// IA32_MISC_ENABLE as the guest wrote it.
   var miscEnable: UInt64 = MSRDefaults.miscEnable
+  /// IA32_DEBUGCTL: LBR, with no records to keep, and BTF.
+  var debugControl: UInt64 = 0
 
   var fault = Fault()
   var exit = PendingExit()

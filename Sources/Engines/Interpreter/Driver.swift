@@ -240,12 +240,14 @@ extension InterpreterVCPU {
     completedUsed = 0
     c.pointee.endsStep = false
     var stop: Stop?
+    var next = rip
     // What the monitor carries out is no instruction of the guest's: the trap flag waits for the next.
     let isMonitors = c.pointee.emulating || c.pointee.hasAnswer || !completed.isEmpty
     let stamp = c.pointee.stamp
     c.pointee.stamp |= UInt64(Context.aloneBit)
     do throws(Stop) {
       let block = try lookup()
+      next = rip &+ block.pointee.length
       c.pointee.budget = 0
       if case .stop(let why) = c.execute(block, at: block.pointee.ops) { stop = why }
     } catch {
@@ -276,7 +278,8 @@ extension InterpreterVCPU {
       } else {
         debug |= c.pointee.vmx.pendingDebug & 0xF
         c.pointee.vmx.pendingDebug = 0
-        if trapFlag && !c.pointee.endsStep { debug |= 1 << 14 }
+        let isStep = c.pointee.debugControl & DebugControl.btf == 0 || c.pointee.rip != next & c.pointee.addressMask
+        if trapFlag && isStep && !c.pointee.endsStep { debug |= 1 << 14 }
       }
     }
     let hit = watchHit

@@ -147,6 +147,13 @@ package final class InterpreterVCPU: VCPU {
 
   // MARK: Access from outside
 
+  /// The accesses the present instruction has carried out with answers of the monitor are over for good.
+  func forgetUsedAnswers() {
+    guard completedUsed > 0 else { return }
+    completed.removeFirst(completedUsed)
+    completedUsed = 0
+  }
+
   package var instructionCount: UInt64 { c.retired }
   package var virtualTime: UInt64 { c.retired &+ c.pointee.slept }
 

@@ -475,13 +475,13 @@ package final class RunControl {
     exitsUntilSlack = Self.slackInterval
   }
 
-  /// HLT retires at once; the vCPU sleeps behind it.
+  /// HLT retires at once; the vCPU sleeps behind it, unless a single-step trap of its own woke it.
   private func halt(_ vcpu: any VCPU) {
     lanes[current].action = .resume
     let before = vcpu.instructionCount
     _ = vcpu.run(VMEntry(.emulate), limit: 0)
     retired &+= vcpu.instructionCount &- before
     if recordsStates { exitStates.finish(vcpu) }
-    lanes[current].activity = .halted
+    lanes[current].activity = vcpu.activity == .active ? .active : .halted
   }
 }

@@ -90,7 +90,10 @@ extension UnsafeMutablePointer<CPU> {
     pointee.cr3 = region[.guestCR3]
     pointee.cr4 = region[.guestCR4]
     pointee.paging.pdpte = pointers
-    if region.has(.loadDebugControls) { pointee.dr7 = region[.guestDR7] & 0xFFFF_23FF | 0x400 }
+    if region.has(.loadDebugControls) {
+      pointee.dr7 = region[.guestDR7] & 0xFFFF_23FF | 0x400
+      pointee.debugControl = region[.guestDebugControl]
+    }
     pointee.sysenterCS = region[.guestSysenterCS]
     pointee.sysenterESP = region[.guestSysenterESP]
     pointee.sysenterEIP = region[.guestSysenterEIP]
