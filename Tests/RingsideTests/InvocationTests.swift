@@ -146,7 +146,10 @@ struct InvocationTests {
     #expect(Shell.run("doctor").output.contains("samples"))
     let engines = Shell.run("engines").output
     #expect(engines.contains("million instructions a second") && engines.contains("a 64-bit loop of loads, stores"))
-    #expect(Shell.run("samples").output.contains("hello-real"))
+    let samples = Shell.run("samples").output.split(separator: "\n").map { $0.prefix { $0 != " " } }
+    #expect(samples.starts(with: ["long-kernel", "hello-real"]), "the first to try stands first")
+    #expect(Shell.run("samples mmio-device").output.contains("APIC timer"))
+    #expect(Shell.run("samples mmio-devise").text.contains("did you mean mmio-device?"))
     #expect(Shell.run("themes").output.contains("dark"))
   }
 }
