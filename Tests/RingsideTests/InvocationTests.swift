@@ -149,7 +149,7 @@ struct InvocationTests {
     let samples = Shell.run("samples").output.split(separator: "\n").map { $0.prefix { $0 != " " } }
     #expect(samples.starts(with: ["long-kernel", "hello-real"]), "the first to try stands first")
     #expect(Shell.run("samples mmio-device").output.contains("APIC timer"))
-    #expect(Shell.run("samples mmio-devise").text.contains("did you mean mmio-device?"))
+    #expect(Shell.run("samples mmio-devise").errors.contains("did you mean mmio-device?"))
     #expect(Shell.run("themes").output.contains("dark"))
   }
 }
