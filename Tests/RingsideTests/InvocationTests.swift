@@ -109,7 +109,7 @@ struct InvocationTests {
     let result = Shell.run("compare long-kernel --with interpreter --with rewriter --technique rewrite --every 5000")
     #expect(result.status == 0 && result.output.hasPrefix("no difference in "), "\(result.output)\(result.errors)")
     for word in ["SWAPGS", "in cache", "OUT, OUTS", "million a second"] { #expect(result.output.contains(word), "\(word)") }
-    let json = Shell.run("compare hello-real --with rewriter --max-instructions 500 --json")
+    let json = Shell.run("compare hello-real --with rewriter --cpu x86-64-v2 --max-instructions 500 --json")
     #expect(json.status == 0 && json.output.hasPrefix("{\"equal\":true,"))
   }
 
