@@ -133,7 +133,7 @@ struct FrameEncoderTests {
     Canvas(new).text("a", x: 0, y: 0)
     Canvas(new).text("b", x: column, y: 1)
     let able = FrameEncoder(depth: .sixteen, abilities: [.tabs, .staysInRow])
-    #expect(String(decoding: able.sent(from: old, to: new), as: UTF8.self) == "\u{1B}[1H\u{1B}[ma\r\n\(way)b")
+    #expect(String(decoding: able.sent(from: old, to: new), as: UTF8.self) == "\u{1B}[1H\u{1B}[ma\n\(way)b")
   }
 
   @Test func `a character many times over is sent once where the terminal can repeat it`() {
