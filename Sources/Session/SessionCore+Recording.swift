@@ -33,6 +33,7 @@ extension SessionCore {
     let writer = try RecordingWriter(path: path, header: header, words: machine.words)
     control.recordsStates = true
     stream.recording = writer
+    samplesExits()
     recordStop()
   }
 
@@ -45,6 +46,7 @@ extension SessionCore {
     writer.flush(waits: true)
     stream.recording = nil
     control.recordsStates = configuration.recordsStates
+    samplesExits()
     return Self.status(writer)
   }
 

@@ -40,7 +40,7 @@ extension RunControl {
       return .outside
     }
     lanes[current].action = .resume
-    if recordsStates { exitStates.forgetOpen(vcpu) }
+    if recordsStates, looksClosely { exitStates.forgetOpen(vcpu) }
     return .action(action)
   }
 
@@ -72,6 +72,9 @@ extension RunControl {
   /// What is to be done about an exit that was answered, when the vCPU has been left for it.
   func finishOutside() -> RunOutcome? {
     isWantedOutside = false
-    return dealWithRequests().map { .stopped($0) }
+    return dealWithRequests().map { stop in
+      keepLastExit(vcpus[current])
+      return .stopped(stop)
+    }
   }
 }
