@@ -40,7 +40,7 @@ extension RunControl {
       return .outside
     }
     lanes[current].action = .resume
-    if recordsStates, looksClosely { exitStates.forgetOpen(vcpu) }
+    if recordsStates { exitStates.forgetOpen(vcpu) }
     return .action(action)
   }
 
@@ -72,9 +72,6 @@ extension RunControl {
   /// What is to be done about an exit that was answered, when the vCPU has been left for it.
   func finishOutside() -> RunOutcome? {
     isWantedOutside = false
-    return dealWithRequests().map { stop in
-      keepLastExit(vcpus[current])
-      return .stopped(stop)
-    }
+    return dealWithRequests().map { .stopped($0) }
   }
 }

@@ -35,7 +35,6 @@ extension RunControl {
 
   /// The current vCPU cannot run: time moves on to the next timer event, or nothing will ever happen.
   func wait(_ vcpu: any VCPU) -> RunOutcome? {
-    endCloseLook()
     if let parallel, !isLastAwake(vcpu.index, parallel) {
       stay(vcpu, parallel)
       return nil

@@ -47,15 +47,6 @@ package final class RunControl {
   /// out by an entry of its own, which changes nothing but when the vCPU returns, and costs as much as an entry.
   /// With a step under way all are.
   var statesToFinish = 0
-  /// Of a guest that exits often not every exit is measured and kept with its registers (`RunControl+CloseLook`).
-  var isSampling = false
-  /// Each exit is, in the run under way.
-  var looksAtAll = true
-  /// What is raised when the close look under way ends, and at which instruction it does at the latest.
-  var afterCloseLook: Attention = []
-  var closeLookEnd = UInt64.max
-  /// It ended, and what was raised for it was not dealt with yet.
-  var hasLookedClosely = false
   var exitStates = ExitStateRing()
 
   /// The vCPUs stop at exact instruction counts. Those that do not are given host time, or one instruction.
@@ -138,7 +129,6 @@ package final class RunControl {
   package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
     current = turn.holder
     refreshTraps(goal.trap)
-    looksAtAll = !isSampling || stepPlan != nil || !breakpointTable.all.isEmpty || !stopReasons.isEmpty
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() ?? dealWithRequests() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
@@ -149,7 +139,6 @@ package final class RunControl {
     let attention = self.attention
     var vcpu = vcpus[current]
     while true {
-      if !afterCloseLook.isEmpty, statesToFinish == 0 || retired >= closeLookEnd { endCloseLook() }
       if attention.isRaised {
         if let outcome = finishAction() { return outcome }
         return .attention
@@ -246,7 +235,6 @@ package final class RunControl {
     guard countsInstructions else { return hostTime(room, vcpu) }
     let slice = exitsUntilSlack < Self.slackInterval ? Self.sliceAfterExit : Self.slice
     var limit = min(room, slice)
-    if !afterCloseLook.isEmpty { limit = min(limit, max(closeLookEnd - min(retired, closeLookEnd), 1)) }
     if vcpus.count > 1 { limit = min(limit, turn.left(at: vcpu.virtualTime)) }
     if room > 0, let deadline = platform.nextDeadline {
       let now = vcpu.virtualTime
@@ -284,10 +272,7 @@ package final class RunControl {
       return .stopped(stop)
     }
     countForSlack()
-    return pass(exit, vcpu).map { stop in
-      keepLastExit(vcpu)
-      return .stopped(stop)
-    }
+    return pass(exit, vcpu).map { .stopped($0) }
   }
 
   /// The same instruction already stopped the session with this exit, before the person changed registers.
@@ -332,7 +317,7 @@ package final class RunControl {
     events.emit(exit: exit)
     onRecord?(exit, vcpu)
     lastCause = cause
-    if recordsStates, looksClosely { exitStates.begin(costs.exitCount, vcpu, cause) }
+    if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
   }
 
@@ -451,12 +436,11 @@ package final class RunControl {
   /// The platform's answer becomes the next entry's action.
   @inline(__always)
   func handle(_ exit: VMExit, _ vcpu: any VCPU) {
-    let isMeasured = measuresCost && measuresNextExit
-    let start = isMeasured ? HostTicks.now() : 0
-    let call = isMeasured ? hypercallNumber(exit, vcpu) : nil
+    let start = measuresCost ? HostTicks.now() : 0
+    let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
     answer(action, exit)
-    if isMeasured { measure(exit, call, since: start) }
+    if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
     case .cr: if action.isEmulate { followShadows(exit) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
