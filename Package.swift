@@ -39,16 +39,17 @@ let package = Package(
     .target(name: "CHost"),
     .target(name: "CNcurses", linkerSettings: [.linkedLibrary("ncursesw"), .linkedLibrary("tinfo")]),
   ]
+    + room("Host", [])
     + room("X86", ["CZydis"])
     + room("VMCore", ["X86"], settings: hot)
-    + room("Engines", ["VMCore", "X86", "CZydis", "CHost"], tests: ["COracle"], settings: hot)
+    + room("Engines", ["VMCore", "X86", "Host", "CZydis", "CHost"], tests: ["COracle"], settings: hot)
     + room("Machine", ["VMCore", "X86", "CElf", "CZlib", "CLz4", "CLzma", "CZstd"], settings: hot)
     + room("Paravirtual", ["VMCore", "X86"], settings: hot)
     + room("Debugger", ["VMCore", "X86", "CElf"])
     + room(
       "Session",
       [
-        "Debugger", "Machine", "Paravirtual", "Engines", "VMCore", "X86", "CXXHash", "CZlib",
+        "Debugger", "Machine", "Paravirtual", "Engines", "VMCore", "X86", "Host", "CXXHash", "CZlib",
         .product(name: "DequeModule", package: "swift-collections"), "TOMLKit",
       ], testData: ["Captures"], settings: hot)
     + room("TerminalUI", ["CNcurses", "TOMLKit"], tests: ["TerminalDriver"], settings: hot)
@@ -59,12 +60,12 @@ let package = Package(
       .executableTarget(
         name: "ringside",
         dependencies: [
-          "Console", "Session", "TerminalUI",
+          "Console", "Session", "TerminalUI", "Host",
           .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ], swiftSettings: strict),
       .executableTarget(
         name: "vectors", dependencies: ["Engines", "VMCore", "X86", "CZlib"], swiftSettings: strict),
-      .target(name: "TerminalDriver", swiftSettings: strict),
+      .target(name: "TerminalDriver", dependencies: ["Host"], swiftSettings: strict),
       .executableTarget(
         name: "bench",
         dependencies: ["Console", "Session", "TerminalUI", "TerminalDriver", "Engines", "Machine", "VMCore", "X86"],
@@ -73,7 +74,7 @@ let package = Package(
       .executableTarget(
         name: "hostile",
         dependencies: [
-          "Session", "Machine", "Engines", "VMCore", "X86",
+          "Session", "Machine", "Engines", "VMCore", "X86", "Host",
           .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ], swiftSettings: strict),
       .testTarget(name: "HostileTests", dependencies: ["hostile", "Session", "VMCore"], swiftSettings: strict),

@@ -41,13 +41,16 @@ package enum StatusLine {
     }
   }
 
+  /// A guest given by path is known by its last part; the log has the whole.
+  private static func fileName(_ name: String) -> String { name.split(separator: "/").last.map(String.init) ?? name }
+
   private static func parts(_ snapshot: SessionSnapshot, count: Int?, quiet: Bool, animation: Int?) -> [Part] {
     let state = snapshot.vcpu
     let running = snapshot.isLive
     let phaseRole: StyleRole = running ? .statusRunning : .statusStopped
     let shown: [Part?] = [
       Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70),
-      Part(text: snapshot.guestName, importance: 50),
+      Part(text: fileName(snapshot.guestName), importance: 50),
       snapshot.machineName.map { Part(text: $0, importance: 42) },
       snapshot.replay.map { Part(text: "event \(Format.grouped($0.position))/\(Format.grouped($0.events))", importance: 91) },
       snapshot.replay.flatMap { $0.complaint == nil ? nil : Part(text: "DAMAGED", role: .statusRunning, importance: 93) },

@@ -8,6 +8,11 @@ package struct Sample: Equatable, Sendable {
   package var name: String
   package var folder: String
   package var title: String
+  /// Its place in the list; those without one come last.
+  package var order: Int
+  /// What there is to see, and what to press or type, a line each; may be empty.
+  package var shows: String
+  package var advice: String
   /// File name inside the folder, from where it may lead to another sample's.
   package var image: String
   /// The image of the guest's port to Xen's ABI, where it has one.
@@ -60,10 +65,11 @@ package enum SampleLibrary {
     dataFolders.map { "\($0)/\(name)" }.first { HostFile.isFolder($0) }
   }
 
-  /// Every sample with a readable description, by name.
+  /// Every sample with a readable description, in the order they give, from the first to try to the last.
   package static func samples() -> [Sample] {
     guard let folder = folder("Samples") else { return [] }
-    return HostFile.names(in: folder).compactMap { try? read($0, in: folder) }
+    let all = HostFile.names(in: folder).compactMap { try? read($0, in: folder) }
+    return all.sorted { ($0.order, $0.name) < ($1.order, $1.name) }
   }
 
   /// The sample of that name, nil if there is none; a broken description is an error.
@@ -85,7 +91,7 @@ package enum SampleLibrary {
   package static func resolve(_ configuration: inout SessionConfiguration) throws(VMError) -> Sample? {
     if configuration.guest == nil, configuration.firmware == nil { configuration.guest = showpiece }
     guard let name = configuration.guest, !HostFile.exists(name) || HostFile.isFolder(name) else { return nil }
-    guard let sample = try sample(named: name) else { throw unknown(name) }
+    let sample = try known(name)
     configuration.technique = sample.technique ?? configuration.technique
     let ported = configuration.technique == .pv ? sample.paravirtualImage : nil
     configuration.guest = "\(sample.folder)/\(ported ?? sample.image)"
@@ -99,10 +105,11 @@ package enum SampleLibrary {
     return sample
   }
 
-  private static func unknown(_ name: String) -> VMError {
-    let names = samples().map(\.name)
-    let nearest = NearestName.find(name, in: names).map { "did you mean \($0)? " } ?? ""
-    return VMError(
+  /// The sample of that name; an error with the nearest name where there is none.
+  package static func known(_ name: String) throws(VMError) -> Sample {
+    if let sample = try sample(named: name) { return sample }
+    let nearest = NearestName.find(name, in: samples().map(\.name)).map { "did you mean \($0)? " } ?? ""
+    throw VMError(
       .image, "\(name): no such file or sample", remedy: "\(nearest)'ringside samples' lists the samples")
   }
 
@@ -119,7 +126,8 @@ package enum SampleLibrary {
       throw VMError(.image, "\(path): 'image' is missing; expected the file name of the guest, or { hvm = ..., pv = ... }")
     }
     return Sample(
-      name: name, folder: "\(folder)/\(name)", title: field("title")?.string ?? name, image: image,
+      name: name, folder: "\(folder)/\(name)", title: field("title")?.string ?? name,
+      order: field("order")?.int ?? .max, shows: field("shows")?.string ?? "", advice: field("try")?.string ?? "", image: image,
       paravirtualImage: images?["pv"]?.string, initrd: field("initrd")?.string,
       technique: field("technique")?.string.flatMap { Technique(rawValue: $0) },
       mode: field("mode")?.string.flatMap { StartMode(rawValue: $0) }, append: field("append")?.string,

@@ -1,4 +1,5 @@
 import Glibc
+import Host
 import Synchronization
 import VMCore
 
@@ -12,7 +13,7 @@ package final class Session: @unchecked Sendable {
   /// Touched by the vCPU thread alone once it runs, by the caller of `perform` otherwise.
   let core: SessionCore
   private let exchange: Exchange
-  private let thread = Mutex<pthread_t?>(nil)
+  private let thread = Mutex<HostThread?>(nil)
 
   /// Builds the machine, loads the guest, and stops before its first instruction.
   package convenience init(_ configuration: SessionConfiguration) throws(VMError) {
@@ -49,20 +50,15 @@ package final class Session: @unchecked Sendable {
 
   // MARK: with a thread
 
-  /// Starts the vCPU thread; the guest stays stopped before its first instruction.
+  /// Starts the vCPU thread; the guest stays stopped before its first instruction. Where the host gives no thread, the
+  /// snapshot's messages say so.
   package func start() {
     thread.withLock { thread in
       guard thread == nil else { return }
-      var made = pthread_t()
-      let context = Unmanaged.passRetained(core)
-      let result = pthread_create(
-        &made, nil,
-        { context in
-          guard let context else { return nil }
-          Unmanaged<SessionCore>.fromOpaque(context).takeRetainedValue().serve()
-          return nil
-        }, context.toOpaque())
-      if result == 0 { thread = made } else { context.release() }
+      thread = HostThread { [core] in core.serve() }
+      guard thread == nil else { return }
+      core.say(.error, "the host gives no thread to run the guest on; end other programs, then start again")
+      core.publish()
     }
   }
 
@@ -150,7 +146,7 @@ package final class Session: @unchecked Sendable {
     guard let running else { return }
     exchange.raise(.quit)
     core.kick()
-    pthread_join(running, nil)
+    running.join()
   }
 
   // MARK: without a thread

@@ -1,4 +1,5 @@
 import Glibc
+import Host
 import Synchronization
 
 /// A pseudo-terminal whose output is kept as it comes, in a thread of its own: for programs that are not driven but
@@ -10,19 +11,8 @@ package final class PseudoTerminal: Sendable {
   package init?(width: Int = 80, height: Int = 24) {
     guard let pair = TerminalPair(width: width, height: height) else { return nil }
     self.pair = pair
-    var thread = pthread_t()
-    let context = Unmanaged.passRetained(self)
-    let result = pthread_create(
-      &thread, nil,
-      { context in
-        if let context { Unmanaged<PseudoTerminal>.fromOpaque(context).takeRetainedValue().readAll() }
-        return nil
-      }, context.toOpaque())
-    guard result == 0 else {
-      context.release()
-      return nil
-    }
-    pthread_detach(thread)
+    guard let reader = HostThread({ self.readAll() }) else { return nil }
+    reader.detach()
   }
 
   private func readAll() {

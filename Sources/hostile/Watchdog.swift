@@ -1,4 +1,5 @@
 import Glibc
+import Host
 import Session
 import Synchronization
 
@@ -24,15 +25,7 @@ final class Watchdog: Sendable {
 
   init(patience: UInt64) {
     self.patience = patience
-    let watchdog = Unmanaged.passRetained(self)
-    var thread = pthread_t()
-    pthread_create(
-      &thread, nil,
-      { context in
-        if let context { Unmanaged<Watchdog>.fromOpaque(context).takeRetainedValue().watch() }
-        return nil
-      }, watchdog.toOpaque())
-    pthread_detach(thread)
+    HostThread { self.watch() }?.detach()
   }
 
   /// Guests paused so far.

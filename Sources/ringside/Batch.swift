@@ -1,4 +1,5 @@
 import Glibc
+import Host
 import Session
 import Synchronization
 import VMCore
@@ -97,7 +98,7 @@ final class Interrupt: Sendable {
     pthread_sigmask(SIG_BLOCK, &set, nil)
     let waited = set
     let received = self
-    let watcher = Watcher {
+    let watcher = HostThread {
       var number: Int32 = 0
       var set = waited
       while true {
@@ -106,29 +107,6 @@ final class Interrupt: Sendable {
         action()
       }
     }
-    watcher.start()
-  }
-}
-
-/// A detached thread.
-struct Watcher {
-  private final class Body {
-    let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-  }
-  private let body: Body
-  init(_ run: @escaping @Sendable () -> Void) { body = Body(run) }
-
-  func start() {
-    var thread = pthread_t()
-    let context = Unmanaged.passRetained(body)
-    let result = pthread_create(
-      &thread, nil,
-      { context in
-        guard let context else { return nil }
-        Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run()
-        return nil
-      }, context.toOpaque())
-    if result == 0 { pthread_detach(thread) } else { context.release() }
+    watcher?.detach()
   }
 }

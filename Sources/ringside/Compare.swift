@@ -22,32 +22,11 @@ struct Compare: ParsableCommand {
   var technique = Technique.hvm
   @Option(help: "Compare all registers every so many instructions.") var every: Address?
   @Option(help: "End after so many instructions.") var maxInstructions: Address?
-  @Option(help: "Mode a flat image starts in: real, protected or long.") var mode: StartMode?
-  @Option(help: "Address a flat image is loaded at.") var load: Address?
-  @Option(help: "Address of the first instruction.") var entry: Address?
-  @Option(help: "A ROM that ends at 1 MiB and at 4 GiB.") var firmware: String?
-  @Option(help: "RAM, as 256M.") var memory: Size?
-  @Option(help: "Number of vCPUs.") var cpus: Int?
-  @Option(help: "The kernel's command line.") var append: String?
-  @Option(help: "A file given to the kernel as its first module.") var initrd: String?
-  @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
-  @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?
+  @OptionGroup var given: GuestOptions
   @Flag(help: "The result as JSON.") var json = false
 
   func run() throws {
-    var configuration = SessionConfiguration()
-    configuration.guest = guest
-    configuration.technique = technique
-    configuration.mode = mode
-    configuration.loadAddress = load?.value
-    configuration.entry = entry?.value
-    configuration.firmware = firmware
-    configuration.memory = memory?.bytes
-    configuration.cpus = cpus
-    configuration.append = append
-    configuration.initrd = initrd
-    configuration.disk = disk
-    configuration.machine = machine
+    let configuration = given.configuration(guest, technique)
     guard (1...2).contains(engines.count) else {
       throw VMError(.usage, "compare: --with names an engine, and stands twice", remedy: "compare \(guest) --with interpreter --with rewriter")
     }

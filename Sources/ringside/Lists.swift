@@ -5,19 +5,15 @@ import VMCore
 
 /// `ringside samples`
 struct ListSamples: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "samples", abstract: "List the guests that come along.")
+  static let configuration = CommandConfiguration(
+    commandName: "samples", abstract: "List the guests that come along, or say what one shows and what to try with it.")
+  @Argument(help: "One of them.") var name: String?
   @Flag(help: "As JSON.") var json = false
 
   func run() throws {
+    if let name { return show(try SampleLibrary.known(name)) }
     let samples = SampleLibrary.samples()
-    if json {
-      print(
-        JSONValue.array(
-          samples.map {
-            .members(("name", .string($0.name)), ("title", .string($0.title)), ("image", .string("\($0.folder)/\($0.image)")))
-          }).text)
-      return
-    }
+    if json { return print(JSONValue.array(samples.map(Self.value)).text) }
     guard !samples.isEmpty else {
       throw VMError(
         .unavailable, "no samples found in \(SampleLibrary.dataFolders.joined(separator: ", "))",
@@ -25,6 +21,22 @@ struct ListSamples: ParsableCommand {
     }
     let width = samples.map(\.name.count).max() ?? 0
     for sample in samples { print(pad(sample.name, width) + "  " + sample.title) }
+    print("\n'ringside NAME' opens one, 'ringside samples NAME' says what to try with it.")
+  }
+
+  private func show(_ sample: Sample) {
+    if json { return print(Self.value(sample).text) }
+    print(sample.title)
+    if !sample.shows.isEmpty { print("shows  \(sample.shows)") }
+    if !sample.advice.isEmpty { print("try    \(sample.advice)") }
+    print("read   \(sample.folder)/README.md")
+  }
+
+  private static func value(_ sample: Sample) -> JSONValue {
+    .members(
+      ("name", .string(sample.name)), ("title", .string(sample.title)),
+      ("image", .string("\(sample.folder)/\(sample.image)")), ("shows", .string(sample.shows)),
+      ("try", .string(sample.advice)))
   }
 }
 

@@ -1,4 +1,5 @@
 import Glibc
+import Host
 import Session
 
 /// A line on standard error that says how far a long task is; none in the first second. On a terminal it is written
@@ -47,12 +48,12 @@ final class HeadlessProgress {
 
   init(_ session: Session) {
     session.onProgress { [self] in if !isInLine { line.show(Self.text($0)) } }
-    Watcher {
+    HostThread {
       while true {
         usleep(500_000)
         session.askForProgress()
       }
-    }.start()
+    }?.detach()
   }
 
   /// The guest's output, where the line may be in its way.

@@ -4,30 +4,7 @@ import Glibc
 import Session
 import VMCore
 
-extension Technique: ExpressibleByArgument {}
-extension StartMode: ExpressibleByArgument {}
-extension CPUModel: ExpressibleByArgument {}
-extension BootProtocol: ExpressibleByArgument {}
-extension LinuxMachine: ExpressibleByArgument {}
 extension Session: SessionFacade {}
-
-/// A number on the command line: decimal, 0x or with h.
-struct Address: ExpressibleByArgument {
-  let value: UInt64
-  init?(argument: String) {
-    guard let value = Quantity.number(argument) else { return nil }
-    self.value = value
-  }
-}
-
-/// A size on the command line: `256M`.
-struct Size: ExpressibleByArgument {
-  let bytes: UInt64
-  init?(argument: String) {
-    guard let bytes = Quantity.size(argument), bytes > 0, bytes <= 1 << 40 else { return nil }
-    self.bytes = bytes
-  }
-}
 
 /// `ringside [run]`: a guest in the console, or headless.
 struct Run: ParsableCommand {
@@ -50,20 +27,7 @@ struct Run: ParsableCommand {
   @Option(help: "hvm, rewrite or pv.") var technique = Technique.hvm
   @Option(help: "interpreter, rewriter, kvm or auto (KVM where the processor has it, else the rewriter).")
   var engine: String?
-  @Option(help: "Mode a flat image starts in: real, protected or long.") var mode: StartMode?
-  @Option(help: "Address a flat image is loaded at.") var load: Address?
-  @Option(help: "Address of the first instruction.") var entry: Address?
-  @Option(help: "A ROM that ends at 1 MiB and at 4 GiB; starts at the reset vector.") var firmware: String?
-  @Option(help: "RAM, as 256M.") var memory: Size?
-  @Option(help: "Number of vCPUs.") var cpus: Int?
-  @Option(help: "The processor's model: p0 (the default for Linux), x86-64 (the default else), x86-64-v2 or x86-64-v3.") var cpu: CPUModel?
-  @Option(help: "The way into a Linux kernel: pvh or bzimage.") var boot: BootProtocol?
-  @Option(help: "The kernel's command line; Linux gets it after the standard one.") var append: String?
-  @Option(help: "All of a Linux kernel's command line, without the standard one.") var appendOnly: String?
-  @Option(help: "A file given to the kernel as its initrd or first module.") var initrd: String?
-  @Option(help: ArgumentHelp("A raw disk image; with ,ro it is only read.", valueName: "file[,ro]")) var disk: String?
-  @Option(help: "The machine Linux finds: p0, or p1 (the default with more than one vCPU or a disk).") var machine: LinuxMachine?
-  @Option(help: "Names for addresses: an ELF file, a System.map, or text of /proc/kallsyms.") var symbols: String?
+  @OptionGroup var given: GuestOptions
   @Option(help: "The console's theme.") var theme: String?
   @Option(help: "The console's layout.") var layout: String?
   @Flag(help: "Believe a paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false
@@ -88,25 +52,9 @@ struct Run: ParsableCommand {
     if let guest, Session.isRecording(guest) {
       throw ExitCode(try Replay.open(guest, Replay.Wishes(theme: theme, layout: layout, isBatch: isBatch, json: json, commands: lines)))
     }
-    var configuration = SessionConfiguration()
-    configuration.guest = guest
-    configuration.technique = technique
+    var configuration = given.configuration(guest, technique)
     configuration.engine = engine
-    configuration.mode = mode
-    configuration.loadAddress = load?.value
-    configuration.entry = entry?.value
-    configuration.firmware = firmware
-    configuration.memory = memory?.bytes
-    configuration.cpus = cpus
-    configuration.cpu = cpu
-    configuration.boot = boot
-    configuration.append = append
-    configuration.appendOnly = appendOnly
-    configuration.initrd = initrd
-    configuration.disk = disk
-    configuration.machine = machine
     configuration.isTrusting = trusting
-    configuration.symbols = symbols
     configuration.reboots = reboot
     configuration.limit = limit?.value
     configuration.measuresCost = !isBatch

@@ -29,6 +29,24 @@ struct MemoryPaneTests {
     #expect(desk.session.submitted.count == 4)
   }
 
+  @Test("where its page is mapped away it goes on to the instruction pointer, unless somebody placed it", arguments: [
+    (false, "00100020"), (true, "00004000"),
+  ])
+  func mappedAway(_ isPlaced: Bool, _ begin: String) throws {
+    let desk = Desk(try Fixture.longMode(), width: 120, height: 40)
+    desk.session.publish { $0.vcpus[0].rip = 0x4000 }
+    desk.type("3z")
+    desk.draw()
+    if isPlaced { desk.type("g4000\n") }
+    #expect(desk.screen.contains(" 00004000 "))
+    desk.session.publish { snapshot in
+      snapshot.memory.store(GPA(0x13020), 0 as UInt64)
+      snapshot.vcpus[0].rip = 0x10_0024
+    }
+    desk.draw()
+    #expect(desk.screen.split(separator: "\n").contains { $0.hasPrefix(" \(begin) ") }, "\(desk.screen)")
+  }
+
   @Test func `no key does anything else while bytes are edited, and Esc ends it`() throws {
     let desk = try desk()
     desk.type("x")

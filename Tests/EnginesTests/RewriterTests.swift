@@ -5,25 +5,8 @@ import X86
 
 /// What the rewriter does beside executing code rightly, which the conformance suite and the comparison look after.
 @Suite("Rewriter") struct RewriterTests {
-  private static let start: UInt64 = 0x1_0000
-
-  /// A machine with `code` at 1_0000h in flat 32-bit mode without paging.
   private func machine(_ code: [UInt8], warmth: Int, engine name: String = "rewriter") throws -> InterpreterEngine {
-    let memory = try GuestMemory(ramSize: 16 << 20)
-    memory.write(GPA(Self.start), code)
-    let made = try EngineRegistry.makeEngine(
-      named: name, memory: memory, events: EventSink(), configuration: EngineConfiguration(warmth: warmth))
-    let engine = try #require(made as? InterpreterEngine)
-    var state = VCPUState()
-    state.cr0 = CR0.pe | CR0.et
-    for name in [SegmentName.es, .ss, .ds, .fs, .gs] {
-      state[name] = SegmentState(selector: 0x10, base: 0, limit: 0xFFFF_FFFF, access: 0xC093)
-    }
-    state[.cs] = SegmentState(selector: 8, base: 0, limit: 0xFFFF_FFFF, access: 0xC09B)
-    state.rip = Self.start
-    state[.rsp] = 0x8000
-    engine.vcpus[0].state = state
-    return engine
+    try FlatMachine.make(code, warmth: warmth, engine: name).engine
   }
 
   /// MOV ECX, 100; again: MOV EAX, [0xA0000000]; ADD EBX, EAX; DEC ECX; JNZ again; HLT
@@ -92,7 +75,7 @@ import X86
     _ = vcpu.run(.resume, limit: 1000)
     // The monitor changes the constant in the far part.
     let before = vcpu.state[.rbx]
-    engine.memory.write(GPA(Self.start + 0x1012), [2])
+    engine.memory.write(GPA(FlatMachine.start + 0x1012), [2])
     let exit = vcpu.run(.resume, limit: 10_000)
     #expect(exit.reason == .hlt)
     #expect(vcpu.state[.rax] == 600)

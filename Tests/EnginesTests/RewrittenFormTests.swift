@@ -6,22 +6,11 @@ import X86
 /// Instructions that have host code of their own beside the plain ones, on both engines: what they do and what they leave
 /// in the flags.
 @Suite struct RewrittenFormTests {
-  private static let start: UInt64 = 0x1_0000
-
   private func run(_ code: [UInt8], on name: String) throws -> (VCPUState, [UInt8]) {
-    let memory = try GuestMemory(ramSize: 4 << 20)
-    memory.write(GPA(Self.start), code)
+    let (engine, memory) = try FlatMachine.make(code, warmth: 2, engine: name)
     for at in UInt64(0)..<64 { memory.write(GPA(0x4000 + at), [UInt8(truncatingIfNeeded: at &* 37 &+ 1)]) }
-    let engine = try EngineRegistry.makeEngine(
-      named: name, memory: memory, events: EventSink(), configuration: EngineConfiguration(warmth: 2))
-    var state = VCPUState()
-    state.cr0 = CR0.pe | CR0.et
-    for name in [SegmentName.es, .ss, .ds, .fs, .gs] {
-      state[name] = SegmentState(selector: 0x10, base: 0, limit: 0xFFFF_FFFF, access: 0xC093)
-    }
-    state[.cs] = SegmentState(selector: 8, base: 0, limit: 0xFFFF_FFFF, access: 0xC09B)
-    state.rip = Self.start
-    (state[.rsp], state[.rbx], state[.rcx]) = (0x8000, 0x4010, 500)
+    var state = engine.vcpus[0].state
+    (state[.rbx], state[.rcx]) = (0x4010, 500)
     (state[.rax], state[.rsi], state[.rdi]) = (0x8123_4567, 0x0102_0304, 0xF0E1_D2C3)
     engine.vcpus[0].state = state
     let exit = engine.vcpus[0].run(.resume, limit: 100_000)
@@ -77,18 +66,11 @@ import X86
   @Test func `ways out of host code are cut where what they lead to changes`() throws {
     let code: [UInt8] = [0xF6, 0xC1, 1, 0x74, 5, 0x40, 0x49, 0x75, 0xF7, 0xF4, 0x83, 0xC7, 1, 0xEB, 0xF7]
     let ends = try ["interpreter", "rewriter"].map { name in
-      let memory = try GuestMemory(ramSize: 4 << 20)
-      memory.write(GPA(Self.start), code)
-      let engine = try EngineRegistry.makeEngine(
-        named: name, memory: memory, events: EventSink(), configuration: EngineConfiguration(warmth: 2))
-      var state = VCPUState()
-      state.cr0 = CR0.pe | CR0.et
-      state[.cs] = SegmentState(selector: 8, base: 0, limit: 0xFFFF_FFFF, access: 0xC09B)
-      (state.rip, state[.rcx]) = (Self.start, 20_000)
-      engine.vcpus[0].state = state
+      let (engine, memory) = try FlatMachine.make(code, warmth: 2, engine: name)
+      engine.vcpus[0].state[.rcx] = 20_000
       for constant in UInt8(2)..<20 {
         _ = engine.vcpus[0].run(.resume, limit: 4_001)
-        memory.write(GPA(Self.start + 12), [constant])
+        memory.write(GPA(FlatMachine.start + 12), [constant])
       }
       _ = engine.vcpus[0].run(.resume, limit: 200_000)
       return engine.vcpus[0].state

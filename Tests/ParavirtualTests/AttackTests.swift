@@ -90,12 +90,18 @@ import X86
     return (result, turns)
   }
 
+  /// `count` requests of mmu_update for one entry, which is one of eight pages in turn.
+  private func putUpdates(_ bench: XenBench, _ count: UInt64, at list: UInt64) {
+    let entry = bench.l1(of: 0x30) << 12 | 0x30 * 8
+    for index in 0..<count { bench.put(list + index * 16, entry, bench.machine(index % 8) << 12 | 0x65) }
+  }
+
   @Test("updates are done in turns, and say in the end how many there were", arguments: [GuestABI.x86_64, .x86_32p])
   func updates(_ abi: GuestABI) throws {
     let bench = try XenBench(abi: abi)
     let (list, done) = (bench.address(0x200), bench.address(0x24))
     let l1 = bench.l1(of: 0x30) << 12
-    for index in 0..<3000 as Range<UInt64> { bench.put(list + index * 16, l1 | 0x30 * 8, bench.machine(index % 8) << 12 | 0x65) }
+    putUpdates(bench, 3000, at: list)
     bench.put(list + 2500 * 16, 1, 1)
     let (result, turns) = finish(bench, .mmuUpdate, [list, 3000, done, 0x7FF0])
     #expect(result == -1 && turns == 3)
@@ -124,8 +130,7 @@ import X86
   func multicalls(_ abi: GuestABI) throws {
     let bench = try XenBench(abi: abi)
     let (list, calls) = (bench.address(0x200), bench.address(0x220))
-    let l1 = bench.l1(of: 0x30) << 12
-    for index in 0..<1500 as Range<UInt64> { bench.put(list + index * 16, l1 | 0x30 * 8, bench.machine(index % 8) << 12 | 0x65) }
+    putUpdates(bench, 1500, at: list)
     for index in 0..<3 as Range<UInt64> {
       let at = calls + index * 8 * abi.wordSize
       bench.putWords(at, index == 1 ? [17, 99, 0] : [1, 99, list, 1500, 0, 0x7FF0])

@@ -109,7 +109,7 @@ struct InvocationTests {
     let result = Shell.run("compare long-kernel --with interpreter --with rewriter --technique rewrite --every 5000")
     #expect(result.status == 0 && result.output.hasPrefix("no difference in "), "\(result.output)\(result.errors)")
     for word in ["SWAPGS", "in cache", "OUT, OUTS", "million a second"] { #expect(result.output.contains(word), "\(word)") }
-    let json = Shell.run("compare hello-real --with rewriter --max-instructions 500 --json")
+    let json = Shell.run("compare hello-real --with rewriter --cpu x86-64-v2 --max-instructions 500 --json")
     #expect(json.status == 0 && json.output.hasPrefix("{\"equal\":true,"))
   }
 
@@ -146,7 +146,10 @@ struct InvocationTests {
     #expect(Shell.run("doctor").output.contains("samples"))
     let engines = Shell.run("engines").output
     #expect(engines.contains("million instructions a second") && engines.contains("a 64-bit loop of loads, stores"))
-    #expect(Shell.run("samples").output.contains("hello-real"))
+    let samples = Shell.run("samples").output.split(separator: "\n").map { $0.prefix { $0 != " " } }
+    #expect(samples.starts(with: ["long-kernel", "hello-real"]), "the first to try stands first")
+    #expect(Shell.run("samples mmio-device").output.contains("APIC timer"))
+    #expect(Shell.run("samples mmio-devise").errors.contains("did you mean mmio-device?"))
     #expect(Shell.run("themes").output.contains("dark"))
   }
 }

@@ -1,54 +1,41 @@
-import Glibc
+import Host
 
 /// Which vCPUs are inside the guest, so that the embedded processor can have its memory alone: an instruction it
 /// executes in KVM's stead is as indivisible towards the other vCPUs as it would be on a processor.
 ///
-/// Invariant for the unsafe parts: mutex and condition live from `init` to `deinit`, and nobody waits then.
+/// Invariant for the unchecked part: both variables are for who holds the monitor.
 final class KVMCrowd: @unchecked Sendable {
   private var inside = 0
   private var isClosed = false
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-
-  init() {
-    pthread_mutex_init(mutex, nil)
-    pthread_cond_init(condition, nil)
-  }
-
-  deinit {
-    pthread_cond_destroy(condition)
-    pthread_mutex_destroy(mutex)
-    condition.deallocate()
-    mutex.deallocate()
-  }
+  private let monitor = HostMonitor()
 
   /// `body` runs the guest; not while somebody has it alone.
   func enter<T>(_ body: () -> T) -> T {
-    pthread_mutex_lock(mutex)
-    while isClosed { pthread_cond_wait(condition, mutex) }
+    monitor.take()
+    while isClosed { monitor.wait() }
     inside += 1
-    pthread_mutex_unlock(mutex)
+    monitor.give()
     let result = body()
-    pthread_mutex_lock(mutex)
+    monitor.take()
     inside -= 1
-    if inside == 0, isClosed { pthread_cond_broadcast(condition) }
-    pthread_mutex_unlock(mutex)
+    if inside == 0, isClosed { monitor.wakeAll() }
+    monitor.give()
     return result
   }
 
   /// `body` runs while nobody is inside; `callOut` makes all who are leave.
   func alone<T>(callOut: () -> Void, _ body: () -> T) -> T {
-    pthread_mutex_lock(mutex)
-    while isClosed { pthread_cond_wait(condition, mutex) }
+    monitor.take()
+    while isClosed { monitor.wait() }
     isClosed = true
     if inside > 0 { callOut() }
-    while inside > 0 { pthread_cond_wait(condition, mutex) }
-    pthread_mutex_unlock(mutex)
+    while inside > 0 { monitor.wait() }
+    monitor.give()
     let result = body()
-    pthread_mutex_lock(mutex)
+    monitor.take()
     isClosed = false
-    pthread_cond_broadcast(condition)
-    pthread_mutex_unlock(mutex)
+    monitor.wakeAll()
+    monitor.give()
     return result
   }
 }

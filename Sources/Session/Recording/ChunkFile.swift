@@ -1,5 +1,6 @@
 import CZlib
 import Glibc
+import Host
 import Synchronization
 import VMCore
 
@@ -50,19 +51,18 @@ struct RecordingChunk: Sendable {
 /// A recording's file as it grows. Chunks are packed and written by a thread of its own, so that the guest waits
 /// only where it is faster than the disk: at most `room` chunks wait.
 ///
-/// Invariant for the unsafe parts: the descriptor and the semaphores live from `init` to `deinit`, and the thread
-/// ends before.
+/// Invariant for the unchecked part: what both threads change is atomic or for who holds the monitor; the descriptor
+/// lives from `init` to `deinit`, and the thread ends before.
 final class ChunkFile: @unchecked Sendable {
   private let descriptor: Int32
-  private let queue = Mutex<[RecordingChunk]>([])
-  private let work: UnsafeMutablePointer<sem_t>
-  private let done: UnsafeMutablePointer<sem_t>
   private let written = Atomic<UInt64>(0)
   private let isBroken = Atomic<Bool>(false)
-  private let isClosing = Atomic<Bool>(false)
-  private var thread: pthread_t?
-  /// Chunks given and not yet on their way to the disk, as the giving thread knows.
+  private let monitor = HostMonitor()
+  private var queue: [RecordingChunk] = []
+  /// Chunks given and not yet in the file.
   private var outstanding = 0
+  private var isClosing = false
+  private var thread: HostThread?
   private static let room = 4
 
   init(path: String) throws(VMError) {
@@ -72,10 +72,6 @@ final class ChunkFile: @unchecked Sendable {
         .usage, "\(path): cannot be written (\(String(cString: strerror(errno))))",
         remedy: "name a file in a folder that exists")
     }
-    work = .allocate(capacity: 1)
-    done = .allocate(capacity: 1)
-    sem_init(work, 0, 0)
-    sem_init(done, 0, 0)
     var start = ByteWriter()
     start.put(raw: RecordingHeader.magic)
     start.put(fixed: RecordingHeader.version)
@@ -93,22 +89,14 @@ final class ChunkFile: @unchecked Sendable {
   /// Puts a chunk on its way. With `waits` it and all before it have reached the file afterwards: what the process
   /// loses when it is killed then is nothing.
   func put(_ chunk: RecordingChunk, waits: Bool) {
-    while outstanding > 0, sem_trywait(done) == 0 { outstanding -= 1 }
-    if waits, outstanding == 0 {
-      write(chunk)
-      return
-    }
-    while outstanding >= Self.room { waitForOne() }
-    startThread()
-    queue.withLock { $0.append(chunk) }
+    monitor.take()
+    defer { monitor.give() }
+    if outstanding == 0, waits || !hasThread() { return write(chunk) }
+    while outstanding >= Self.room { monitor.wait() }
+    queue.append(chunk)
     outstanding += 1
-    sem_post(work)
-    while waits, outstanding > 0 { waitForOne() }
-  }
-
-  private func waitForOne() {
-    while sem_wait(done) != 0 {}
-    outstanding -= 1
+    monitor.wakeAll()
+    while waits, outstanding > 0 { monitor.wait() }
   }
 
   private func write(_ chunk: RecordingChunk) {
@@ -130,42 +118,35 @@ final class ChunkFile: @unchecked Sendable {
     }
   }
 
-  private func startThread() {
-    guard thread == nil else { return }
-    var made = pthread_t()
-    let context = Unmanaged.passUnretained(self)
-    let result = pthread_create(
-      &made, nil,
-      { context in
-        if let context { Unmanaged<ChunkFile>.fromOpaque(context).takeUnretainedValue().serve() }
-        return nil
-      }, context.toOpaque())
-    if result == 0 { thread = made }
+  /// Begins with the first chunk that need not be waited for.
+  private func hasThread() -> Bool {
+    if thread == nil { thread = HostThread { [unowned self] in serve() } }
+    return thread != nil
   }
 
   private func serve() {
-    while true {
-      while sem_wait(work) != 0 {}
-      let chunk = queue.withLock { $0.isEmpty ? nil : $0.removeFirst() }
-      if let chunk {
-        write(chunk)
-        sem_post(done)
-      } else if isClosing.load(ordering: .acquiring) {
-        return
+    monitor.take()
+    while !queue.isEmpty || !isClosing {
+      guard !queue.isEmpty else {
+        monitor.wait()
+        continue
       }
+      let chunk = queue.removeFirst()
+      monitor.give()
+      write(chunk)
+      monitor.take()
+      outstanding -= 1
+      monitor.wakeAll()
     }
+    monitor.give()
   }
 
   private func close() {
-    if let thread {
-      isClosing.store(true, ordering: .releasing)
-      sem_post(work)
-      pthread_join(thread, nil)
-    }
+    monitor.take()
+    isClosing = true
+    monitor.wakeAll()
+    monitor.give()
+    thread?.join()
     Glibc.close(descriptor)
-    for semaphore in [work, done] {
-      sem_destroy(semaphore)
-      semaphore.deallocate()
-    }
   }
 }

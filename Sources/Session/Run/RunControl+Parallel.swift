@@ -1,4 +1,4 @@
-import Glibc
+import Host
 import VMCore
 
 /// vCPUs that run at the same time, each on a thread of its own, on engines whose time is the host's. Everything but
@@ -24,14 +24,16 @@ extension RunControl {
     let shown = current
     let gate = ParallelGate(count: vcpus.count)
     parallel = gate
-    let threads = vcpus.indices.filter { $0 > 0 && isStarted($0) }.map { ParallelThread(self, gate, goal, index: $0) }
-    if threads.contains(where: { !$0.start() }) {
+    let threads = vcpus.indices.filter { $0 > 0 && isStarted($0) }.map { index in
+      HostThread { self.live(index, gate, goal) }
+    }
+    if threads.contains(where: { $0 == nil }) {
       gate.take()
       gate.finish(.stopped(.error("the host gives no thread for a vCPU; run with fewer (--cpus)")), by: shown)
       gate.give()
     }
     if isStarted(0) { live(0, gate, goal) }
-    for thread in threads { thread.join() }
+    for thread in threads { thread?.join() }
     parallel = nil
     current = gate.outcome == .attention ? shown : gate.stopper
     let outcome = conclude(gate.outcome ?? .attention)
@@ -52,7 +54,7 @@ extension RunControl {
   }
 
   /// One vCPU's life from here to the end of the run.
-  fileprivate func live(_ index: Int, _ gate: ParallelGate, _ goal: RunGoal) {
+  private func live(_ index: Int, _ gate: ParallelGate, _ goal: RunGoal) {
     gate.take()
     while gate.outcome == nil {
       current = index
@@ -111,39 +113,4 @@ extension RunControl {
     current = vcpu.index
     time = max(time, before &+ (ExitCosts.now() &- start))
   }
-}
-
-/// The thread of one vCPU for one run.
-private final class ParallelThread {
-  private final class Work: @unchecked Sendable {
-    let body: () -> Void
-    init(_ body: @escaping () -> Void) { self.body = body }
-  }
-  private let work: Work
-  private var thread: pthread_t?
-
-  init(_ control: RunControl, _ gate: ParallelGate, _ goal: RunGoal, index: Int) {
-    work = Work { control.live(index, gate, goal) }
-  }
-
-  /// False where the host has none.
-  func start() -> Bool {
-    var made = pthread_t()
-    let argument = Unmanaged.passRetained(work)
-    let result = pthread_create(
-      &made, nil,
-      { pointer in
-        guard let pointer else { return nil }
-        Unmanaged<Work>.fromOpaque(pointer).takeRetainedValue().body()
-        return nil
-      }, argument.toOpaque())
-    guard result == 0 else {
-      argument.release()
-      return false
-    }
-    thread = made
-    return true
-  }
-
-  func join() { if let thread { pthread_join(thread, nil) } }
 }

@@ -11,7 +11,10 @@ package final class MemoryPane: Pane {
   var space = MemorySpace.linear
   /// Bytes a number: 1, 2, 4 or 8.
   private var unit = 1
+  /// Where the person has placed it.
   var address: UInt64?
+  /// Where it stands until then: where the instruction pointer was, for as long as that is mapped.
+  private var resting: UInt64?
   var cursor: UInt64?
   /// Where "back" leads after following pointers.
   private var trail: [(space: MemorySpace, address: UInt64)] = []
@@ -51,6 +54,7 @@ package final class MemoryPane: Pane {
 
   func start(_ snapshot: SessionSnapshot) -> UInt64 {
     if let address { return address }
+    if let resting, let first = bytes(snapshot, at: resting, count: 1).first, first != nil { return resting }
     let linear = snapshot.vcpu.linearRIP.value
     return (space == .linear ? linear : space.address(of: linear, in: .linear, snapshot) ?? 0) & ~15
   }
@@ -72,7 +76,7 @@ package final class MemoryPane: Pane {
 
   package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
     let begin = start(snapshot)
-    address = begin
+    resting = begin
     digits = begin > 0xFFFF_FFFF ? 16 : 8
     perRow = layout(width: canvas.width)
     rows = max(canvas.height, 1)
@@ -256,7 +260,10 @@ package final class MemoryPane: Pane {
   func show(_ target: UInt64) {
     cursor = target
     if space == .linear { lastLinear = target }
-    if let begin = address, target &- begin < UInt64(perRow * rows) { return }
+    if let begin = address ?? resting, target &- begin < UInt64(perRow * rows) {
+      address = begin
+      return
+    }
     address = target & ~UInt64(perRow - 1)
   }
 
@@ -268,6 +275,7 @@ package final class MemoryPane: Pane {
     if space == .linear { lastLinear = target }
     let begin = start(snapshot)
     let size = UInt64(perRow * rows)
+    address = begin
     if target &- begin >= size {
       let rowStart = target & ~UInt64(perRow - 1)
       address = distance < 0 ? rowStart : rowStart &- size &+ UInt64(perRow)
@@ -296,7 +304,7 @@ package final class MemoryPane: Pane {
 
   private func go(to target: UInt64, in other: MemorySpace) {
     if let here = cursor { remember(here) }
-    if space != other { address = nil }
+    if space != other { (address, resting) = (nil, nil) }
     space = other
     show(target)
   }
@@ -312,7 +320,9 @@ package final class MemoryPane: Pane {
   }
 
   package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {
-    let begin = start(snapshot) &+ UInt64(y * perRow)
+    let top = start(snapshot)
+    let begin = top &+ UInt64(y * perRow)
+    address = top
     edit.moved()
     var column = 1 + digits + 2
     for offset in stride(from: 0, to: perRow, by: unit) {
