@@ -119,12 +119,13 @@ package final class PC: Platform {
     }
   }
 
+  /// The PC owns everything on its wires, which lives as long as they do: no reference is counted along them.
   private func wire() {
-    if configuration.model != .p1 { router.pic = { [unowned pic] line, level in pic.set(line, level) } }
+    if configuration.model != .p1 { router.pic = { [unowned(unsafe) pic] line, level in pic.set(line, level) } }
     guard let ioapic else { return }
-    router.ioapic = { [unowned ioapic] pin, level in ioapic.set(pin, level) }
-    apicBus.onEOI = { [unowned ioapic] vector in ioapic.endOfInterrupt(vector) }
-    pic.onOutput = { [unowned apicBus] level in apicBus.locals.first?.lint0(level) }
+    router.ioapic = { [unowned(unsafe) ioapic] pin, level in ioapic.set(pin, level) }
+    apicBus.onEOI = { [unowned(unsafe) ioapic] vector in ioapic.endOfInterrupt(vector) }
+    pic.onOutput = { [unowned(unsafe) apicBus] level in apicBus.locals.first?.lint0(level) }
     mmio.claim(IOAPIC.base, size: 0x1000, ioapic, label: "IOAPIC")
   }
 

@@ -25,7 +25,7 @@ struct FrameBench {
 
   static let target = 1.5
   private static let xterm: FrameEncoder.Abilities = [
-    .erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen,
+    .erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen, .tabs,
   ]
 
   private let size: Size

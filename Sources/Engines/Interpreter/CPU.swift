@@ -229,7 +229,7 @@ struct CPU {
   /// The debugger watches some range.
   var watching = false
   // Of generated code: the operand that flags not yet worked out depend on (`FlagRecipe`), the host's stack pointer
-  // before it, and what it left off at (`HostEnd`).
+  // before it, and what it or the loop left off at (`HostEnd`).
   var flagOperand: UInt64 = 0
   /// Accesses that the TLB did not answer.
   var slowAccesses: UInt64 = 0

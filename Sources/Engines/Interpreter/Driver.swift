@@ -65,7 +65,7 @@ extension InterpreterVCPU {
   }
 
   /// An event was delivered, or nothing happened, without an instruction retiring.
-  private func standStill() {
+  func standStill() {
     if standstill.note(at: c.retired, limit: Self.barrenLimit) {
       c.pointee.horizon &+= 1
       standstill.at = c.retired
@@ -91,7 +91,8 @@ extension InterpreterVCPU {
     case (.breakpoint, .resume), (.breakpoint, .emulate), (.breakpoint, .complete):
       if let event = entry.inject { return inject(event) }
       return c.pointee.activity == .active ? runAlone(checkBreakpoint: false) : nil
-    case (.instruction, .emulate):
+    case (.instruction(let length), .emulate):
+      if finishHalt(length) { break }
       if c.pointee.exit.isCallout { c.pointee.calledOut = true } else { c.pointee.emulating = true }
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .complete(let value)):
@@ -125,7 +126,7 @@ extension InterpreterVCPU {
     return entry.inject.flatMap(inject)
   }
 
-  private func complete(_ value: UInt64) {
+  func complete(_ value: UInt64) {
     if case .mmio(let gpa, _, let size, let write, _) = c.pointee.exit.qualification {
       completed.append(CompletedAccess(gpa: gpa.value, size: size, write: write, value: value))
     } else {
@@ -138,14 +139,34 @@ extension InterpreterVCPU {
   /// executed for that.
   @inline(__always)
   private func finishPort(_ value: UInt64, _ length: UInt8) -> Bool {
-    guard c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
-      !c.pointee.quick.contains(.monitorTrap), !c.pointee.watching, putPort(value)
-    else { return false }
+    guard endsPlainly, putPort(value) else { return false }
+    retire(length)
+    return true
+  }
+
+  /// The same for HLT.
+  @inline(__always)
+  private func finishHalt(_ length: UInt8) -> Bool {
+    guard case .hlt = c.pointee.exit.qualification, endsPlainly else { return false }
+    retire(length)
+    c.pointee.activity = .halted
+    return true
+  }
+
+  /// Nothing happens at the end of the present instruction beyond what it does itself.
+  @inline(__always)
+  private var endsPlainly: Bool {
+    c.pointee.rflags & RFLAGS.tf == 0 && c.pointee.dr7 & 0xFF == 0 && !c.isNonRoot
+      && !c.pointee.quick.contains(.monitorTrap) && !c.pointee.watching
+  }
+
+  /// The instruction at RIP is over.
+  @inline(__always)
+  private func retire(_ length: UInt8) {
     c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
     c.pointee.rflags &= ~RFLAGS.rf
     c.pointee.horizon &+= 1
     settle()
-    return true
   }
 
   /// Gives an IN what its port gave; false where the exit is not that of an IN or OUT.
@@ -207,7 +228,7 @@ extension InterpreterVCPU {
         c.pointee.budget &+= block.pointee.count
         return runAlone(checkBreakpoint: true)
       }
-      end = block.pointee.ops.pointee.op == .host ? .host(block) : c.execute(block, at: block.pointee.ops)
+      end = block.pointee.ops.pointee.op == .host ? .host(block) : goOnBehindAccesses(c.execute(block, at: block.pointee.ops))
     } catch {
       c.pointee.stopLength = 0
       c.pointee.stopOnStack = false
@@ -380,7 +401,9 @@ extension InterpreterVCPU {
   /// Answers a given-up instruction: delivers its fault, runs it alone, or exits.
   func stopped(_ stop: Stop) -> VMExit? {
     switch stop {
-    case .fault: return delivered(presentFault)
+    case .fault:
+      if let prompt = promptAnswer { return finish(prompt) }
+      return delivered(presentFault)
     case .alone:
       return runAlone(checkBreakpoint: false)
     case .exit:
@@ -416,27 +439,8 @@ extension InterpreterVCPU {
     return nil
   }
 
-  /// Delivers the fault of an instruction that generated code had carried out, without leaving it, where no one looks
-  /// on between instructions and the first handler did not fault at its first. False with the fault left as it was.
-  func deliverInPlace() -> Bool {
-    let isWatched = stopsAfterDelivery || c.pointee.windowRequested || c.pointee.leaveSoon || c.pointee.dr7 & 0xFF != 0
-    let isMonitor = c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil
-    let wanted: QuickExits = [.exceptions, .monitorTrap, .preemptionTimer]
-    guard !isWatched, !isMonitor, c.pointee.quick.isDisjoint(with: wanted), standstill.at != c.retired else { return false }
-    let fault = c.pointee.fault
-    do throws(Stop) {
-      try c.deliver(presentFault)
-    } catch {
-      c.pointee.fault = fault
-      return false
-    }
-    settle()
-    standStill()
-    return true
-  }
-
   /// The exception of the instruction just given up.
-  private var presentFault: Fault {
+  var presentFault: Fault {
     var fault = c.pointee.fault
     if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
     return fault

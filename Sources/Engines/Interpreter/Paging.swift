@@ -338,7 +338,6 @@ extension UnsafeMutablePointer<CPU> {
   // MARK: TLB
 
   private func fill(_ linear: UInt64, _ result: Translation, _ access: Access) {
-    guard let host = hostPage(result.gpa) else { return }
     if pointee.checksAlignment && access.privilege == .user { return }
     let guardedUser = result.user && pointee.cr4 & CR4.smap != 0 && access.privilege != .user
     if guardedUser && (access.privilege == .implicit || pointee.rflags & RFLAGS.ac == 0) { return }
@@ -348,12 +347,16 @@ extension UnsafeMutablePointer<CPU> {
     let user = access.privilege == .user
     let index = user ? slot + TLB.entries : slot
     var entry = TLBEntry(none: index)
-    if !watched.read && !access.write { entry.tag = page }
     let physical = result.gpa & ~0xFFF
-    if access.write && result.writable && !watched.write && mayStore(physical) { entry.tag = page }
-    entry.host = UInt(bitPattern: host.host)
-    entry.addend = UInt(bitPattern: host.host) &- UInt(page)
     entry.page = physical
+    // Where no memory is, the entry only says where the page leads: each access goes there its slow way.
+    entry.host = UInt(page)
+    if let host = hostPage(physical) {
+      if !watched.read && !access.write { entry.tag = page }
+      if access.write && result.writable && !watched.write && mayStore(physical) { entry.tag = page }
+      entry.host = UInt(bitPattern: host.host)
+      entry.addend = entry.host &- UInt(page)
+    }
     pointee.tlbs[index] = entry
     setBit(&pointee.paging.filled, index, true)
     setBit(&pointee.paging.filledWords, index >> 6, true)

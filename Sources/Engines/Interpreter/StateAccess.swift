@@ -19,8 +19,8 @@ extension InterpreterVCPU {
   }
 
   package var codeBase: UInt64 {
-    let base = c.pointee.segments[Int(SegmentName.cs.rawValue)].base
-    return base != 0 && c.mode == .long64 ? 0 : base
+    let base = c.pointee.segments[1].base
+    return base != 0 && c.isLong64 ? 0 : base
   }
 
   private func read() -> VCPUState {

@@ -59,7 +59,8 @@ extension RunControl {
     if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
     for index in vcpus.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
     time = max(time, wake)
-    onSlack()
+    exitsUntilSlack -= Self.exitsPerWait
+    if exitsUntilSlack <= 0 { takeSlack() }
     return nil
   }
 

@@ -98,7 +98,9 @@ package final class RunControl {
   /// About 16 hours of a PC's 18.2 Hz.
   static let vainWaitLimit = 1 << 20
   var exitsUntilSlack = RunControl.slackInterval
-  static let slackInterval = 1024
+  static let slackInterval = 4096
+  /// A guest that only waits for timers needs as much looking after as one with so many exits.
+  static let exitsPerWait = 64
   var turnsUntilSlack = RunControl.slackTurns
   static let slackTurns = 64
   /// The longest run without a look at the console buffer, in instructions.
@@ -106,9 +108,9 @@ package final class RunControl {
   /// The same after an exit, which may have left something there: what the guest says is seen at once.
   static let sliceAfterExit: UInt64 = 100_000
 
-  // Of the run under way (`RunControl+Prompt`): exits may be answered in its midst; one was, and there is more to do
-  // outside; instructions of its vCPU that are in `retired`; when it ends at the latest.
-  var answersPromptly = false
+  // Of the run under way (`RunControl+Prompt`): exits that may be answered in its midst; one was, and there is more to
+  // do outside; instructions of its vCPU that are in `retired`; when it ends at the latest.
+  var promptReasons = ReasonSet()
   var isWantedOutside = false
   var countedTo: UInt64 = 0
   var promptEnd: UInt64 = 0
@@ -214,10 +216,10 @@ package final class RunControl {
     entry.stopsAfterDelivery = goal.endsAtDeliveries && goal.concerns(current)
     let most = cut(room, vcpu)
     let limit = RunLane.limit(most, for: entry)
-    let before = vcpu.instructionCount
     preparePromptness(vcpu, entry, limit, most)
+    let before = countedTo
     let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : runGuest(vcpu, entry, limit)
-    retired &+= vcpu.instructionCount &- (answersPromptly ? countedTo : before)
+    retired &+= vcpu.instructionCount &- (parallel == nil ? countedTo : before)
     if isWantedOutside { return finishOutside() }
     if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
@@ -342,17 +344,18 @@ package final class RunControl {
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
   /// it all the same, as it belongs to what the guest did.
   private func passDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    handleDirectly(exit, vcpu)
+    lanes[current].action = handleDirectly(exit, vcpu)
     return dealWithRequests().map { .stopped($0) }
   }
 
-  func handleDirectly(_ exit: VMExit, _ vcpu: any VCPU) {
+  func handleDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
     var event = Event(exit: exit)
     event.time = time
     onDirectAccess(event)
-    lanes[current].action = platform.handle(exit, on: vcpu)
+    let action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
+    return action
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -427,25 +430,26 @@ package final class RunControl {
       return .tripleFault
     case .interruptWindow, .nmiWindow: return nil
     case .unknownInstruction:
-      answer(.fault(Exception.ud.rawValue, errorCode: nil), exit)
+      lanes[current].action = .fault(Exception.ud.rawValue, errorCode: nil)
+      events.emit(lanes[current].action, to: exit)
       return nil
     case .unknown, .entryFailure:
       if let sentence = vcpu.failureSentence { return .error(sentence) }
       return .error("the engine left the guest for a reason run control does not know: \(exit.qualification)")
     default: break
     }
-    handle(exit, vcpu)
+    lanes[current].action = handle(exit, vcpu)
     if case .hlt = exit.qualification, lanes[current].action.isEmulate { halt(vcpu) }
     return dealWithRequests()
   }
 
-  /// The platform's answer becomes the next entry's action.
+  /// The platform's answer.
   @inline(__always)
-  func handle(_ exit: VMExit, _ vcpu: any VCPU) {
+  func handle(_ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
     let start = measuresCost ? HostTicks.now() : 0
     let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
-    answer(action, exit)
+    events.emit(action, to: exit)
     if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
     case .cr: if action.isEmulate { followShadows(exit) }
@@ -453,12 +457,7 @@ package final class RunControl {
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-  }
-
-  @inline(__always)
-  private func answer(_ action: VMEntry.Action, _ exit: VMExit) {
-    lanes[current].action = action
-    events.emit(action, to: exit)
+    return action
   }
 
   /// As it was before the first run, with the guest in these states; breakpoints and settings stay.
