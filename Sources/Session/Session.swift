@@ -1,4 +1,3 @@
-import Engines
 import Glibc
 import Host
 import Synchronization

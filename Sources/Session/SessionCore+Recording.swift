@@ -33,7 +33,6 @@ extension SessionCore {
     let writer = try RecordingWriter(path: path, header: header, words: machine.words)
     control.recordsStates = true
     stream.recording = writer
-    samplesExits()
     recordStop()
   }
 
@@ -46,7 +45,6 @@ extension SessionCore {
     writer.flush(waits: true)
     stream.recording = nil
     control.recordsStates = configuration.recordsStates
-    samplesExits()
     return Self.status(writer)
   }
 

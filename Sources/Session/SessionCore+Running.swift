@@ -55,23 +55,23 @@ extension SessionCore {
   private func runAndSettle(_ plan: StepPlan?) {
     phase = .running
     control.plan = plan
-    control.statesToFinish = control.countsInstructions ? ExitStateRing.kept : Self.fewStates
+    control.statesToFinish = statesToFinish
     if isServing {
       pace.rest()
-      // A step has ended before anybody could read that the guest runs; one that takes longer is asked for it.
-      if plan == nil { publish() }
+      publish()
       if plan == nil { control.onIdle = { [unowned self] in idle($0) } }
     }
     var reason = runUntilStop()
     while continuesByItself(reason) { reason = runUntilStop() }
     control.onIdle = nil
     control.plan = nil
-    control.forgetCloseLook()
     settle(reason)
   }
 
-  /// On a processor of the host's registers taken once more cost an entry into the kernel.
-  private static let fewStates = 32
+  /// Exits whose registers are taken twice, after each start and each publication: what a person can look at,
+  /// and little enough to cost a running guest nothing that counts.
+  /// On a processor of the host's each costs an entry into the kernel.
+  private var statesToFinish: Int { control.countsInstructions ? 1024 : 32 }
 
   /// A breakpoint whose action goes on. With a step under way every breakpoint ends it.
   private func continuesByItself(_ reason: StopReason) -> Bool {
@@ -189,7 +189,7 @@ extension SessionCore {
     }
     var stop: StopReason?
     var answered = 0
-    if attention.contains(.pause), !control.lookClosely(before: .pause) {
+    if attention.contains(.pause) {
       pauseCount += 1
       stop = .pause
     }
@@ -199,9 +199,7 @@ extension SessionCore {
         answered += 1
       }
     }
-    if isServing, attention.contains(.input) || attention.contains(.publish) && !control.lookClosely(before: .publish) {
-      publishIfDue(attention)
-    }
+    if isServing, attention.contains(.publish) || attention.contains(.input) { publishIfDue(attention) }
     exchange.noteAnswered(answered)
     if attention.contains(.publish), !isServing { sayProgress() }
     return stop
@@ -225,7 +223,7 @@ extension SessionCore {
     takeSlack()
     states = control.vcpus.map(\.state)
     pace.measure(now: now, count: control.retired, exits: stream.exitCount)
-    control.statesToFinish = control.countsInstructions ? RunControl.closeLook : Self.fewStates
+    control.statesToFinish = statesToFinish
     publish()
   }
 
@@ -346,13 +344,9 @@ extension SessionCore {
 
   // MARK: the thread
 
-  /// A recording has every exit's registers; a run without a person before it, too.
-  func samplesExits() { control.isSampling = isServing && control.countsInstructions && stream.recording == nil }
-
   /// The vCPU thread: waits for commands, carries them out, publishes.
   func serve() {
     isServing = true
-    samplesExits()
     publish()
     while !quits {
       let attention = exchange.takeAttention()

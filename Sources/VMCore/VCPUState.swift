@@ -1,15 +1,16 @@
 import X86
 
 /// A segment register with its hidden part.
-package struct SegmentState: Equatable, Sendable {
-  package var selector: UInt16
-  package var base: UInt64
+@usableFromInline package struct SegmentState: Equatable, Sendable {
+  @usableFromInline package var selector: UInt16
+  @usableFromInline package var base: UInt64
   /// The limit in bytes, granularity already applied.
-  package var limit: UInt32
+  @usableFromInline package var limit: UInt32
   /// Access rights as in a VMCS (SDM 3C 25.4.1): 3:0 type, 4 S, 6:5 DPL, 7 P, 12 AVL, 13 L, 14 D/B,
   /// 15 G, 16 unusable.
-  package var access: UInt32
+  @usableFromInline package var access: UInt32
 
+  @inlinable
   package init(selector: UInt16 = 0, base: UInt64 = 0, limit: UInt32 = 0xFFFF, access: UInt32 = 0x93) {
     self.selector = selector
     self.base = base
@@ -17,13 +18,13 @@ package struct SegmentState: Equatable, Sendable {
     self.access = access
   }
 
-  package var type: UInt8 { UInt8(access & 0xF) }
-  package var isCodeOrData: Bool { access & 0x10 != 0 }
-  package var dpl: UInt8 { UInt8(access >> 5 & 3) }
-  package var present: Bool { access & 0x80 != 0 }
-  package var long: Bool { access & 0x2000 != 0 }
-  package var big: Bool { access & 0x4000 != 0 }
-  package var unusable: Bool { access & 0x1_0000 != 0 }
+  @inlinable package var type: UInt8 { UInt8(access & 0xF) }
+  @inlinable package var isCodeOrData: Bool { access & 0x10 != 0 }
+  @inlinable package var dpl: UInt8 { UInt8(access >> 5 & 3) }
+  @inlinable package var present: Bool { access & 0x80 != 0 }
+  @inlinable package var long: Bool { access & 0x2000 != 0 }
+  @inlinable package var big: Bool { access & 0x4000 != 0 }
+  @inlinable package var unusable: Bool { access & 0x1_0000 != 0 }
 }
 
 /// GDTR or IDTR.
@@ -118,6 +119,8 @@ package struct VCPUState: Equatable, Sendable {
   package var sysenterEIP: UInt64 = 0
   package var pat: UInt64 = 0x0007_0406_0007_0406
   package var tscAux: UInt64 = 0
+  /// IA32_DEBUGCTL.
+  package var debugControl: UInt64 = 0
   package var xcr0: UInt64 = 1
   /// IA32_TIME_STAMP_COUNTER minus virtual time.
   package var tscOffset: UInt64 = 0

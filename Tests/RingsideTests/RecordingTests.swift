@@ -98,18 +98,7 @@ import Testing
     _ = Shell.run("--headless long-kernel --record \(file) -c 'exit 5' -c 'step 3' -c c")
     let program = try DrivenTerminalTests.start(["replay", file], width: 120, height: 40)
     #expect(program.waitFor("REPLAY"))
-    var state = seed &* 0x9E37_79B9_7F4A_7C15
-    for _ in 0..<60 {
-      let bytes = (0..<40).map { _ -> UInt8 in
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        let byte = UInt8(truncatingIfNeeded: state >> 24)
-        return byte == UInt8(ascii: "q") || byte == 0x1A || byte == UInt8(ascii: ":") ? 0x1B : byte
-      }
-      program.send(bytes)
-      program.take(milliseconds: 5)
-    }
+    program.sendNoise(seed)
     program.type("\u{1B}\u{1B}")
     program.signal(SIGTERM)
     let status = program.waitForEnd()

@@ -33,29 +33,6 @@ struct ExitStateTests {
     #expect(session.perform("info exit 999").failed)
   }
 
-  @Test func `of a guest that runs freely and exits often, the exits it is paused at are kept, of the others a part is measured`() throws {
-    let session = try Scripted([0x1002: Scripted.out(0x3F8, 0x4B), 0x1008: .jump(0x1000)]).session {
-      $0.recordsStates = true
-      $0.measuresCost = true
-    }
-    session.start()
-    defer { session.stop() }
-    session.submit("continue")
-    try #require(ThreadTests.wait(session) { $0.exitCount > 20_000 } != nil)
-    session.pause()
-    let paused = try #require(ThreadTests.wait(session) { $0.phase == .paused })
-    #expect(paused.exits.suffix(100).allSatisfy { $0.states != nil })
-    let measured = paused.reasons.reduce(UInt64(0)) { $0 + $1.histogram.reduce(0, +) }
-    #expect(measured > 128 && measured < paused.exitCount / 2)
-    session.submit("be io hits>=1000000000")
-    session.submit("continue")
-    let before = paused.exitCount
-    try #require(ThreadTests.wait(session) { $0.phase == .running && $0.exitCount > before + 2000 } != nil)
-    session.pause()
-    let watched = try #require(ThreadTests.wait(session) { $0.phase == .paused && $0.exitCount > before + 2000 })
-    #expect(watched.exits.suffix(900).allSatisfy { $0.states != nil }, "with a breakpoint set each exit is looked at")
-  }
-
   @Test("percentiles are right within a sixteenth", arguments: [(1...100, 99), (1000...1999, 1990), (5...5, 5)])
   func percentiles(_ range: ClosedRange<Int>, _ expected: UInt64) {
     var histogram = [UInt32](repeating: 0, count: CostHistogram.classes)

@@ -33,11 +33,7 @@ struct KVMSampleTests {
       var configuration = SessionConfiguration()
       configuration.guest = row.sample
       configuration.engine = engine
-      let session = try Session(configuration)
-      var output: [UInt8] = []
-      session.onConsoleOutput { output += $0 }
-      _ = session.perform("continue")
-      return String(decoding: output, as: UTF8.self)
+      return WholeRun(of: try Session(configuration)).output
     }
     #expect(outputs[0] == outputs[1])
   }

@@ -33,22 +33,8 @@ enum LinuxImage {
   "Debian's kernel", .serialized,
   .enabled(if: LinuxImage.isThere, "Samples/linux/fetch.sh has not made the images, and cannot from here"))
 struct LinuxBootTests {
-  private struct Run: Equatable {
-    var output: String
-    var digest: String
-    var instructions: UInt64
-    var stop: String
-  }
-
-  private func boot(_ engine: String, _ change: (inout SessionConfiguration) -> Void = { _ in }) throws -> Run {
-    let session = try LinuxImage.session(engine, change)
-    var output: [UInt8] = []
-    session.onConsoleOutput { output += $0 }
-    _ = session.perform("continue")
-    let snapshot = session.currentSnapshot()
-    return Run(
-      output: String(decoding: output, as: UTF8.self), digest: session.digest(), instructions: snapshot.instructionCount,
-      stop: snapshot.stopSentence)
+  private func boot(_ engine: String, _ change: (inout SessionConfiguration) -> Void = { _ in }) throws -> WholeRun {
+    WholeRun(of: try LinuxImage.session(engine, change))
   }
 
   @Test func `it boots to its first program, alike under interpreter and rewriter`() throws {

@@ -16,15 +16,10 @@ import VMCore
       var configuration = SessionConfiguration()
       configuration.guest = sample
       configuration.engine = engine
-      let session = try Session(configuration)
-      var output: [UInt8] = []
-      session.onConsoleOutput { output += $0 }
-      _ = session.perform("continue")
-      let snapshot = session.currentSnapshot()
-      return (session.digest(), String(decoding: output, as: UTF8.self), snapshot.instructionCount, snapshot.stopSentence)
+      return WholeRun(of: try Session(configuration))
     }
     #expect(runs[0] == runs[1])
-    #expect(runs[0].2 > 0)
+    #expect(runs[0].instructions > 0)
   }
 
   @Test func `a step, a breakpoint and going back are exact in rewritten code`() throws {

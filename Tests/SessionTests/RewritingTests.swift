@@ -22,12 +22,7 @@ import X86
   @Test("a sample makes the run it makes with VT-x, on either engine", arguments: samples)
   func same(_ guest: String) throws {
     let runs = try [(Technique.hvm, "interpreter"), (.rewrite, "interpreter"), (.rewrite, "rewriter")].map { technique, engine in
-      let session = try Self.session(guest, engine, technique)
-      var output: [UInt8] = []
-      session.onConsoleOutput { output += $0 }
-      _ = session.perform("continue")
-      let snapshot = session.currentSnapshot()
-      return (session.digest(), String(decoding: output, as: UTF8.self), snapshot.instructionCount, snapshot.stopSentence)
+      WholeRun(of: try Self.session(guest, engine, technique))
     }
     #expect(runs[0] == runs[1])
     #expect(runs[1] == runs[2])

@@ -25,10 +25,7 @@ import VMCore
     configuration.technique = row.technique
     configuration.engine = row.engine
     let session = try Session(configuration)
-    var output: [UInt8] = []
-    session.onConsoleOutput { output += $0 }
-    _ = session.perform("continue")
-    #expect(String(decoding: output, as: UTF8.self) == expected)
+    #expect(WholeRun(of: session).output == expected)
     #expect(session.currentSnapshot().stop == .shutdown)
   }
 

@@ -89,14 +89,12 @@ final class TinyGuest {
     #expect(with.run("digest") == without.run("digest"))
   }
 
-  /// A guest with the PIT's interrupts and HLT in its loop.
-  private static let writes: [(port: UInt8, value: UInt8)] = [
-    (0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFE), (0x43, 0x34), (0x40, 0x10), (0x40, 0),
-  ]
-  private static let sleeper: [UInt8] = writes.flatMap { [0xB0, $0.value, 0xE6, $0.port] } + [0xFB, 0xF4, 0x43, 0xEB, 0xFC]
-
-  private func sleeper() throws -> TinyGuest {
-    let guest = try TinyGuest(Self.sleeper) {
+  /// A guest that starts the PIT at its fastest behind the PIC, then runs `code`; the interrupt is acknowledged.
+  private static func timed(_ code: [UInt8]) throws -> TinyGuest {
+    let writes: [(port: UInt8, value: UInt8)] = [
+      (0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFE), (0x43, 0x34), (0x40, 0x10), (0x40, 0),
+    ]
+    let guest = try TinyGuest(writes.flatMap { [0xB0, $0.value, 0xE6, $0.port] } + code) {
       $0.gdtr = TableRegister(base: 0x1000, limit: 0x17)
       $0.idtr = TableRegister(base: 0x2000, limit: 0x7FF)
     }
@@ -106,6 +104,9 @@ final class TinyGuest {
     guest.memory.write(GPA(0x9000), [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF])
     return guest
   }
+
+  /// With HLT in its loop.
+  private func sleeper() throws -> TinyGuest { try Self.timed([0xFB, 0xF4, 0x43, 0xEB, 0xFC]) }
 
   @Test("whatever exits, the guest does the same: the digest stays", arguments: [
     ["vmcs preset minimal"], ["vmcs preset everything"], ["vmcs preset nested"], ["vmcs preset shadow"],
@@ -174,18 +175,8 @@ final class TinyGuest {
 
   @Test("HLT without exiting halts inside until an interrupt comes", arguments: [true, false])
   func haltsInside(_ exits: Bool) throws {
-    // PIC at 20h, PIT at its fastest, STI, HLT, then a marker in EBX.
-    let timer: [UInt8] = [
-      (0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFE), (0x43, 0x34), (0x40, 0x10), (0x40, 0),
-    ].flatMap { [0xB0, UInt8($0.1), 0xE6, UInt8($0.0)] }
-    let guest = try TinyGuest(timer + [0xFB, 0xF4, 0xB3, 0x77, 0xFA, 0xF4]) {
-      $0.gdtr = TableRegister(base: 0x1000, limit: 0x17)
-      $0.idtr = TableRegister(base: 0x2000, limit: 0x7FF)
-    }
-    guest.memory.store(GPA(0x1008), UInt64(0x00CF_9B00_0000_FFFF))
-    guest.memory.store(GPA(0x1010), UInt64(0x00CF_9300_0000_FFFF))
-    guest.memory.store(GPA(0x2100), UInt64(0x9000 | 8 << 16 | 0x8E << 40))
-    guest.memory.write(GPA(0x9000), [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF])
+    // STI, HLT, then a marker in EBX.
+    let guest = try Self.timed([0xFB, 0xF4, 0xB3, 0x77, 0xFA, 0xF4])
     if !exits { guest.run("vmcs set hlt off") }
     guest.run("continue")
     let snapshot = guest.session.currentSnapshot()

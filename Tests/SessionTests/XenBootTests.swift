@@ -7,13 +7,6 @@ import VMCore
   "Debian's kernel under Xen's ABI", .serialized,
   .enabled(if: LinuxImage.isThere, "Samples/linux/fetch.sh has not made the images, and cannot from here"))
 struct XenBootTests {
-  private struct Run: Equatable {
-    var output: String
-    var digest: String
-    var instructions: UInt64
-    var stop: String
-  }
-
   private func session(_ engine: String, limit: UInt64? = nil) throws -> Session {
     try LinuxImage.session(engine, append: nil) {
       $0.technique = .pv
@@ -21,15 +14,8 @@ struct XenBootTests {
     }
   }
 
-  private func boot(_ engine: String, limit: UInt64? = nil) throws -> Run {
-    let session = try session(engine, limit: limit)
-    var output: [UInt8] = []
-    session.onConsoleOutput { output += $0 }
-    _ = session.perform("continue")
-    let snapshot = session.currentSnapshot()
-    return Run(
-      output: String(decoding: output, as: UTF8.self), digest: session.digest(), instructions: snapshot.instructionCount,
-      stop: snapshot.stopSentence)
+  private func boot(_ engine: String, limit: UInt64? = nil) throws -> WholeRun {
+    WholeRun(of: try session(engine, limit: limit))
   }
 
   @Test func `its first millions of instructions are the same under interpreter and rewriter`() throws {

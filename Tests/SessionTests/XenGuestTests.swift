@@ -17,10 +17,7 @@ import VMCore
   @Test("every line it prints is ok, on both engines", arguments: ["interpreter", "rewriter"])
   func everyLineIsOk(_ engine: String) throws {
     let session = try session(engine)
-    var output: [UInt8] = []
-    session.onConsoleOutput { output += $0 }
-    _ = session.perform("continue")
-    let lines = String(decoding: output, as: UTF8.self).split(whereSeparator: \.isNewline)
+    let lines = WholeRun(of: session).output.split(whereSeparator: \.isNewline)
     #expect(lines.count > 50)
     for line in lines { #expect(line.hasPrefix("ok "), "\(line)") }
     #expect(sentence(session).contains("shut down"), "\(sentence(session))")
@@ -56,10 +53,7 @@ import VMCore
     let costs = checked.perform("info xen").lines.first { $0.contains("isolation:") } ?? ""
     #expect(costs.contains("references counted") && costs.contains("validated"), "\(costs)")
     let trusting = try session("interpreter") { $0.isTrusting = true }
-    var output: [UInt8] = []
-    trusting.onConsoleOutput { output += $0 }
-    _ = trusting.perform("continue")
-    #expect(String(decoding: output, as: UTF8.self).contains("WRONG a page table is mapped writable by nobody"))
+    #expect(WholeRun(of: trusting).output.contains("WRONG a page table is mapped writable by nobody"))
     #expect(trusting.perform("info xen").lines.contains { $0.contains("--trusting") })
     var other = SessionConfiguration()
     other.guest = "long-kernel"

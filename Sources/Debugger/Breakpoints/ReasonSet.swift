@@ -2,22 +2,27 @@ import X86
 import VMCore
 
 /// A set of exit reasons in one word: asked at every exit, so it must cost nothing.
-package struct ReasonSet: Equatable, Sendable {
-  package private(set) var bits: UInt64 = 0
+@usableFromInline package struct ReasonSet: Equatable, Sendable {
+  @usableFromInline package private(set) var bits: UInt64 = 0
   package init(_ reasons: [ExitReason] = []) { for reason in reasons { insert(reason) } }
 
   /// SDM reasons are below 56; Ringside's own, from 256 on, follow at bit 56.
-  @inline(__always)
-  private static func bit(_ reason: ExitReason) -> UInt64 {
+  @inlinable @inline(__always)
+  static func bit(_ reason: ExitReason) -> UInt64 {
     let number = UInt64(reason.rawValue)
     return 1 &<< (number < 56 ? number : number &- 200)
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   package func contains(_ reason: ExitReason) -> Bool { bits & Self.bit(reason) != 0 }
   package mutating func insert(_ reason: ExitReason) { bits |= Self.bit(reason) }
   package mutating func remove(_ reason: ExitReason) { bits &= ~Self.bit(reason) }
   package mutating func formUnion(_ other: ReasonSet) { bits |= other.bits }
+  package func subtracting(_ other: ReasonSet) -> ReasonSet {
+    var rest = self
+    rest.bits &= ~other.bits
+    return rest
+  }
   package var isEmpty: Bool { bits == 0 }
 }
 

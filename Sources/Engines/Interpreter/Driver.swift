@@ -21,6 +21,10 @@ extension InterpreterVCPU {
   private func runToExit(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
+    if entry.nmiWindow != c.pointee.nmiWindowRequested {
+      c.pointee.nmiWindowRequested = entry.nmiWindow
+      c.pointee.leaveSoon = entry.nmiWindow
+    }
     stopsAfterDelivery = entry.stopsAfterDelivery
     asksPromptly = mayAskPromptly
     if let exit = carryOut(entry) { return exit }
@@ -43,10 +47,11 @@ extension InterpreterVCPU {
           continue
         }
         left = min(left, c.untilPreemption)
-        c.pointee.leaveSoon = c.waitsForWindow
+        c.pointee.leaveSoon = c.waitsForWindow || c.pointee.nmiWindowRequested
       }
       guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
       let stillBefore = standstill.count
+      if c.pointee.nmiWindowRequested, canTakeNMI { return exit(.nmiWindow, .interruptWindow, cause: .window) }
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -60,7 +65,7 @@ extension InterpreterVCPU {
   }
 
   /// An event was delivered, or nothing happened, without an instruction retiring.
-  private func standStill() {
+  func standStill() {
     if standstill.note(at: c.retired, limit: Self.barrenLimit) {
       c.pointee.horizon &+= 1
       standstill.at = c.retired
@@ -71,8 +76,8 @@ extension InterpreterVCPU {
 
   /// Something must be looked at after each instruction.
   private var needsAlone: Bool {
-    let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
-    let trap = c.pointee.quick.contains(.monitorTrap)
+    let shadow = (c.pointee.windowRequested || c.pointee.nmiWindowRequested) && c.pointee.shadowAt == c.retired
+    let trap = c.pointee.quick.contains(.monitorTrap) || c.pointee.vmx.pendingDebug != 0
     return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || trap || c.looksAtBoundary
   }
 
@@ -86,7 +91,8 @@ extension InterpreterVCPU {
     case (.breakpoint, .resume), (.breakpoint, .emulate), (.breakpoint, .complete):
       if let event = entry.inject { return inject(event) }
       return c.pointee.activity == .active ? runAlone(checkBreakpoint: false) : nil
-    case (.instruction, .emulate):
+    case (.instruction(let length), .emulate):
+      if finishHalt(length) { break }
       if c.pointee.exit.isCallout { c.pointee.calledOut = true } else { c.pointee.emulating = true }
       return runAlone(checkBreakpoint: false)
     case (.instruction(let length), .complete(let value)):
@@ -120,7 +126,7 @@ extension InterpreterVCPU {
     return entry.inject.flatMap(inject)
   }
 
-  private func complete(_ value: UInt64) {
+  func complete(_ value: UInt64) {
     if case .mmio(let gpa, _, let size, let write, _) = c.pointee.exit.qualification {
       completed.append(CompletedAccess(gpa: gpa.value, size: size, write: write, value: value))
     } else {
@@ -133,14 +139,34 @@ extension InterpreterVCPU {
   /// executed for that.
   @inline(__always)
   private func finishPort(_ value: UInt64, _ length: UInt8) -> Bool {
-    guard c.pointee.rflags & RFLAGS.tf == 0, c.pointee.dr7 & 0xFF == 0, !c.isNonRoot,
-      !c.pointee.quick.contains(.monitorTrap), !c.pointee.watching, putPort(value)
-    else { return false }
+    guard endsPlainly, putPort(value) else { return false }
+    retire(length)
+    return true
+  }
+
+  /// The same for HLT.
+  @inline(__always)
+  private func finishHalt(_ length: UInt8) -> Bool {
+    guard case .hlt = c.pointee.exit.qualification, endsPlainly else { return false }
+    retire(length)
+    c.pointee.activity = .halted
+    return true
+  }
+
+  /// Nothing happens at the end of the present instruction beyond what it does itself.
+  @inline(__always)
+  private var endsPlainly: Bool {
+    c.pointee.rflags & RFLAGS.tf == 0 && c.pointee.dr7 & 0xFF == 0 && !c.isNonRoot
+      && !c.pointee.quick.contains(.monitorTrap) && !c.pointee.watching
+  }
+
+  /// The instruction at RIP is over.
+  @inline(__always)
+  private func retire(_ length: UInt8) {
     c.pointee.rip = (c.pointee.rip &+ UInt64(length)) & c.pointee.addressMask
     c.pointee.rflags &= ~RFLAGS.rf
     c.pointee.horizon &+= 1
     settle()
-    return true
   }
 
   /// Gives an IN what its port gave; false where the exit is not that of an IN or OUT.
@@ -202,7 +228,7 @@ extension InterpreterVCPU {
         c.pointee.budget &+= block.pointee.count
         return runAlone(checkBreakpoint: true)
       }
-      end = block.pointee.ops.pointee.op == .host ? .host(block) : c.execute(block, at: block.pointee.ops)
+      end = block.pointee.ops.pointee.op == .host ? .host(block) : goOnBehindAccesses(c.execute(block, at: block.pointee.ops))
     } catch {
       c.pointee.stopLength = 0
       c.pointee.stopOnStack = false
@@ -233,13 +259,16 @@ extension InterpreterVCPU {
     watchHit = nil
     guestWatchHit = 0
     completedUsed = 0
+    c.pointee.endsStep = false
     var stop: Stop?
+    var next = rip
     // What the monitor carries out is no instruction of the guest's: the trap flag waits for the next.
     let isMonitors = c.pointee.emulating || c.pointee.hasAnswer || !completed.isEmpty
     let stamp = c.pointee.stamp
     c.pointee.stamp |= UInt64(Context.aloneBit)
     do throws(Stop) {
       let block = try lookup()
+      next = rip &+ block.pointee.length
       c.pointee.budget = 0
       if case .stop(let why) = c.execute(block, at: block.pointee.ops) { stop = why }
     } catch {
@@ -261,9 +290,19 @@ extension InterpreterVCPU {
     // RF lasts one instruction; IRET may have set it for the next.
     c.pointee.rflags &= ~resumeFlag
     var debug = guestWatchHit
-    // A MOV SS or POP SS puts single-step and data traps off by one instruction; VM entry drops them.
+    // A MOV SS or POP SS puts data traps off by one instruction, and its own single step goes; VM entry drops both.
     let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
-    if trapFlag && !isShadowed && wasNonRoot == c.isNonRoot { debug |= 1 << 14 }
+    if wasNonRoot == c.isNonRoot {
+      if isShadowed {
+        if debug != 0 { c.pointee.vmx.pendingDebug |= debug | 1 << 12 }
+        debug = 0
+      } else {
+        debug |= c.pointee.vmx.pendingDebug & 0xF
+        c.pointee.vmx.pendingDebug = 0
+        let isStep = c.pointee.debugControl & DebugControl.btf == 0 || c.pointee.rip != next & c.pointee.addressMask
+        if trapFlag && isStep && !c.pointee.endsStep { debug |= 1 << 14 }
+      }
+    }
     let hit = watchHit
     if !isMonitors { noteTrap() }
     if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) { return monitorTrap(pending: debug) }
@@ -362,7 +401,9 @@ extension InterpreterVCPU {
   /// Answers a given-up instruction: delivers its fault, runs it alone, or exits.
   func stopped(_ stop: Stop) -> VMExit? {
     switch stop {
-    case .fault: return delivered(presentFault)
+    case .fault:
+      if let prompt = promptAnswer { return finish(prompt) }
+      return delivered(presentFault)
     case .alone:
       return runAlone(checkBreakpoint: false)
     case .exit:
@@ -398,27 +439,8 @@ extension InterpreterVCPU {
     return nil
   }
 
-  /// Delivers the fault of an instruction that generated code had carried out, without leaving it, where no one looks
-  /// on between instructions and the first handler did not fault at its first. False with the fault left as it was.
-  func deliverInPlace() -> Bool {
-    let isWatched = stopsAfterDelivery || c.pointee.windowRequested || c.pointee.leaveSoon || c.pointee.dr7 & 0xFF != 0
-    let isMonitor = c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil
-    let wanted: QuickExits = [.exceptions, .monitorTrap, .preemptionTimer]
-    guard !isWatched, !isMonitor, c.pointee.quick.isDisjoint(with: wanted), standstill.at != c.retired else { return false }
-    let fault = c.pointee.fault
-    do throws(Stop) {
-      try c.deliver(presentFault)
-    } catch {
-      c.pointee.fault = fault
-      return false
-    }
-    settle()
-    standStill()
-    return true
-  }
-
   /// The exception of the instruction just given up.
-  private var presentFault: Fault {
+  var presentFault: Fault {
     var fault = c.pointee.fault
     if fault.nonCanonical && c.pointee.stopOnStack { fault.vector = Exception.ss.rawValue }
     return fault

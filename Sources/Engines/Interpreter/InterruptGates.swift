@@ -35,20 +35,26 @@ extension UnsafeMutablePointer<CPU> {
     let size = wide ? 4 : 2
     var stack = inward ? try innerStack(cpl) : currentStack()
     let words: UInt64 = (fromV86 ? 9 : inward ? 5 : 3) + (errorCode == nil ? 0 : 1)
-    try probePush(stack, words * UInt64(size))
+    let frame = wide && !fromV86 ? reached(stack, pushing: words * 4) : nil
+    if frame == nil { try probePush(stack, words * UInt64(size)) }
     try checkTarget(target, in: d.state(rpl: cpl))
     let flags = pushedFlags(vector, kind)
     if fromV86 {
       for index in [5, 4, 3, 0] { try push(&stack, size, UInt64(pointee.segments[index].selector)) }
     }
-    if inward {
-      try push(&stack, size, UInt64(pointee.segments[2].selector))
-      try push(&stack, size, self[slot: Slot.rsp])
+    if let frame {
+      stack.pointer = (stack.pointer &- words * 4) & stack.mask
+      store32(flags, errorCode, isInward: inward, in: frame)
+    } else {
+      if inward {
+        try push(&stack, size, UInt64(pointee.segments[2].selector))
+        try push(&stack, size, self[slot: Slot.rsp])
+      }
+      try push(&stack, size, flags)
+      try push(&stack, size, UInt64(pointee.segments[1].selector))
+      try push(&stack, size, pointee.rip)
+      if let errorCode { try push(&stack, size, UInt64(errorCode)) }
     }
-    try push(&stack, size, flags)
-    try push(&stack, size, UInt64(pointee.segments[1].selector))
-    try push(&stack, size, pointee.rip)
-    if let errorCode { try push(&stack, size, UInt64(errorCode)) }
     try markAccessed(&d)
     var cleared = RFLAGS.tf | RFLAGS.nt | RFLAGS.rf | RFLAGS.vm
     if gate.type & 1 == 0 { cleared |= RFLAGS.interruptEnable }
@@ -59,6 +65,24 @@ extension UnsafeMutablePointer<CPU> {
     if inward { setSegment(2, stack.segment) }
     commitStack(stack)
     enterCode(d.state(rpl: cpl), target, cpl: cpl)
+  }
+
+  /// What a handler finds on its 32-bit stack, from the lowest address on.
+  private func store32(_ flags: UInt64, _ errorCode: UInt32?, isInward: Bool, in frame: UnsafeMutableRawPointer) {
+    var words = frame
+    func put(_ value: UInt64, _ index: Int) {
+      words.storeBytes(of: UInt32(truncatingIfNeeded: value), toByteOffset: index * 4, as: UInt32.self)
+    }
+    if let errorCode {
+      put(UInt64(errorCode), 0)
+      words += 4
+    }
+    put(pointee.rip, 0)
+    put(UInt64(pointee.segments[1].selector), 1)
+    put(flags, 2)
+    guard isInward else { return }
+    put(self[slot: Slot.rsp], 3)
+    put(UInt64(pointee.segments[2].selector), 4)
   }
 
   // MARK: 64-bit IDT

@@ -561,6 +561,7 @@ extension UnsafeMutablePointer<CPU> {
         o += 1
       }
     } catch {
+      (pointee.hostOp, pointee.hostBlock) = (UInt(bitPattern: o), UInt(bitPattern: block))
       // Nothing from the given-up instruction on counts.
       c.pointee.budget &+= Int64(o.pointee.remaining)
       c.pointee.rip = block.pointee.rip &+ UInt64(o.pointee.offset)

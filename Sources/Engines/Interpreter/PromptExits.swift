@@ -27,7 +27,7 @@ extension InterpreterVCPU {
     let ahead = Int64(o.pointee.remaining)
     c.pointee.rip = (next &- UInt64(o.pointee.length)) & c.pointee.addressMask
     c.pointee.budget &+= ahead
-    let answer = ask(monitor, length: o.pointee.length)
+    let answer = ask(monitor, .instruction(length: o.pointee.length), length: o.pointee.length)
     c.pointee.budget &-= ahead
     switch answer {
     case .declined:
@@ -40,12 +40,12 @@ extension InterpreterVCPU {
     return .exit
   }
 
-  /// Asks about the pending exit of the instruction at RIP.
+  /// Asks about the pending exit at RIP, which leaves `open`.
   @inline(__always)
-  private func ask(_ monitor: ExitMonitor, length: UInt8) -> PromptAnswer {
+  private func ask(_ monitor: ExitMonitor, _ open: AfterExit, length: UInt8) -> PromptAnswer {
     var result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, length: length, cause: c.pointee.exit.cause)
     result.isDirect = c.pointee.exit.isDirect
-    afterExit = .instruction(length: length)
+    afterExit = open
     // What the monitor computes with floating point is none of the guest's.
     let isLoaded = c.pointee.mxcsrLoaded
     if isLoaded { c.unloadMXCSR() }
@@ -90,6 +90,123 @@ extension InterpreterVCPU {
       c.pointee.rflags &= ~resumeFlag
     }
     settle()
+    return nil
+  }
+
+  // MARK: accesses to devices
+
+  /// The loop gave `o` up, a plain load or store at which no memory is: true where the monitor has answered that, so
+  /// that it can be carried out.
+  private func isAnswered(_ o: MicroOpPointer) -> Bool {
+    guard asksPromptly, promptAnswer == nil, isPlain, case .mmio = c.pointee.exit.qualification, let monitor else {
+      return false
+    }
+    let answer = ask(monitor, .instruction(length: o.pointee.length), length: o.pointee.length)
+    switch answer {
+    case .declined: return false
+    case .action(.complete(let value)):
+      complete(value)
+      completedUsed = 0
+      afterExit = .nothing
+      return true
+    default:
+      promptAnswer = (answer, c.pointee.rip)
+      return false
+    }
+  }
+
+  /// Carries out one micro-op by itself. An exit of a plain access is answered in its midst, where that is possible.
+  func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> LoopEnd {
+    let single = c.pointee.singleOp
+    if op != single { single.pointee = op.pointee }
+    let end = c.execute(block, at: single)
+    guard case .stop(.exit) = end, single.pointee.isPlainAccess else { return end }
+    return finishAccess(single, of: block) ?? end
+  }
+
+  /// Carries out an access that the loop gave up; nil where the monitor does not answer its exit.
+  private func finishAccess(_ op: MicroOpPointer, of block: BlockPointer) -> LoopEnd? {
+    let single = c.pointee.singleOp
+    if op != single { single.pointee = op.pointee }
+    var end: LoopEnd?
+    // An access that reaches over two pages exits for each.
+    while isAnswered(single) {
+      c.pointee.budget &-= Int64(single.pointee.remaining)
+      let next = c.execute(block, at: single)
+      end = next
+      guard case .stop(.exit) = next else { break }
+    }
+    if case .done = end { settle() }
+    return end
+  }
+
+  /// Goes on behind the plain accesses that the loop gives up, as long as the monitor answers them.
+  func goOnBehindAccesses(_ end: LoopEnd) -> LoopEnd {
+    var end = end
+    while case .stop(.exit) = end, asksPromptly {
+      guard let block = BlockPointer(bitPattern: c.pointee.hostBlock), let o = MicroOpPointer(bitPattern: c.pointee.hostOp),
+        o != c.pointee.singleOp, o.pointee.isPlainAccess
+      else { break }
+      let stamp = c.pointee.stamp
+      guard let next = finishAccess(o, of: block) else { break }
+      end = next
+      guard case .done = next else { break }
+      if c.pointee.stamp == stamp {
+        end = c.execute(block, at: o + 1)
+      } else {
+        c.pointee.rip = c.nextRIP(block, o)
+        c.pointee.budget &+= Int64(o.pointee.remaining) &- 1
+        end = .find
+      }
+    }
+    return end
+  }
+
+  // MARK: exceptions
+
+  /// Delivers the fault of an instruction that generated code had carried out, without leaving it, where no one looks
+  /// on between instructions and the first handler did not fault at its first. False with the fault left as it was, or
+  /// with the monitor's answer to its exit waiting.
+  func deliverInPlace() -> Bool {
+    let isWatched = stopsAfterDelivery || c.pointee.windowRequested || c.pointee.leaveSoon || c.pointee.dr7 & 0xFF != 0
+    let isMonitor = c.pointee.vmx.vmxon != VMXState.none || c.pointee.vmx.heldInterrupt != nil
+    let wanted: QuickExits = [.monitorTrap, .preemptionTimer]
+    guard !isWatched, !isMonitor, c.pointee.quick.isDisjoint(with: wanted), standstill.at != c.retired else { return false }
+    let (fault, original) = (presentFault, c.pointee.fault)
+    while true {
+      do throws(Stop) {
+        try c.deliver(fault)
+        settle()
+        standStill()
+        return true
+      } catch {
+        c.pointee.fault = original
+        guard error == .exit, !c.pointee.emulating, let action = actionPromptly(on: fault) else { return false }
+        if case .retire(let rip) = action {
+          c.pointee.rip = rip
+          c.pointee.budget &-= 1
+          settle()
+          return true
+        }
+        c.pointee.emulating = true
+      }
+    }
+  }
+
+  /// What the monitor does about an exception on its way, where that can be carried out here.
+  private func actionPromptly(on fault: Fault) -> VMEntry.Action? {
+    guard asksPromptly, isPlain, case .exception = c.pointee.exit.qualification, let monitor else { return nil }
+    let answer = ask(monitor, .delivery(fault), length: 0)
+    if case .declined = answer { return nil }
+    if case .action(let action) = answer, isPlain, c.pointee.activity == .active {
+      switch action {
+      case .emulate, .retire:
+        afterExit = .nothing
+        return action
+      default: break
+      }
+    }
+    promptAnswer = (answer, c.pointee.rip)
     return nil
   }
 

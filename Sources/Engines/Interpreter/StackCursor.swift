@@ -13,6 +13,13 @@ struct StackCursor {
   var privilege: Privilege
   /// What #SS says where there is no room.
   var errorCode: UInt32 = 0
+
+  /// Offsets of 32 or 64 bits are linear addresses, and every one of them is allowed.
+  var isFlat: Bool {
+    long || mask == 0xFFFF_FFFF && segment.base == 0 && segment.limit == .max && segment.access & 0x1_009E == 0x92
+  }
+  /// Bytes of an item of its own width, where it is flat.
+  var width: UInt64 { long ? 8 : 4 }
 }
 
 extension UnsafeMutablePointer<CPU> {
@@ -47,18 +54,21 @@ extension UnsafeMutablePointer<CPU> {
     return value
   }
 
-  /// Host address of the `count` bytes below the top of a 64-bit stack, if the TLB has them for writing.
+  /// Host address of the `count` bytes below the top of a flat stack, if the TLB has them for writing.
   func reached(_ s: StackCursor, pushing count: UInt64) -> UnsafeMutableRawPointer? {
-    guard s.long else { return nil }
-    return reached(s.pointer &- count, Int(count), Access(privilege: s.privilege, write: true))
+    guard s.isFlat else { return nil }
+    return reached((s.pointer &- count) & s.mask, Int(count), Access(privilege: s.privilege, write: true))
   }
 
   /// RIP, CS and RFLAGS for IRET.
   func popFrame(_ s: inout StackCursor, _ size: Int) throws(Stop) -> (rip: UInt64, cs: UInt16, flags: UInt64) {
-    if s.long, size == 8, let frame = reached(s.pointer, 24, Access(privilege: s.privilege)) {
-      s.pointer &+= 24
-      let cs = frame.loadUnaligned(fromByteOffset: 8, as: UInt16.self)
-      return (frame.loadUnaligned(as: UInt64.self), cs, frame.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+    if s.isFlat, size == s.width, let frame = reached(s.pointer & s.mask, size * 3, Access(privilege: s.privilege)) {
+      release(&s, UInt64(size) * 3)
+      let cs = frame.loadUnaligned(fromByteOffset: size, as: UInt16.self)
+      if size == 8 {
+        return (frame.loadUnaligned(as: UInt64.self), cs, frame.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+      }
+      return (UInt64(frame.loadUnaligned(as: UInt32.self)), cs, UInt64(frame.loadUnaligned(fromByteOffset: 8, as: UInt32.self)))
     }
     let rip = try pop(&s, size)
     let selector = UInt16(truncatingIfNeeded: try pop(&s, size))

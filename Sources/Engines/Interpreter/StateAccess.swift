@@ -19,8 +19,8 @@ extension InterpreterVCPU {
   }
 
   package var codeBase: UInt64 {
-    let base = c.pointee.segments[Int(SegmentName.cs.rawValue)].base
-    return base != 0 && c.mode == .long64 ? 0 : base
+    let base = c.pointee.segments[1].base
+    return base != 0 && c.isLong64 ? 0 : base
   }
 
   private func read() -> VCPUState {
@@ -52,6 +52,7 @@ extension InterpreterVCPU {
     s.sysenterEIP = c.pointee.sysenterEIP
     s.pat = c.pointee.pat
     s.tscAux = c.pointee.tscAux
+    s.debugControl = c.pointee.debugControl
     s.xcr0 = c.pointee.xcr0
     s.tscOffset = c.pointee.tscOffset
     s.activity = c.pointee.activity
@@ -106,6 +107,7 @@ extension InterpreterVCPU {
     c.pointee.sysenterEIP = s.sysenterEIP
     c.pointee.pat = s.pat
     c.pointee.tscAux = s.tscAux
+    c.pointee.debugControl = s.debugControl
     c.pointee.xcr0 = s.xcr0
     c.pointee.tscOffset = s.tscOffset
     c.pointee.activity = s.activity

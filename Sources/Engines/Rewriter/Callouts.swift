@@ -42,10 +42,10 @@ extension UnsafeMutablePointer<CPU> {
   private func carryOutOther(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
     // What has a host form is here for its memory operand alone.
     if op.pointee.isRewritten { pointee.slowAccesses &+= 1 }
-    let single = pointee.singleOp
-    single.pointee = op.pointee
     let stamp = pointee.stamp
     let isEnd = op.pointee.op == .integerEnd
+    let single = pointee.singleOp
+    single.pointee = op.pointee
     if isEnd {
       single.pointee.op = .integer
       pointee.rip = block.pointee.endRIP
@@ -53,7 +53,7 @@ extension UnsafeMutablePointer<CPU> {
     let site = UnsafeMutablePointer<HostSite>(bitPattern: pointee.hostSite)
     let linear = site == nil ? 0 : address(op)
     pointee.hostSite = 0
-    let end = execute(block, at: single)
+    let end = vcpu.carryOut(single, of: block)
     if let site { notice(op, linear, end, site) }
     switch end {
     case .done: return isEnd ? 0 : goOn(behind: op, of: block, from: stamp)

@@ -3,7 +3,8 @@ import VMCore
 /// One device's interrupt line, by its global system interrupt number.
 package struct InterruptLine {
   package let gsi: UInt8
-  private unowned let router: InterruptRouter
+  /// The machine's, like the device.
+  private unowned(unsafe) let router: InterruptRouter
 
   package init(gsi: UInt8, router: InterruptRouter) {
     self.gsi = gsi

@@ -20,22 +20,22 @@ package final class MMIOBus {
     claims.append(Claim(device: device, base: base.value, size: size, label: label))
   }
 
-  private func claim(at address: GPA) -> Claim? {
-    for claim in claims where address.value &- claim.base < claim.size { return claim }
-    return nil
+  /// The claim's place among all, so that none is copied.
+  private func index(at address: GPA) -> Int? {
+    claims.indices.first { address.value &- claims[$0].base < claims[$0].size }
   }
 
   package func read(_ address: GPA, size: UInt8) -> UInt64 {
-    guard let claim = claim(at: address) else { return unclaimed(address, size: size, write: false, value: 0) }
-    return claim.device.read(address.value &- claim.base, size: size) & PortBus.ones(size)
+    guard let index = index(at: address) else { return unclaimed(address, size: size, write: false, value: 0) }
+    return claims[index].device.read(address.value &- claims[index].base, size: size) & PortBus.ones(size)
   }
 
   package func write(_ address: GPA, size: UInt8, value: UInt64) {
-    guard let claim = claim(at: address) else {
+    guard let index = index(at: address) else {
       _ = unclaimed(address, size: size, write: true, value: value)
       return
     }
-    claim.device.write(address.value &- claim.base, size: size, value: value & PortBus.ones(size))
+    claims[index].device.write(address.value &- claims[index].base, size: size, value: value & PortBus.ones(size))
   }
 
   /// What happens where nobody answers.
@@ -45,10 +45,10 @@ package final class MMIOBus {
     return result
   }
 
-  package func handlerName(_ address: GPA) -> String { claim(at: address)?.device.name ?? "" }
+  package func handlerName(_ address: GPA) -> String { index(at: address).map { claims[$0].device.name } ?? "" }
 
   package func registerName(_ address: GPA, write: Bool) -> String? {
-    guard let claim = claim(at: address) else { return nil }
+    guard let claim = index(at: address).map({ claims[$0] }) else { return nil }
     return "\(claim.label) \(claim.device.registerName(address.value &- claim.base, write: write))"
   }
 }

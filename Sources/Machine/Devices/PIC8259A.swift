@@ -31,11 +31,9 @@ struct InterruptController8259A: Equatable {
   /// Line numbers from the highest to the lowest priority, the first that has its bit in `bits`.
   private func first(_ bits: UInt8) -> UInt8? {
     guard bits != 0 else { return nil }
-    for step in 1...UInt8(8) {
-      let line = (lowest &+ step) & 7
-      if bits >> line & 1 != 0 { return line }
-    }
-    return nil
+    let highest = (lowest &+ 1) & 7
+    let turned = (bits &>> highest) | (bits &<< (8 &- highest))
+    return (UInt8(truncatingIfNeeded: turned.trailingZeroBitCount) &+ highest) & 7
   }
 
   /// How far `line` is from the highest priority.

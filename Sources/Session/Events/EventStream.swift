@@ -70,8 +70,12 @@ struct EventTallies {
   var calls = CallCounts()
   var callers = AddressCounts()
   var segments = CodeSegments()
-  var reasonCounts = [UInt64](repeating: 0, count: 64)
-  var kindCounts = [UInt64](repeating: 0, count: EventKind.allCases.count)
+  /// In place: counting needs no look at whose they are.
+  private var byReason = InlineArray<64, UInt64>(repeating: 0)
+  private var byKind = InlineArray<64, UInt64>(repeating: 0)
+  var reasonCounts: [UInt64] { (0..<64).map { byReason[$0] } }
+  func count(of reason: ExitReason) -> UInt64 { byReason[Self.index(raw: Int(reason.rawValue))] }
+  func count(of kind: EventKind) -> UInt64 { byKind[Int(kind.rawValue)] }
 
   mutating func take(_ event: Event) {
     withUnsafePointer(to: event) { take(UnsafeBufferPointer(start: $0, count: 1)) }
@@ -90,31 +94,44 @@ struct EventTallies {
     }
   }
 
-  /// One look at each event.
+  /// One look at each event. The first so many exits and hypercalls would be overwritten by later ones at once: they
+  /// only count.
   private mutating func tally(_ events: UnsafeBufferPointer<Event>) {
     guard let first = events.baseAddress else { return }
-    var (kinds, reasons) = ([UInt64](), [UInt64]())
-    swap(&kinds, &kindCounts)
-    swap(&reasons, &reasonCounts)
-    kinds.withUnsafeMutableBufferPointer { kinds in
-      reasons.withUnsafeMutableBufferPointer { reasons in
-        var open: UnsafeMutablePointer<KeptExit>?
-        for event in first..<first + events.count {
-          kinds[Int(event.pointee.kind.rawValue)] &+= 1
-          switch event.pointee.kind {
-          case .exit:
-            reasons[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
-            open = take(exit: event)
-          case .entry: answer(event, open)
-          case .hypercall: take(hypercall: event)
-          case .codeSegment: segments.take(event.pointee)
-          default: break
-          }
-        }
+    let range = first..<first + events.count
+    var (unkeptExits, unkeptCalls) = (0, 0)
+    for event in range {
+      if event.pointee.kind == .exit { unkeptExits += 1 } else if event.pointee.kind == .hypercall { unkeptCalls += 1 }
+    }
+    (unkeptExits, unkeptCalls) = (exits.passed(of: unkeptExits), hypercalls.passed(of: unkeptCalls))
+    var newestExit = NewestExit.before
+    for event in range {
+      byKind[Int(event.pointee.kind.rawValue) & 63] &+= 1
+      switch event.pointee.kind {
+      case .exit:
+        byReason[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
+        let segment = segments[event.pointee.vcpu]
+        byAddress.count(segment.linear(event.pointee.rip))
+        unkeptExits -= 1
+        newestExit = unkeptExits < 0 ? .kept(keep(exit: event, segment)) : .unkept
+      case .entry: answer(event, newestExit)
+      case .hypercall:
+        unkeptCalls -= 1
+        if unkeptCalls < 0 { hypercalls.put(event.pointee) }
+        calls.add(event)
+        callers.count(segments[event.pointee.vcpu].linear(event.pointee.rip))
+      case .codeSegment: segments.take(event.pointee)
+      default: break
       }
     }
-    swap(&kinds, &kindCounts)
-    swap(&reasons, &reasonCounts)
+  }
+
+  /// Where the exit is that an answer may belong to.
+  private enum NewestExit {
+    /// It came before these events.
+    case before
+    case unkept
+    case kept(UnsafeMutablePointer<KeptExit>)
   }
 
   /// What `tally` writes to is nobody else's.
@@ -126,25 +143,19 @@ struct EventTallies {
   }
 
   @inline(__always)
-  private mutating func take(exit event: UnsafePointer<Event>) -> UnsafeMutablePointer<KeptExit> {
-    let segment = segments[event.pointee.vcpu]
-    byAddress.count(segment.linear(event.pointee.rip))
-    return exits.put(KeptExit(event: event.pointee, ordinal: exits.total, entry: nil, segment: segment))
+  private mutating func keep(
+    exit event: UnsafePointer<Event>, _ segment: CodeSegment
+  ) -> UnsafeMutablePointer<KeptExit> {
+    exits.put(KeptExit(event: event.pointee, ordinal: exits.total, entry: nil, segment: segment))
   }
 
   @inline(__always)
-  private mutating func take(hypercall event: UnsafePointer<Event>) {
-    hypercalls.put(event.pointee)
-    calls.add(event)
-    callers.count(segments[event.pointee.vcpu].linear(event.pointee.rip))
-  }
-
-  /// `exit` is the newest one, where it came with the same events.
-  @inline(__always)
-  private mutating func answer(_ event: UnsafePointer<Event>, _ exit: UnsafeMutablePointer<KeptExit>?) {
-    if let exit {
-      if Self.answers(event.pointee, exit.pointee.event) { exit.pointee.entry = event.pointee }
-    } else if exits.total > 0, Self.answers(event.pointee, exits[exits.total - 1].event) {
+  private mutating func answer(_ event: UnsafePointer<Event>, _ newestExit: NewestExit) {
+    switch newestExit {
+    case .kept(let exit): if Self.answers(event, exit.pointee.event) { exit.pointee.entry = event.pointee }
+    case .unkept: break
+    case .before:
+      guard exits.total > 0, Self.answers(event, exits[exits.total - 1].event) else { return }
       exits[exits.total - 1].entry = event.pointee
     }
   }
@@ -158,8 +169,8 @@ struct EventTallies {
 
   /// Whether an event is the monitor's answer to an exit.
   @inline(__always)
-  private static func answers(_ event: Event, _ exit: Event) -> Bool {
-    event.kind == .entry && event.vcpu == exit.vcpu && event.rip == exit.rip
+  private static func answers(_ event: UnsafePointer<Event>, _ exit: Event) -> Bool {
+    event.pointee.vcpu == exit.vcpu && event.pointee.rip == exit.rip
   }
 
   static func index(_ reason: ExitReason) -> Int { index(raw: Int(reason.rawValue)) }
@@ -250,11 +261,11 @@ package final class EventStream {
   /// Events that fell out of the console's bounded history; a recorder has them all the same.
   package var droppedFromHistory: UInt64 { tallies.newest.first }
   /// Exits of a reason.
-  package func count(of reason: ExitReason) -> UInt64 { tallies.reasonCounts[EventTallies.index(reason)] }
+  package func count(of reason: ExitReason) -> UInt64 { tallies.count(of: reason) }
   /// Exits by reason, as `EventTallies.index` numbers them.
   var reasonCounts: [UInt64] { tallies.reasonCounts }
   /// Events of a kind.
-  package func count(of kind: EventKind) -> UInt64 { tallies.kindCounts[Int(kind.rawValue)] }
+  package func count(of kind: EventKind) -> UInt64 { tallies.count(of: kind) }
 
   /// Reasons that occurred, most frequent first.
   package func statistics(_ costs: ExitCosts) -> [ReasonStatistics] {

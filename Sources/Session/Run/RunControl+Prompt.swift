@@ -1,3 +1,4 @@
+import Debugger
 import VMCore
 
 /// Exits answered in the midst of a vCPU's run: recorded, counted, measured and handed to the platform like any other,
@@ -6,12 +7,20 @@ extension RunControl {
   /// Before a run of at most `most` instructions, of which `limit` are the engine's to count.
   @inline(__always)
   func preparePromptness(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64, _ most: UInt64) {
-    answersPromptly = limit > 0 && vcpus.count == 1 && !entry.interruptWindow && !entry.stopsAfterDelivery && !finishesApart
-    guard answersPromptly else { return }
     countedTo = vcpu.instructionCount
+    let isApart = entry.interruptWindow || entry.nmiWindow || entry.stopsAfterDelivery || finishesApart
+    let isPrompt = limit > 0 && vcpus.count == 1 && !isApart
+    promptReasons = isPrompt ? Self.promptReasons.subtracting(interest) : ReasonSet()
+    guard isPrompt else { return }
     let (end, overflow) = vcpu.virtualTime.addingReportingOverflow(most)
     promptEnd = overflow ? .max : end
   }
+
+  /// Exits whose answer concerns the instruction alone. A callout of HLT is none of them.
+  private static let promptReasons = ReasonSet([
+    .io, .cpuid, .rdmsr, .wrmsr, .rdtsc, .rdtscp, .rdpmc, .crAccess, .drAccess, .pause, .invlpg, .invd, .wbinvd, .xsetbv,
+    .gdtrIdtrAccess, .ldtrTrAccess, .eptViolation, .exception, .softwareInterrupt, .syscall, .vmcall, .callout,
+  ])
 
   /// What vCPUs are given for the time of a run.
   var monitor: ExitMonitor {
@@ -21,41 +30,28 @@ extension RunControl {
   }
 
   private func answer(_ exit: VMExit, of vcpu: any VCPU) -> PromptAnswer {
-    guard answersPromptly, Self.isPrompt(exit), !interest.contains(exit.reason) else { return .declined }
+    guard promptReasons.contains(exit.reason) else { return .declined }
+    if exit.reason == .callout, case .hlt = exit.qualification { return .declined }
     retired &+= exit.instructionCount &- countedTo
     countedTo = exit.instructionCount
     let now = vcpu.virtualTime
     if now > time { time = now }
     events.time = time
+    let action: VMEntry.Action
     if exit.isDirect {
-      handleDirectly(exit, vcpu)
+      action = handleDirectly(exit, vcpu)
     } else {
       record(exit, vcpu, vcpu.exitCause)
       countForSlack()
-      handle(exit, vcpu)
+      action = handle(exit, vcpu)
     }
-    let action = lanes[current].action
     guard !action.isResume, mayGoOn(vcpu, since: now) else {
+      lanes[current].action = action
       isWantedOutside = true
       return .outside
     }
-    lanes[current].action = .resume
-    if recordsStates, looksClosely { exitStates.forgetOpen(vcpu) }
+    if recordsStates { exitStates.forgetOpen(vcpu) }
     return .action(action)
-  }
-
-  /// Exits whose answer concerns the instruction alone.
-  @inline(__always)
-  private static func isPrompt(_ exit: VMExit) -> Bool {
-    switch exit.reason {
-    case .io, .cpuid, .rdmsr, .wrmsr, .rdtsc, .rdtscp, .rdpmc, .crAccess, .drAccess, .pause, .invlpg, .invd, .wbinvd, .xsetbv,
-      .gdtrIdtrAccess, .ldtrTrAccess, .eptViolation, .exception, .softwareInterrupt, .syscall, .vmcall:
-      return true
-    case .callout:
-      if case .hlt = exit.qualification { return false }
-      return true
-    default: return false
-    }
   }
 
   /// Nothing comes before the guest's next instruction.
@@ -72,9 +68,6 @@ extension RunControl {
   /// What is to be done about an exit that was answered, when the vCPU has been left for it.
   func finishOutside() -> RunOutcome? {
     isWantedOutside = false
-    return dealWithRequests().map { stop in
-      keepLastExit(vcpus[current])
-      return .stopped(stop)
-    }
+    return dealWithRequests().map { .stopped($0) }
   }
 }

@@ -35,7 +35,6 @@ extension RunControl {
 
   /// The current vCPU cannot run: time moves on to the next timer event, or nothing will ever happen.
   func wait(_ vcpu: any VCPU) -> RunOutcome? {
-    endCloseLook()
     if let parallel, !isLastAwake(vcpu.index, parallel) {
       stay(vcpu, parallel)
       return nil
@@ -60,7 +59,8 @@ extension RunControl {
     if let sleep, deadline > time { wake = time &+ sleep(deadline - time) }
     for index in vcpus.indices where lanes[index].activity != .active { vcpus[index].idle(until: wake) }
     time = max(time, wake)
-    onSlack()
+    exitsUntilSlack -= Self.exitsPerWait
+    if exitsUntilSlack <= 0 { takeSlack() }
     return nil
   }
 
@@ -185,7 +185,7 @@ extension RunControl {
     switch lanes[index].activity {
     case .active: return true
     case .halted:
-      if lanes[index].nmiPending || lanes[index].injection != nil { return true }
+      if lanes[index].nmiPending && vcpus[index].canTakeNMI || lanes[index].injection != nil { return true }
       if platform.interruptPending(vcpu: index), vcpus[index].canTakeInterrupt { return true }
       return vcpus[index].timerDeadline ?? .max <= time
     case .waitForSIPI, .shutdown: return false

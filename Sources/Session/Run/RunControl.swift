@@ -47,15 +47,6 @@ package final class RunControl {
   /// out by an entry of its own, which changes nothing but when the vCPU returns, and costs as much as an entry.
   /// With a step under way all are.
   var statesToFinish = 0
-  /// Of a guest that exits often not every exit is measured and kept with its registers (`RunControl+CloseLook`).
-  var isSampling = false
-  /// Each exit is, in the run under way.
-  var looksAtAll = true
-  /// What is raised when the close look under way ends, and at which instruction it does at the latest.
-  var afterCloseLook: Attention = []
-  var closeLookEnd = UInt64.max
-  /// It ended, and what was raised for it was not dealt with yet.
-  var hasLookedClosely = false
   var exitStates = ExitStateRing()
 
   /// The vCPUs stop at exact instruction counts. Those that do not are given host time, or one instruction.
@@ -107,7 +98,9 @@ package final class RunControl {
   /// About 16 hours of a PC's 18.2 Hz.
   static let vainWaitLimit = 1 << 20
   var exitsUntilSlack = RunControl.slackInterval
-  static let slackInterval = 1024
+  static let slackInterval = 4096
+  /// A guest that only waits for timers needs as much looking after as one with so many exits.
+  static let exitsPerWait = 64
   var turnsUntilSlack = RunControl.slackTurns
   static let slackTurns = 64
   /// The longest run without a look at the console buffer, in instructions.
@@ -115,9 +108,9 @@ package final class RunControl {
   /// The same after an exit, which may have left something there: what the guest says is seen at once.
   static let sliceAfterExit: UInt64 = 100_000
 
-  // Of the run under way (`RunControl+Prompt`): exits may be answered in its midst; one was, and there is more to do
-  // outside; instructions of its vCPU that are in `retired`; when it ends at the latest.
-  var answersPromptly = false
+  // Of the run under way (`RunControl+Prompt`): exits that may be answered in its midst; one was, and there is more to
+  // do outside; instructions of its vCPU that are in `retired`; when it ends at the latest.
+  var promptReasons = ReasonSet()
   var isWantedOutside = false
   var countedTo: UInt64 = 0
   var promptEnd: UInt64 = 0
@@ -138,7 +131,6 @@ package final class RunControl {
   package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
     current = turn.holder
     refreshTraps(goal.trap)
-    looksAtAll = !isSampling || stepPlan != nil || !breakpointTable.all.isEmpty || !stopReasons.isEmpty
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() ?? dealWithRequests() { return .stopped(stop) }
     overTrap = isFresh && isAtTrap ? current : nil
@@ -149,7 +141,6 @@ package final class RunControl {
     let attention = self.attention
     var vcpu = vcpus[current]
     while true {
-      if !afterCloseLook.isEmpty, statesToFinish == 0 || retired >= closeLookEnd { endCloseLook() }
       if attention.isRaised {
         if let outcome = finishAction() { return outcome }
         return .attention
@@ -180,7 +171,7 @@ package final class RunControl {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
-    switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
+    switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt, canTakeNMI: vcpu.canTakeNMI) {
     case .enter:
       if !lanes[current].action.isResume, finishesApart { return enter(vcpu, limit: 0, pending: false, goal) }
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
@@ -192,7 +183,7 @@ package final class RunControl {
       }
       // Another one may wait behind it, for the window after its handler.
       pending = platform.interruptPending(vcpu: current)
-    case .halted where vcpu.timerDeadline ?? .max <= time: break
+    case .halted where vcpu.timerDeadline ?? .max <= time: return enterHalted(vcpu, goal)
     case .halted: return wait(vcpu)
     }
     switch lanes[current].activity {
@@ -200,6 +191,13 @@ package final class RunControl {
     case .active, .halted: break
     }
     return enter(vcpu, limit: min(goal.room(current, vcpu.instructionCount, retired), instructionLimit - retired), pending: pending, goal)
+  }
+
+  /// A timer of VMX operation is due: its exit ends the halt of a guest's guest, whose monitor goes on.
+  private func enterHalted(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+    let outcome = enter(vcpu, limit: min(goal.room(current, vcpu.instructionCount, retired), instructionLimit - retired), pending: false, goal)
+    if lanes[vcpu.index].activity == .halted, vcpu.activity == .active { lanes[vcpu.index].activity = .active }
+    return outcome
   }
 
   /// The goal's instructions have retired; the vCPU it is about is then the one looked at.
@@ -218,10 +216,10 @@ package final class RunControl {
     entry.stopsAfterDelivery = goal.endsAtDeliveries && goal.concerns(current)
     let most = cut(room, vcpu)
     let limit = RunLane.limit(most, for: entry)
-    let before = vcpu.instructionCount
     preparePromptness(vcpu, entry, limit, most)
+    let before = countedTo
     let exit = overTrap == current ? runOverTrap(vcpu, entry, limit) : runGuest(vcpu, entry, limit)
-    retired &+= vcpu.instructionCount &- (answersPromptly ? countedTo : before)
+    retired &+= vcpu.instructionCount &- (parallel == nil ? countedTo : before)
     if isWantedOutside { return finishOutside() }
     if !entry.action.isResume, recordsStates, limit == 0 {
       statesToFinish = max(statesToFinish - 1, 0)
@@ -246,7 +244,6 @@ package final class RunControl {
     guard countsInstructions else { return hostTime(room, vcpu) }
     let slice = exitsUntilSlack < Self.slackInterval ? Self.sliceAfterExit : Self.slice
     var limit = min(room, slice)
-    if !afterCloseLook.isEmpty { limit = min(limit, max(closeLookEnd - min(retired, closeLookEnd), 1)) }
     if vcpus.count > 1 { limit = min(limit, turn.left(at: vcpu.virtualTime)) }
     if room > 0, let deadline = platform.nextDeadline {
       let now = vcpu.virtualTime
@@ -284,10 +281,7 @@ package final class RunControl {
       return .stopped(stop)
     }
     countForSlack()
-    return pass(exit, vcpu).map { stop in
-      keepLastExit(vcpu)
-      return .stopped(stop)
-    }
+    return pass(exit, vcpu).map { .stopped($0) }
   }
 
   /// The same instruction already stopped the session with this exit, before the person changed registers.
@@ -315,14 +309,18 @@ package final class RunControl {
   /// The budget ended or somebody kicked. Where that happens at the boundary at which an interrupt window
   /// opens, the window's exit is recorded all the same: a run in steps has the exits of a run in one go.
   private func afterBookkeeping(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    if lanes[current].windowArmed, vcpu.canTakeInterrupt {
-      lanes[current].windowArmed = false
-      let opened = VMExit(
-        vcpu: exit.vcpu, reason: .interruptWindow, qualification: .interruptWindow, rip: exit.rip,
-        instructionLength: 0, instructionCount: exit.instructionCount)
-      return recordWindow(opened, vcpu)
-    }
+    if lanes[current].nmiWindowArmed, vcpu.canTakeNMI { return windowOpened(.nmiWindow, exit, vcpu) }
+    if lanes[current].windowArmed, vcpu.canTakeInterrupt { return windowOpened(.interruptWindow, exit, vcpu) }
     return nil
+  }
+
+  private func windowOpened(_ reason: ExitReason, _ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    (lanes[current].windowArmed, lanes[current].nmiWindowArmed) = (false, false)
+    let opened = VMExit(
+      vcpu: exit.vcpu, reason: reason, qualification: .interruptWindow, rip: exit.rip, instructionLength: 0,
+      instructionCount: exit.instructionCount)
+    record(opened, vcpu, .window)
+    return interest.contains(reason) ? examine(opened, vcpu).map { .stopped($0) } : nil
   }
 
   @inline(__always)
@@ -332,7 +330,7 @@ package final class RunControl {
     events.emit(exit: exit)
     onRecord?(exit, vcpu)
     lastCause = cause
-    if recordsStates, looksClosely { exitStates.begin(costs.exitCount, vcpu, cause) }
+    if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
     costs.begin(measured: measuresCost)
   }
 
@@ -346,17 +344,18 @@ package final class RunControl {
   /// An access that the controls let through to its device. No event, no count, no stop; the run's digest has
   /// it all the same, as it belongs to what the guest did.
   private func passDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    handleDirectly(exit, vcpu)
+    lanes[current].action = handleDirectly(exit, vcpu)
     return dealWithRequests().map { .stopped($0) }
   }
 
-  func handleDirectly(_ exit: VMExit, _ vcpu: any VCPU) {
+  func handleDirectly(_ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
     var event = Event(exit: exit)
     event.time = time
     onDirectAccess(event)
-    lanes[current].action = platform.handle(exit, on: vcpu)
+    let action = platform.handle(exit, on: vcpu)
     exitsUntilSlack -= 1
     if exitsUntilSlack <= 0 || isLineFeed(exit) { takeSlack() }
+    return action
   }
 
   /// HLT without an exit: the guest halts inside. The digest has it as the exit it would have been.
@@ -373,11 +372,6 @@ package final class RunControl {
   private func isLineFeed(_ exit: VMExit) -> Bool {
     if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { return true }
     return false
-  }
-
-  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    record(exit, vcpu, .window)
-    return interest.contains(.interruptWindow) ? examine(exit, vcpu).map { .stopped($0) } : nil
   }
 
   private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
@@ -434,41 +428,36 @@ package final class RunControl {
     case .tripleFault:
       lanes[current].activity = .shutdown
       return .tripleFault
-    case .interruptWindow: return nil
+    case .interruptWindow, .nmiWindow: return nil
     case .unknownInstruction:
-      answer(.fault(Exception.ud.rawValue, errorCode: nil), exit)
+      lanes[current].action = .fault(Exception.ud.rawValue, errorCode: nil)
+      events.emit(lanes[current].action, to: exit)
       return nil
     case .unknown, .entryFailure:
       if let sentence = vcpu.failureSentence { return .error(sentence) }
       return .error("the engine left the guest for a reason run control does not know: \(exit.qualification)")
     default: break
     }
-    handle(exit, vcpu)
+    lanes[current].action = handle(exit, vcpu)
     if case .hlt = exit.qualification, lanes[current].action.isEmulate { halt(vcpu) }
     return dealWithRequests()
   }
 
-  /// The platform's answer becomes the next entry's action.
+  /// The platform's answer.
   @inline(__always)
-  func handle(_ exit: VMExit, _ vcpu: any VCPU) {
-    let isMeasured = measuresCost && measuresNextExit
-    let start = isMeasured ? HostTicks.now() : 0
-    let call = isMeasured ? hypercallNumber(exit, vcpu) : nil
+  func handle(_ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
+    let start = measuresCost ? HostTicks.now() : 0
+    let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
     let action = platform.handle(exit, on: vcpu)
-    answer(action, exit)
-    if isMeasured { measure(exit, call, since: start) }
+    events.emit(action, to: exit)
+    if measuresCost { measure(exit, call, since: start) }
     switch exit.qualification {
     case .cr: if action.isEmulate { followShadows(exit) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
     case .io: if isLineFeed(exit) { takeSlack() }
     default: break
     }
-  }
-
-  @inline(__always)
-  private func answer(_ action: VMEntry.Action, _ exit: VMExit) {
-    lanes[current].action = action
-    events.emit(action, to: exit)
+    return action
   }
 
   /// As it was before the first run, with the guest in these states; breakpoints and settings stay.
@@ -485,13 +474,13 @@ package final class RunControl {
     exitsUntilSlack = Self.slackInterval
   }
 
-  /// HLT retires at once; the vCPU sleeps behind it.
+  /// HLT retires at once; the vCPU sleeps behind it, unless a single-step trap of its own woke it.
   private func halt(_ vcpu: any VCPU) {
     lanes[current].action = .resume
     let before = vcpu.instructionCount
     _ = vcpu.run(VMEntry(.emulate), limit: 0)
     retired &+= vcpu.instructionCount &- before
     if recordsStates { exitStates.finish(vcpu) }
-    lanes[current].activity = .halted
+    lanes[current].activity = vcpu.activity == .active ? .active : .halted
   }
 }
