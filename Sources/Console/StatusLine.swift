@@ -33,7 +33,7 @@ package enum StatusLine {
     switch snapshot.stop {
     case .breakpoint(let number): " breakpoint \(number)"
     case .exit(let reason): " #\(snapshot.exits.last?.sequence ?? 0) \(reason.label)"
-    case .hypercall(let number): " hypercall \(Format.hex(number))h"
+    case .hypercall(let number): " hypercall \(snapshot.stopHypercall ?? Format.hex(number) + "h")"
     case .interrupt(let vector): " interrupt \(Format.hex(UInt64(vector), 2))h"
     case .exception(let vector): " \(Exception(rawValue: vector)?.mnemonic ?? "exception \(vector)")"
     case .tripleFault: " triple fault"

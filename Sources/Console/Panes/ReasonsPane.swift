@@ -18,13 +18,7 @@ package final class ReasonsPane: ReportPane {
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
     let sorting = by == .reason ? ", o: \(order.rawValue)" : ""
-    return "Exits by \(by.name) (m: next\(sorting)), \(Format.grouped(snapshot.exitCount)) in all\(measured(snapshot))"
-  }
-
-  /// How many exits the costs are of, where not all were measured.
-  private func measured(_ snapshot: SessionSnapshot) -> String {
-    let count = snapshot.reasons.reduce(UInt64(0)) { $0 + $1.histogram.reduce(0, +) }
-    return by == .reason && count > 0 && count < snapshot.exitCount * 9 / 10 ? ", costs of \(Format.short(Double(count)))" : ""
+    return "Exits by \(by.name) (m: next\(sorting)), \(Format.grouped(snapshot.exitCount)) in all"
   }
 
   package override func makeRows(_ snapshot: SessionSnapshot, width: Int) -> [ReportRow] {
