@@ -56,8 +56,6 @@ package final class CursesTerminal: Terminal {
     guard cncurses_install_handlers(signalPipe.write) == 0, take() else {
       throw TerminalError("cannot put the terminal into raw mode", remedy: nil)
     }
-    // Keys are answered while a guest's threads want the processor as well.
-    cncurses_answer_soon()
   }
 
   deinit { close() }

@@ -126,7 +126,9 @@ struct FrameEncoderTests {
     #expect(sent[1].contains("\u{1B}8") || sent[2].contains("\u{1B}8"))
   }
 
-  @Test("along a row by tab stops, the one before or the one behind", arguments: [(24, "\t\t\t"), (26, "\t\t\t\u{1B}[2C"), (31, "\t\t\t\t\u{8}"), (39, "\t\t\t\t\u{1B}[7C")])
+  @Test("along a row by tab stops where that is shorter, to the one before or the one behind", arguments: [
+    (24, "\t\t\t"), (23, "\t\t\t\u{8}"), (14, "\t\t\u{8}\u{8}"), (26, "\u{1B}[25C"), (39, "\u{1B}[38C"),
+  ])
   func tabs(_ column: Int, _ way: String) {
     let old = CellBuffer(Size(width: 40, height: 2))
     let new = CellBuffer(old.size)
