@@ -39,7 +39,7 @@ let package = Package(
     .target(name: "CHost"),
     .target(name: "CNcurses", linkerSettings: [.linkedLibrary("ncursesw"), .linkedLibrary("tinfo")]),
   ]
-    + room("Host", [])
+    + room("Host", ["CHost"])
     + room("X86", ["CZydis"])
     + room("VMCore", ["X86"], settings: hot)
     + room("Engines", ["VMCore", "X86", "Host", "CZydis", "CHost"], tests: ["COracle"], settings: hot)

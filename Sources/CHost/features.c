@@ -1,6 +1,7 @@
 #include "chost_features.h"
 
 #include <cpuid.h>
+#include <malloc.h>
 
 uint32_t chost_features(void) {
   uint32_t a, b, c, d, found = 0;
@@ -30,3 +31,5 @@ bool chost_ticks_are_steady(void) {
   uint32_t a, b, c, d = 0;
   return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d >> 8 & 1);
 }
+
+void chost_share_heap(void) { mallopt(M_ARENA_MAX, 1); }

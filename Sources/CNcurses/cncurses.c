@@ -5,9 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <term.h>
 #include <termios.h>
 #include <unistd.h>
@@ -147,18 +145,4 @@ int cncurses_size(int descriptor, int *height, int *width) {
   *height = size.ws_row;
   *width = size.ws_col;
   return 0;
-}
-
-/* sched_setattr(2), whose structure not every C library has. A thread with a short slice has an early deadline, and no
-   more of the processor for it; threads made later have the usual one again. */
-void cncurses_answer_soon(void) {
-  struct {
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime, deadline, period;
-  } wish = {.size = 48, .flags = 1 /* SCHED_FLAG_RESET_ON_FORK */, .runtime = 100000};
-  wish.nice = getpriority(PRIO_PROCESS, 0);
-  syscall(SYS_sched_setattr, 0, &wish, 0);
 }

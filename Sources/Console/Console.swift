@@ -156,16 +156,19 @@ package final class Console {
   private func patience() -> Int32 {
     let now = Self.now()
     var due: UInt64?
-    if needsDraw || model.snapshot.isRunning { due = nextFrame(now) }
+    if needsDraw || model.snapshot.isRunning || !session.hasAnswered { due = nextFrame(now) }
     if let step = model.animate(now) { due = min(due ?? .max, step) }
     guard let due else { return -1 }
     return due <= now ? (needsDraw ? 0 : 33) : Int32(min(due - now, 1_000_000_000) / 1_000_000) + 1
   }
 
+  /// A command takes so long that it is to be seen that the guest runs.
+  private func isOverdue(_ now: UInt64) -> Bool { !session.hasAnswered && now &- lastInput > Self.runningInterval }
+
   private func drawIfDue() {
     let now = Self.now()
     let isDue = nextFrame(now) <= now
-    if model.snapshot.isRunning, isDue { session.requestSnapshot() }
+    if isDue, model.snapshot.isRunning || isOverdue(now) { session.requestSnapshot() }
     guard needsDraw, isDue || lastDraw == 0 else { return }
     let start = Self.time(CLOCK_THREAD_CPUTIME_ID)
     if buffer.size != terminal.size { buffer = CellBuffer(terminal.size) }

@@ -27,6 +27,8 @@ extension ConsoleModel {
   }
 
   private func handle(_ key: Key) -> Request {
+    // The screen drawn again shows what it showed: nothing else comes of the key.
+    if mode != .guest, key.typed == nil, keys.binding(for: key)?.action == .redraw { return .redraw }
     remark = nil
     if !note.isEmpty, mode == .panes, let request = handleWhileExplaining(key) { return request }
     note = []
@@ -384,7 +386,7 @@ extension ConsoleModel {
       if snapshot.isRunning { session.pause() }
       return
     }
-    if snapshot.isLive { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
+    if snapshot.isLive || !session.hasAnswered { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
   }
 
   private func toggleBreakpoint() {

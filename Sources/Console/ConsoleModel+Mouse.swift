@@ -68,8 +68,9 @@ extension ConsoleModel {
 
   // MARK: borders
 
+  /// Where the place is that has a pane first; nil where there is no room for it.
   private func place(_ pane: PaneID) -> Region? {
-    arrangement.placement(of: pane).map {
+    placements.first { $0.panes.first == pane }.map {
       Region(x: $0.title.x, y: $0.title.y, width: $0.title.width, height: $0.title.height + $0.content.height)
     }
   }

@@ -7,6 +7,8 @@ package protocol SessionFacade: AnyObject {
   /// Readable when there is a snapshot not yet acknowledged.
   var changeDescriptor: Int32 { get }
   func acknowledgeChange()
+  /// The newest snapshot shows what all commands so far led to.
+  var hasAnswered: Bool { get }
   /// Asks a running guest's thread for a fresh snapshot.
   func requestSnapshot()
   /// Puts a command into the mailbox; its answer comes as messages of a later snapshot.
@@ -23,5 +25,6 @@ package protocol SessionFacade: AnyObject {
 }
 
 extension SessionFacade {
+  package var hasAnswered: Bool { true }
   package func submitKey(_ line: String) { submit(line) }
 }

@@ -7,27 +7,33 @@ package enum StatusLine {
   private struct Part {
     var text: String
     var role: StyleRole = .status
+    /// What follows in the line's own style: its numbers change with every exit, and a style of their own is long.
+    var rest = ""
     /// The lowest goes first.
     var importance: Int
   }
 
-  /// `RUNNING`, `STOPPED #1842 IO`, ...
-  package static func phaseText(_ snapshot: SessionSnapshot) -> String {
+  /// `RUNNING`, `STOPPED`, ...
+  private static func phaseWord(_ snapshot: SessionSnapshot) -> String {
     switch snapshot.phase {
     case .created: "READY"
     case .running: "RUNNING"
-    case .paused where snapshot.replay != nil: "REPLAY\(reasonText(snapshot))"
-    case .paused: "STOPPED\(reasonText(snapshot))"
+    case .paused: snapshot.replay == nil ? "STOPPED" : "REPLAY"
     case .idle: "IDLE"
     case .ended(let status): "ENDED \(status)"
     }
+  }
+
+  /// ` #1842 IO` and the like, behind the word.
+  private static func phaseReason(_ snapshot: SessionSnapshot) -> String {
+    snapshot.phase == .paused ? reasonText(snapshot) : ""
   }
 
   private static func reasonText(_ snapshot: SessionSnapshot) -> String {
     switch snapshot.stop {
     case .breakpoint(let number): " breakpoint \(number)"
     case .exit(let reason): " #\(snapshot.exits.last?.sequence ?? 0) \(reason.label)"
-    case .hypercall(let number): " hypercall \(Format.hex(number))h"
+    case .hypercall(let number): " hypercall \(snapshot.stopHypercall ?? Format.hex(number) + "h")"
     case .interrupt(let vector): " interrupt \(Format.hex(UInt64(vector), 2))h"
     case .exception(let vector): " \(Exception(rawValue: vector)?.mnemonic ?? "exception \(vector)")"
     case .tripleFault: " triple fault"
@@ -56,7 +62,8 @@ package enum StatusLine {
       snapshot.replay.flatMap { $0.complaint == nil ? nil : Part(text: "DAMAGED", role: .statusRunning, importance: 93) },
       Part(text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: 40),
       Part(text: "\(state.mode.name) CPL\(state.cpl)", importance: 90),
-      Part(text: phaseText(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, importance: 100),
+      Part(
+        text: phaseWord(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, rest: phaseReason(snapshot), importance: 100),
     ]
     var parts = shown.compactMap { $0 }
     if let recording = snapshot.recording {
@@ -100,7 +107,7 @@ package enum StatusLine {
   ) {
     canvas.fill(.status)
     var parts = parts(snapshot, count: count, quiet: quiet, animation: animation)
-    func width() -> Int { parts.reduce(parts.count * 3 - 1) { $0 + CharacterWidth.of($1.text) } }
+    func width() -> Int { parts.reduce(parts.count * 3 - 1) { $0 + CharacterWidth.of($1.text + $1.rest) } }
     while parts.count > 1, width() > canvas.width,
       let least = parts.indices.min(by: { parts[$0].importance < parts[$1].importance })
     {
@@ -113,7 +120,9 @@ package enum StatusLine {
         x += 2
       }
       canvas.fitted(part.text, x: x, y: 0, part.role)
-      x += CharacterWidth.of(part.text) + 1
+      x += CharacterWidth.of(part.text)
+      canvas.fitted(part.rest, x: x, y: 0, .status)
+      x += CharacterWidth.of(part.rest) + 1
     }
   }
 }

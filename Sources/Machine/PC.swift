@@ -49,6 +49,8 @@ package final class PC: Platform {
   /// One for each vCPU, by index; none without APICs.
   package var locals: [LocalAPIC] { apicBus.locals }
   package let ioapic: IOAPIC?
+  /// What tells firmware and test programs of the machine; on a PC alone.
+  let firmwareConfig: FirmwareConfig?
   /// Text for the guest's console is typed on its keyboard as well: a guest with a BIOS reads that one.
   package var typesOnKeyboard = false
   /// The virtio console, on a machine that has one.
@@ -82,11 +84,15 @@ package final class PC: Platform {
     apicBus = APICBus(context: context)
     var devices: [any Device] = configuration.model == .p1 ? [serial, rtc] : [serial, pit, rtc]
     let small = SmallDevices(context: context)
+    firmwareConfig = configuration.model == .pc ? FirmwareConfig(configuration) : nil
     switch configuration.model {
     case .pc: devices += [keyboard, vga] + small.all
     case .p0: devices += [small.post, small.reset] as [any Device]
     case .p1: devices += [small.post, small.sleep] as [any Device]
     }
+    if let firmwareConfig { devices.append(firmwareConfig) }
+    let testDevice = TestDevice(router: router)
+    if configuration.model == .pc { devices.append(testDevice) }
     if configuration.model != .p1 { devices.append(pic) }
     if configuration.hasLocalAPIC {
       ioapic = IOAPIC(bus: apicBus)
@@ -103,7 +109,9 @@ package final class PC: Platform {
     claimCommonPorts(small)
     if configuration.model != .p1 { claimOldTimerAndPICs() }
     switch configuration.model {
-    case .pc: claimPorts(small)
+    case .pc:
+      claimPorts(small)
+      claim(testDevice)
     case .p1: ports.claim(SleepPorts.ports, small.sleep, label: "ACPI")
     case .p0:
       ports.claim(0x60...0x60, small.reset, label: "reset")
@@ -161,8 +169,13 @@ package final class PC: Platform {
     ports.claim(0x604...0x605, small.power, offset: 6, width: 2, label: "ACPI")
     ports.claim(0x8900...0x8900, small.power, offset: 8, label: "power")
     ports.claim(0xCF9...0xCF9, small.power, offset: 4, label: "power")
-    // No firmware configuration device, which everybody looks for.
-    ports.claimSilent(0x510...0x511, name: "fw_cfg")
+    if let firmwareConfig { ports.claim(0x510...0x511, firmwareConfig, width: 2, label: "fw_cfg") }
+  }
+
+  private func claim(_ device: TestDevice) {
+    mmio.claim(TestDevice.memory, size: TestDevice.memorySize, device, label: "test")
+    ports.claim(TestDevice.lines, device, offset: TestDevice.linesOffset, width: 4, label: "test")
+    ports.claim(TestDevice.flush, device, offset: TestDevice.flushOffset, width: 4, label: "test")
   }
 
   func local(_ vcpu: Int) -> LocalAPIC? { vcpu < apicBus.locals.count ? apicBus.locals[vcpu] : nil }
@@ -173,6 +186,13 @@ package final class PC: Platform {
   package func add(_ device: any Device) {
     devices.append(device)
     if let timer = device as? any TimedDevice { addedTimers.append(timer) }
+  }
+
+  /// Puts one or two disks on the first ATA channel.
+  func addATA(_ drives: [BIOSDrive], ownsContents: Bool) {
+    let channel = ATAChannel(drives, line: InterruptLine(gsi: 14, router: router), ownsContents: ownsContents)
+    channel.attach(to: ports)
+    add(channel)
   }
 
   /// Writes a byte to the guest's console, as if the guest had sent it to COM1.

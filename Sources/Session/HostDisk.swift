@@ -54,6 +54,11 @@ package final class HostDisk: DiskFile {
         remedy: "end that one; several guests can have it at once where all say --disk \(name),ro")
     }
     self.size = size
+    var start = [UInt8](repeating: 0, count: 512)
+    let isRead = start.withUnsafeMutableBytes { read(at: 0, into: [$0]) }
+    if isRead, let foreign = ForeignFormat.ofDisk(start) {
+      throw VMError(.image, "--disk \(name): \(foreign.name); expected a raw disk image", remedy: foreign.remedy)
+    }
   }
 
   deinit { close(descriptor) }

@@ -108,6 +108,9 @@ package enum SampleLibrary {
   /// The sample of that name; an error with the nearest name where there is none.
   package static func known(_ name: String) throws(VMError) -> Sample {
     if let sample = try sample(named: name) { return sample }
+    if HostFile.isFolder(name) {
+      throw VMError(.image, "\(name): a folder; expected a guest's image", remedy: "name a file, or a sample: 'ringside samples'")
+    }
     let nearest = NearestName.find(name, in: samples().map(\.name)).map { "did you mean \($0)? " } ?? ""
     throw VMError(
       .image, "\(name): no such file or sample", remedy: "\(nearest)'ringside samples' lists the samples")

@@ -55,6 +55,7 @@ package final class Session: @unchecked Sendable {
   package func start() {
     thread.withLock { thread in
       guard thread == nil else { return }
+      HostHeap.share()
       thread = HostThread { [core] in core.serve() }
       guard thread == nil else { return }
       core.say(.error, "the host gives no thread to run the guest on; end other programs, then start again")
@@ -114,6 +115,9 @@ package final class Session: @unchecked Sendable {
     return exchange.hasAnswered
   }
 
+  /// The newest snapshot shows what everything submitted so far led to.
+  package var hasAnswered: Bool { exchange.hasAnswered }
+
   /// A descriptor to poll beside the terminal's: readable when there is a snapshot not yet looked at by
   /// `waitForNewSnapshot` or `acknowledgeChange`.
   package var changeDescriptor: Int32 { exchange.changeDescriptor }
@@ -122,7 +126,7 @@ package final class Session: @unchecked Sendable {
   /// Asks a running guest's thread for a fresh snapshot (it makes at most 30 a second; stops publish
   /// without being asked). Who does not ask costs a running guest nothing.
   package func requestSnapshot() {
-    guard exchange.snapshot.phase == .running else { return }
+    guard exchange.snapshot.phase == .running || !hasAnswered else { return }
     exchange.raise(.publish)
     core.kick()
   }

@@ -65,7 +65,6 @@ extension SessionCore {
   /// Puts an answer among the messages.
   func show(_ result: CommandResult) {
     for line in result.lines { say(result.failed ? .error : .answer, line) }
-    if isServing { publish() }
   }
 
   /// Carries out the lines of a command file; stops at the first that fails.

@@ -58,7 +58,8 @@ extension SessionCore {
     control.statesToFinish = statesToFinish
     if isServing {
       pace.rest()
-      publish()
+      // A step has ended before anybody could read that the guest runs; one that takes longer is asked for it.
+      if plan == nil { publish() }
       if plan == nil { control.onIdle = { [unowned self] in idle($0) } }
     }
     var reason = runUntilStop()

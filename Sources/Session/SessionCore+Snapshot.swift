@@ -24,6 +24,7 @@ extension SessionCore {
     snapshot.generation = generation
     snapshot.phase = phase
     snapshot.stop = stop
+    if case .hypercall(let number) = stop { snapshot.stopHypercall = describe.hypercallName(number) }
     snapshot.stopSentence = isRunning ? "Running." : phase == .idle ? idleSentence : stopSentence()
     snapshot.currentVCPU = control.current
     snapshot.previous = previousStates
@@ -79,15 +80,20 @@ extension SessionCore {
   }
 
   /// The newest exits as shown, oldest first.
-  func exitRecords(_ limit: Int, where wanted: (Event) -> Bool = { _ in true }) -> [ExitRecord] {
-    stream.exits.newest(stream.exits.count).filter { wanted($0.event) }.suffix(limit).compactMap { kept in
-      guard let exit = kept.event.vmExit else { return nil }
-      return ExitRecord(
-        sequence: kept.ordinal, time: kept.event.time, exit: exit, handler: machine.words.handlerName(for: exit),
-        cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
-        answer: kept.action, answerEvent: kept.answerEvent, states: control.exitStates[kept.ordinal],
-        segment: kept.segment)
-    }
+  func exitRecords(_ limit: Int) -> [ExitRecord] { stream.exits.newest(limit).compactMap { record($0) } }
+
+  /// The same of those whose event is wanted.
+  func exitRecords(_ limit: Int, where wanted: (Event) -> Bool) -> [ExitRecord] {
+    stream.exits.newest(stream.exits.count).filter { wanted($0.event) }.suffix(limit).compactMap { record($0) }
+  }
+
+  private func record(_ kept: KeptExit) -> ExitRecord? {
+    guard let exit = kept.event.vmExit else { return nil }
+    return ExitRecord(
+      sequence: kept.ordinal, time: kept.event.time, exit: exit, handler: machine.words.handlerName(for: exit),
+      cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
+      answer: kept.action, answerEvent: kept.answerEvent, states: control.exitStates[kept.ordinal],
+      segment: kept.segment)
   }
 
   /// The newest hypercalls as shown, oldest first.

@@ -172,6 +172,8 @@ package struct SessionSnapshot: Sendable {
   package var generation: UInt64
   package var phase: SessionPhase
   package var stop: StopReason
+  /// The hypercall it stopped at, by name.
+  package var stopHypercall: String?
   /// One full sentence: why the session is where it is.
   package var stopSentence: String
   package var guestName: String

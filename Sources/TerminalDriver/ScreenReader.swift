@@ -61,14 +61,17 @@ package struct ScreenReader: Sendable {
   }
 
   /// The rows, trailing blanks cut.
-  package var rows: [String] {
-    (0..<height).map { row in
-      var view = String.UnicodeScalarView()
-      view.append(contentsOf: cells[row * width..<(row + 1) * width].lazy.map(\.scalar).filter { $0 != "\0" })
-      var text = String(view)
-      while text.last == " " { text.removeLast() }
-      return text
+  package var rows: [String] { (0..<height).map { row($0) } }
+
+  /// The same of one row.
+  package func row(_ y: Int) -> String {
+    var bytes: [UInt8] = []
+    var length = 0
+    for cell in cells[y * width..<(y + 1) * width] where cell.scalar != "\0" {
+      bytes += UTF8.encode(cell.scalar) ?? UTF8.encodedReplacementCharacter
+      if cell.scalar != " " { length = bytes.count }
     }
+    return String(decoding: bytes[..<length], as: UTF8.self)
   }
 
   package var text: String { rows.joined(separator: "\n") }
@@ -94,6 +97,9 @@ package struct ScreenReader: Sendable {
     case 0x08:
       if x == width { doubts += 1 }
       x = max(x - 1, 0)
+    case 0x09:
+      if x == width { doubts += 1 }
+      x = max(min(x / 8 * 8 + 8, width - 1), x)
     case 0..<0x20, 0x7F: break
     case 0x20..<0x7F: put(Unicode.Scalar(first))
     default: return utf8(first)

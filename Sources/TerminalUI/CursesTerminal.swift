@@ -18,6 +18,8 @@ package final class CursesTerminal: Terminal {
   private var memory = FrameEncoder.Memory()
   private var signalPipe: (read: Int32, write: Int32)
   private var isOpen = true
+  /// Given back for as long as the program is stopped: nothing is drawn.
+  private var isAway = false
   private let throughScreen: Bool
 
   /// A lone ESC becomes the Escape key after this long.
@@ -54,8 +56,6 @@ package final class CursesTerminal: Terminal {
     guard cncurses_install_handlers(signalPipe.write) == 0, take() else {
       throw TerminalError("cannot put the terminal into raw mode", remedy: nil)
     }
-    // Keys are answered while a guest's threads want the processor as well.
-    cncurses_answer_soon()
   }
 
   deinit { close() }
@@ -81,6 +81,7 @@ package final class CursesTerminal: Terminal {
     send(capabilities.enter + capabilities.clear)
     cursorShown = true
     known = false
+    isAway = false
     return true
   }
 
@@ -96,6 +97,7 @@ package final class CursesTerminal: Terminal {
   package func invalidate() { known = false }
 
   package func present(_ buffer: CellBuffer, theme: Theme, cursor: Position?) -> Int {
+    guard !isAway else { return 0 }
     let whole = !known || shown.size != buffer.size
     let encoder = FrameEncoder(
       depth: depth, skipsCorner: !capabilities.safeCorner, abilities: capabilities.drawing)
@@ -189,6 +191,7 @@ package final class CursesTerminal: Terminal {
 
   package func suspend() {
     cncurses_restore()
+    isAway = true
     // The handler for SIGCONT puts its number into the pipe; `takeSignals` takes the terminal again.
     raise(SIGSTOP)
   }

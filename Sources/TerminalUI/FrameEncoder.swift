@@ -22,6 +22,8 @@ package struct FrameEncoder: Sendable {
     package static let movesColumns = Self(rawValue: 32)
     /// DECSC and DECRC: a place and a style kept, and gone back to.
     package static let keepsPen = Self(rawValue: 64)
+    /// HT goes to the next of the tab stops that are every eight columns.
+    package static let tabs = Self(rawValue: 128)
   }
 
   /// What is known of a terminal besides its cells, from one frame to the next.
@@ -52,7 +54,7 @@ package struct FrameEncoder: Sendable {
     var styles = StyleTable(theme: theme, depth: depth)
     // The frame before left the cursor somewhere, but a stray message may have moved it: the first move is absolute.
     let kept = memory.kept.map { PenState.Kept(place: $0.place, style: styles.index($0.style)) }
-    var pen = Pen(PenState(style: memory.style.map { styles.index($0) }, kept: kept), abilities: abilities)
+    var pen = Pen(PenState(style: memory.style.map { styles.index($0) }, kept: kept), width: new.size.width, abilities: abilities)
     let shown = move(old, to: new, &pen)
     let spans = spans(from: shown, to: new, &styles)
     let keeping = styles.index(theme.style(of: .blank, depth: depth))

@@ -7,6 +7,8 @@ struct PenState {
   var style: Int?
   /// What the terminal keeps beside that.
   var kept: Kept?
+  /// Its tab stops, every eight columns, are used up to this column; 0: not at all.
+  var tabsEnd = 0
 
   struct Kept {
     var place: Position
@@ -14,7 +16,9 @@ struct PenState {
   }
 
   /// The pen when the terminal has gone back to what it keeps.
-  var restored: PenState? { kept.map { PenState(at: $0.place, row: $0.place.y, style: $0.style, kept: $0) } }
+  var restored: PenState? {
+    kept.map { PenState(at: $0.place, row: $0.place.y, style: $0.style, kept: $0, tabsEnd: tabsEnd) }
+  }
   /// Bytes that go back to it.
   static let restoring = 2
 
@@ -23,10 +27,17 @@ struct PenState {
     /// Rows down (up: negative) from where the cursor is, or nil: to the place by its coordinates.
     fileprivate var rows: Int?
     fileprivate var returns = false
-    /// Columns to the right (left: negative) after that.
-    fileprivate var columns = 0
+    /// Along the row after that.
+    fileprivate var along = Along()
     /// Its bytes.
     fileprivate(set) var length: Int
+  }
+
+  /// A way along a row: tab stops, then columns to the right (left: negative).
+  fileprivate struct Along {
+    var tabs = 0
+    var columns = 0
+    var length: Int { tabs + PenState.right(columns) }
   }
 
   private static func digits(_ number: Int) -> Int { number < 10 ? 1 : number < 100 ? 2 : 3 }
@@ -34,8 +45,25 @@ struct PenState {
   fileprivate static func counted(_ count: Int) -> Int { count == 1 ? 3 : 3 + digits(count) }
 
   private static func down(_ rows: Int) -> Int { rows >= 0 ? min(rows, counted(rows)) : rows == -1 ? 2 : counted(-rows) }
-  private static func right(_ columns: Int) -> Int {
+  fileprivate static func right(_ columns: Int) -> Int {
     columns == 0 ? 0 : columns > 0 ? counted(columns) : min(-columns, counted(-columns))
+  }
+
+  private static let tab = 8
+
+  /// The shortest way from one column to another.
+  private func along(from start: Int, to end: Int) -> Along {
+    let straight = Along(columns: end - start)
+    guard end > start, straight.length > 1, tabsEnd > 0 else { return straight }
+    let tabs = end / Self.tab - start / Self.tab
+    let over = end % Self.tab
+    // To the stop before and on, or to the one behind and back.
+    var best = straight
+    let before = Along(tabs: tabs, columns: over)
+    if tabs > 0, before.length < best.length { best = before }
+    let behind = Along(tabs: tabs + 1, columns: over - Self.tab)
+    if over > 0, end - over + Self.tab < tabsEnd, behind.length < best.length { best = behind }
+    return best
   }
 
   /// The shortest way.
@@ -46,10 +74,13 @@ struct PenState {
     guard let row = at?.y ?? row else { return best }
     let down = Self.down(place.y - row)
     // Behind the last column only a carriage return says where the cursor is.
-    let returning = 1 + down + Self.right(place.x)
-    if returning < best.length { best = Way(rows: place.y - row, returns: true, columns: place.x, length: returning) }
-    if let at, down + Self.right(place.x - at.x) < best.length {
-      best = Way(rows: place.y - row, columns: place.x - at.x, length: down + Self.right(place.x - at.x))
+    let fromStart = along(from: 0, to: place.x)
+    let returning = 1 + down + fromStart.length
+    if returning < best.length { best = Way(rows: place.y - row, returns: true, along: fromStart, length: returning) }
+    guard let at, down < best.length else { return best }
+    let straight = along(from: at.x, to: place.x)
+    if down + straight.length < best.length {
+      best = Way(rows: place.y - row, along: straight, length: down + straight.length)
     }
     return best
   }
@@ -61,8 +92,10 @@ struct Pen {
   private(set) var state: PenState
   private let abilities: FrameEncoder.Abilities
 
-  init(_ state: PenState, abilities: FrameEncoder.Abilities) {
+  /// `width` of the screen it writes on.
+  init(_ state: PenState, width: Int, abilities: FrameEncoder.Abilities) {
     self.state = state
+    self.state.tabsEnd = abilities.contains(.tabs) ? width : 0
     self.abilities = abilities
   }
 
@@ -73,7 +106,8 @@ struct Pen {
     if let rows = way.rows {
       if way.returns { bytes.append(0x0D) }
       go(rows: rows)
-      go(columns: way.columns)
+      bytes += Array(repeating: 0x09, count: way.along.tabs)
+      go(columns: way.along.columns)
     } else {
       bytes += Array((place.x == 0 ? "\u{1B}[\(place.y + 1)H" : "\u{1B}[\(place.y + 1);\(place.x + 1)H").utf8)
     }

@@ -3,9 +3,9 @@ struct Route {
   private let buffer: CellBuffer
   private var styles: StyleTable
 
-  /// How many spans are looked at for the next one, and how many at most are put into a better order afterwards.
+  /// How many spans are looked at for the next one, and how many are put into a better order together afterwards.
   private static let window = 160
-  private static let reorderedAtMost = 100
+  private static let reorderedTogether = 100
   /// So many spans move together, and so many places are tried in all, so that a frame takes no longer for it.
   private static let longestMove = 8
   private static let tries = 150_000
@@ -66,10 +66,22 @@ struct Route {
 
   // MARK: a better order
 
-  /// Moves groups of spans to where they cost less (Or's exchange), as long as that helps.
+  /// Long ways in parts, each from where the one before ends.
   private mutating func reordered(_ spans: [Span], from pen: PenState) -> [Span] {
+    var (order, pen) = ([Span](), pen)
+    let parts = max((spans.count + Self.reorderedTogether - 1) / Self.reorderedTogether, 1)
+    let length = (spans.count + parts - 1) / parts
+    for start in stride(from: 0, to: spans.count, by: max(length, 1)) {
+      order += improved(Array(spans[start..<min(start + length, spans.count)]), from: pen, parts: parts)
+      if let last = order.last { pen = last.after(pen, buffer.size.width) }
+    }
+    return order
+  }
+
+  /// Moves groups of spans to where they cost less (Or's exchange), as long as that helps.
+  private mutating func improved(_ spans: [Span], from pen: PenState, parts: Int) -> [Span] {
     let count = spans.count
-    guard count > 2, count <= Self.reorderedAtMost else { return spans }
+    guard count > 2 else { return spans }
     // From each span to each other; the last row is from the start.
     var costs = [Int](repeating: 0, count: (count + 1) * count)
     for from in 0...count {
@@ -77,7 +89,7 @@ struct Route {
       for to in 0..<count where to != from { costs[from * count + to] = cost(spans[to], from: state) }
     }
     var tour = Tour(costs: costs, count: count)
-    let passes = min(Self.passes, max(Self.tries / (count * count * Self.longestMove), 1))
+    let passes = min(Self.passes, max(Self.tries / (count * count * Self.longestMove * parts), 1))
     for _ in 0..<passes { guard tour.improve(longest: Self.longestMove) else { break } }
     return tour.order.map { spans[$0] }
   }

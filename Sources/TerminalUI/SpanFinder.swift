@@ -22,7 +22,7 @@ struct Span {
   func after(_ pen: PenState, _ width: Int) -> PenState {
     var end = place
     if kind == .text { end.x = self.end }
-    return PenState(at: reaches(width) || isUnsure ? nil : end, row: row, style: style, kept: pen.kept)
+    return PenState(at: reaches(width) || isUnsure ? nil : end, row: row, style: style, kept: pen.kept, tabsEnd: pen.tabsEnd)
   }
 
   /// Bytes before its own, without what the terminal keeps: to its place, in its style. May be anything not below `limit`
@@ -72,9 +72,40 @@ struct SpanFinder {
       if new[x, row].width == 0, x > 0 { x -= 1 }
       let blanks = erasure(x, row, &styles)
       let span = if let blanks { blanks } else { text(x, row, width, &styles) }
-      spans.append(span)
+      if !join(span, &styles) { spans.append(span) }
       x = span.end
     }
+  }
+
+  /// No movement over unchanged cells is shorter than sending so many bytes of them again.
+  private static let shortestMove = 3
+
+  /// Puts a span to the one before it, with the few unchanged cells between, where one style draws all.
+  private mutating func join(_ span: Span, _ styles: inout StyleTable) -> Bool {
+    guard var last = spans.last, last.row == span.row, last.kind == .text, span.kind == .text, !last.isUnsure,
+      span.start - last.end <= Self.shortestMove
+    else { return false }
+    let style = last.isBlank ? span.style : last.style
+    guard last.style == style || styles.areBlankAlike(last.style, style),
+      span.style == style || span.isBlank && styles.areBlankAlike(span.style, style)
+    else { return false }
+    var (length, isBlank) = (0, last.isBlank && span.isBlank)
+    for x in last.end..<span.start {
+      let cell = new[x, span.row]
+      let own = styles.index(of: cell)
+      guard cell.width == 1, cell.mark == 0, own == style || Self.isSpace(cell) && styles.areBlankAlike(own, style) else {
+        return false
+      }
+      length += UTF8Length.of(cell.scalar)
+      if !Self.isSpace(cell) { isBlank = false }
+    }
+    guard length <= Self.shortestMove else { return false }
+    last.end = span.end
+    last.style = style
+    last.isBlank = isBlank
+    last.isUnsure = span.isUnsure
+    spans[spans.count - 1] = last
+    return true
   }
 
   /// Whether a cell looks as it did: the same character in the same style, whatever role gave it that.

@@ -50,6 +50,7 @@ package struct TerminalCapabilities: Sendable {
     if Self.hasBoth(("il", "L"), ("dl", "M")) { drawing.insert(.movesRows) }
     if Self.hasBoth(("ich", "@"), ("dch", "P")) { drawing.insert(.movesColumns) }
     if Self.string("sc") == Array("\u{1B}7".utf8), Self.string("rc") == Array("\u{1B}8".utf8) { drawing.insert(.keepsPen) }
+    if Self.string("ht") == [0x09], cncurses_number("it") == 8 { drawing.insert(.tabs) }
     keys = [:]
     for (capability, code) in Self.keyNames {
       guard let sequence = Self.string(capability), sequence.count > 1, sequence.first == 0x1B else { continue }

@@ -115,6 +115,8 @@ package protocol VCPU: AnyObject {
   func setClock(instructions: UInt64, time: UInt64) -> Bool
   /// IF is set, no shadow, nothing else being delivered.
   var canTakeInterrupt: Bool { get }
+  /// The last NMI's handler has executed IRET, no shadow, nothing else being delivered (SDM 3A 6.7.1).
+  var canTakeNMI: Bool { get }
   /// Cheap single-register access for platforms (hypercall arguments, BIOS services).
   func gpr(_ register: GPR) -> UInt64
   func setGPR(_ register: GPR, _ value: UInt64)
@@ -165,6 +167,7 @@ extension VCPU {
   package var exitCause: VMXCause? { nil }
   package var activity: ActivityState { state.activity }
   package var timerDeadline: UInt64? { nil }
+  package var canTakeNMI: Bool { !state.nmiBlocked }
   package func entryProblem() -> EntryProblem? { nil }
 }
 

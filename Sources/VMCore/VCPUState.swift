@@ -119,6 +119,8 @@ package struct VCPUState: Equatable, Sendable {
   package var sysenterEIP: UInt64 = 0
   package var pat: UInt64 = 0x0007_0406_0007_0406
   package var tscAux: UInt64 = 0
+  /// IA32_DEBUGCTL.
+  package var debugControl: UInt64 = 0
   package var xcr0: UInt64 = 1
   /// IA32_TIME_STAMP_COUNTER minus virtual time.
   package var tscOffset: UInt64 = 0

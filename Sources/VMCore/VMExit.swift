@@ -139,6 +139,8 @@ import X86
   @usableFromInline package var inject: InjectedEvent?
   /// Exit with `interruptWindow` as soon as the guest can take an external interrupt.
   @usableFromInline package var interruptWindow: Bool
+  /// Exit with reason `nmiWindow` as soon as the guest can take an NMI, where the engine can.
+  @usableFromInline package var nmiWindow = false
   /// Exit with `.debug(.step)` once an exception has been delivered, before its handler's first instruction.
   @usableFromInline package var stopsAfterDelivery = false
 

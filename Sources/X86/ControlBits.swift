@@ -73,6 +73,13 @@ package struct BitName: Sendable {
 }
 
 /// CR4 (SDM 3A 2.5).
+/// IA32_DEBUGCTL (SDM 3B 18.4.1): last-branch records, and single steps from branch to branch.
+@usableFromInline package enum DebugControl {
+  @inlinable @inline(__always) package static var lbr: UInt64 { 1 << 0 }
+  @inlinable @inline(__always) package static var btf: UInt64 { 1 << 1 }
+  @inlinable @inline(__always) package static var all: UInt64 { lbr | btf }
+}
+
 @usableFromInline package enum CR4 {
   @inlinable @inline(__always) package static var vme: UInt64 { 1 << 0 }
   @inlinable @inline(__always) package static var pvi: UInt64 { 1 << 1 }

@@ -9,6 +9,8 @@
   @inlinable @inline(__always) package static var sysenterCS: UInt32 { 0x174 }
   @inlinable @inline(__always) package static var sysenterESP: UInt32 { 0x175 }
   @inlinable @inline(__always) package static var sysenterEIP: UInt32 { 0x176 }
+  @inlinable @inline(__always) package static var machineCheckCap: UInt32 { 0x179 }
+  @inlinable @inline(__always) package static var machineCheckStatus: UInt32 { 0x17A }
   @inlinable @inline(__always) package static var miscEnable: UInt32 { 0x1A0 }
   @inlinable @inline(__always) package static var debugControl: UInt32 { 0x1D9 }
   @inlinable @inline(__always) package static var pat: UInt32 { 0x277 }

@@ -83,7 +83,7 @@ struct ConsoleBench {
     return Statistics.median(times) ?? 0
   }
 
-  private static func hasPrompt(_ screen: ScreenReader) -> Bool { screen.rows[screen.height - 2].hasPrefix(" :") }
+  private static func hasPrompt(_ screen: ScreenReader) -> Bool { screen.row(screen.height - 2).hasPrefix(" :") }
 
   private func idle() throws(VMError) -> Finding {
     let program = try Self.start([])

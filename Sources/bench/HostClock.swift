@@ -8,6 +8,9 @@ package enum HostClock {
   /// Processor time of this process, all threads.
   package static func ownCPUTime() -> UInt64 { read(CLOCK_PROCESS_CPUTIME_ID) }
 
+  /// Processor time of this thread.
+  package static func threadCPUTime() -> UInt64 { read(CLOCK_THREAD_CPUTIME_ID) }
+
   /// Processor time of another process, all threads; nil once it is gone.
   package static func cpuTime(of process: pid_t) -> UInt64? {
     var clock = clockid_t()

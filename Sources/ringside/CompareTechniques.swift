@@ -23,7 +23,7 @@ struct CompareTechniques: ParsableCommand {
   @Option(name: .customLong("with"), help: "hvm, rewrite or pv, with /interpreter, /rewriter (without it) or /kvm; as often as wanted.")
   var choices: [TechniqueChoice] = []
   @Option(help: "RAM, as 256M.") var memory: Size?
-  @Option(help: "The kernel's command line.") var append: String?
+  @Option(parsing: .unconditional, help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
   @Option(help: "End each run after so many instructions.") var limit: Address?
   @Flag(help: "Believe the paravirtual guest's page tables unchecked, to see what isolation costs.") var trusting = false

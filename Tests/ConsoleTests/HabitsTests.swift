@@ -196,6 +196,17 @@ struct LayoutTests {
     #expect(model.layout.name == "standard")
   }
 
+  @Test("a saved layout looks as it did", arguments: ConsoleLayout.builtIn, [(80, 24), (120, 40), (200, 60)])
+  func saved(_ layout: ConsoleLayout, _ size: (Int, Int)) throws {
+    let folder = "/tmp/ringside-saved-\(getpid())-\(layout.name)-\(size.0)"
+    defer { _ = system("rm -rf \(folder)") }
+    let library = LayoutLibrary(directory: folder)
+    _ = try library.save(layout, as: "kept")
+    let before = Desk(try Fixture.realMode(), width: size.0, height: size.1, layout: layout)
+    let after = Desk(try Fixture.realMode(), width: size.0, height: size.1, layout: try library.load("kept"))
+    #expect(before.screen == after.screen)
+  }
+
   @Test("a broken layout is one line that names the place", arguments: [
     ("x", "l:1:"), ("name = \"a\"", "expected [[rows]]"), ("[[rows]]\nplaces = [{ panes = [\"cod\"] }]", "no pane 'cod'"),
     ("[[rows]]\nplaces = [{ panes = [\"exits\"] }]", "the code pane needs a place"),

@@ -99,11 +99,16 @@ import Testing
       let own = try Child.draw()
       Child.shell("sleep 0.4; kill -CONT \(getpid())")
       own.suspend()
+      // A frame that was due comes before the terminal is taken again.
+      let frame = CellBuffer(own.size)
+      Canvas(frame).text("drawn on the shell's screen", x: 0, y: 0)
+      _ = own.present(frame, theme: .plain, cursor: nil)
       exit(own.events(wake: nil, milliseconds: 1000).contains(.resume) ? 0 : 1)
     }
     let output = terminal.output
     #expect(output.components(separatedBy: Self.enter).count == 3)
     #expect(output.components(separatedBy: Self.leave).count >= 2)
+    #expect(!output.contains("drawn on the shell's screen"))
   }
 
   @Test func `a resize is noticed and drawn`() async throws {

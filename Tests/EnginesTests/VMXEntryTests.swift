@@ -135,6 +135,12 @@ private typealias B = VMXBench
       let pushes = [8, 10, 11, 12, 13, 14, 17].contains(vector)
       rules.append(Rule(.entryInterruption, valid | 3 << 8 | vector | (pushes ? 0 : 1 << 11)))
     }
+    // A guest that is not unrestricted has its error code in every mode, also one that later checks refuse.
+    rules.append(
+      Rule("#GP without error code, CR0.PE 0", .entryInterruption) {
+        $0[.entryInterruption] = valid | 3 << 8 | 13
+        $0[.guestCR0] &= ~CR0.pe
+      })
     for type in [0, 2, 4, 5, 6] as [UInt64] {
       rules.append(
         Rule("type \(type) with error code", .entryInterruption) {

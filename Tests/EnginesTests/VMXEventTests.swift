@@ -135,6 +135,33 @@ private typealias B = VMXBench
     #expect(b.exit(Self.nops) == .vmcall && b[.guestRIP] == B.handlers + 0x60)
   }
 
+  @Test("behind MOV SS they come after the next instruction, with its single step") func pendingBehindMOVSS() throws {
+    let b = try VMXBench()
+    b[.guestPendingDebug] = 1 << 14 | 1 << 12 | 1
+    b[.guestInterruptibility] = 2
+    b[.guestRFLAGS] = 2 | RFLAGS.tf
+    #expect(b.exit(Self.nops) == .exception && b[.exitQualification] == 1 << 14 | 1)
+    #expect(b[.guestRIP] == B.guestCode + 1 && b[.guestPendingDebug] == 0)
+    // An exit before that finds them in the VMCS.
+    let c = try VMXBench()
+    c[.guestPendingDebug] = 1 << 12 | 1
+    c[.guestInterruptibility] = 2
+    #expect(c.exit(B.vmcall) == .vmcall && c[.guestPendingDebug] == 1 << 12 | 1 && c[.guestInterruptibility] == 2)
+  }
+
+  @Test("the preemption timer ends a guest's HLT") func timerEndsHalt() throws {
+    let b = try VMXBench()
+    b.set(.preemptionTimer)
+    b[.preemptionTimer] = 100
+    // HLT is Ringside's exit first, not the guest monitor's.
+    #expect(!b.enter([0xF4]) && b.last?.reason == .hlt)
+    #expect(!b.run(VMEntry(.emulate), limit: 0) && b.vcpu.activity == .halted)
+    let deadline = try #require(b.vcpu.timerDeadline)
+    b.vcpu.idle(until: deadline)
+    #expect(b.run() && b[.exitReason] == UInt64(ExitReason.preemptionTimer.rawValue))
+    #expect(b[.guestActivity] == 1 && b[.guestRIP] == B.guestCode + 1)
+  }
+
   // MARK: The monitor trap flag
 
   @Test("MTF exits after every instruction, before debug traps, and after a delivery") func monitorTrap() throws {

@@ -101,7 +101,7 @@ private typealias B = VMXBench
     // A is not set in the directory's second entry, D not in its first.
     b.put(0x12008, UInt64(0x20_0087))
     b.vcpu.setGPR(.rbx, 0x20_0123)
-    #expect(b.exit(Self.read) == .eptViolation && b[.exitQualification] == 2 | 1 << 3 | 1 << 7)
+    #expect(b.exit(Self.read) == .eptViolation && b[.exitQualification] == 3 | 1 << 3 | 1 << 7)
     #expect(b[.guestPhysicalAddress] == 0x12008 && b[.guestLinearAddress] == 0x20_0123)
     b.vcpu.setGPR(.rbx, Self.page + 0x123)
     b.put(0x12000, UInt64(0xA7))

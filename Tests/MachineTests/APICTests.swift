@@ -265,6 +265,43 @@ struct LocalAPICTests {
   }
 }
 
+/// The mode of a local APIC's timer is changed while it counts (SDM 3A 11.5.4).
+struct APICTimerModeTests {
+  private func bench(_ entry: UInt64, _ count: UInt64) throws -> Bench {
+    let bench = try Bench()
+    bench.store(0xFEE0_00F0, 0x1FF)
+    bench.store(0xFEE0_03E0, 0xB)
+    bench.store(0xFEE0_0320, entry)
+    bench.store(0xFEE0_0380, count)
+    return bench
+  }
+  private static let oneShot: UInt64 = 0x1_0040, periodic: UInt64 = 0x3_0040
+
+  @Test func `a count that ran out stays at 0 in periodic mode`() throws {
+    let bench = try bench(Self.oneShot, 1000)
+    bench.wait(5000)
+    #expect(bench.load(0xFEE0_0390) == 0)
+    bench.store(0xFEE0_0320, Self.periodic)
+    #expect(bench.load(0xFEE0_0390) == 0 && bench.load(0xFEE0_0380) == 1000)
+    bench.wait(300)
+    #expect(bench.load(0xFEE0_0390) == 0)
+    bench.store(0xFEE0_0380, 1000)
+    bench.wait(300)
+    #expect((600...700).contains(bench.load(0xFEE0_0390)))
+  }
+
+  @Test func `a periodic count goes on to its end in one-shot mode`() throws {
+    let bench = try bench(Self.periodic, 1000)
+    bench.wait(3300)
+    let before = bench.load(0xFEE0_0390)
+    #expect((600...800).contains(before))
+    bench.store(0xFEE0_0320, Self.oneShot)
+    #expect(bench.load(0xFEE0_0390) == before)
+    bench.wait(5700)
+    #expect(bench.load(0xFEE0_0390) == 0)
+  }
+}
+
 struct IOAPICTests {
   static let base: UInt64 = 0xFEC0_0000
 

@@ -56,6 +56,18 @@ struct FirmwareTests {
     #expect(item(0x7777, 2) == [0, 0])
   }
 
+  @Test func `a PC without firmware has the configuration device too`() throws {
+    let bench = try Bench(vcpus: 3)
+    func item(_ key: UInt64, _ count: Int) -> [UInt64] {
+      bench.out(0x510, key, size: 2)
+      return (0..<count).map { _ in bench.in(0x511) }
+    }
+    #expect(item(5, 2) == [3, 0])
+    let size = item(3, 8).reversed().reduce(UInt64(0)) { $0 << 8 | $1 }
+    #expect(size == bench.memory.ramSize)
+    #expect(item(0x19, 4) == [0, 0, 0, 0])
+  }
+
   @Test func `CMOS tells of no floppy drive, for there is no controller`() throws {
     let bench = try FirmwareBench().bench
     bench.out(0x70, 0x10)

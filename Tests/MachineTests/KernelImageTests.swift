@@ -85,6 +85,6 @@ struct KernelImageTests {
     builder.trailer = []
     let bytes = builder.bytes
     let kernelStart = bytes.count - builder.elf.count
-    #expect(Self.refusal(bytes.patched(kernelStart + 16, [3])) == "k: the kernel inside: e_type is 0x3; expected 2 (ET_EXEC)")
+    #expect(Self.refusal(bytes.patched(kernelStart + 16, [3])) == "k: the kernel inside: e_type is 0x3; expected 2 (ET_EXEC) (it is a program or library of an operating system: a kernel is linked -static -no-pie)")
   }
 }

@@ -34,9 +34,12 @@ struct LoaderErrorTests {
     .init(
       Array(elf64.prefix(60)),
       "k: the end of the ELF header is 0x40 but the file has 0x3c bytes; expected it inside the file"),
-    .init(elf32.patched(16, [3]), "k: e_type is 0x3; expected 2 (ET_EXEC)"),
-    .init(elf32.patched(18, [0x28]), "k: e_machine is 0x28; expected 0x3 (EM_386)"),
-    .init(elf64.patched(18, [0xB7]), "k: e_machine is 0xb7; expected 0x3e (EM_X86_64)"),
+    .init(
+      elf32.patched(16, [3]),
+      "k: e_type is 0x3; expected 2 (ET_EXEC) (it is a program or library of an operating system: a kernel is linked -static -no-pie)"),
+    .init(elf32.patched(16, [1]), "k: e_type is 0x1; expected 2 (ET_EXEC) (it is an object file: link it)"),
+    .init(elf32.patched(18, [0x28]), "k: e_machine is 0x28; expected 0x3 (EM_386) (it is for ARM; take one for x86)"),
+    .init(elf64.patched(18, [0xB7]), "k: e_machine is 0xb7; expected 0x3e (EM_X86_64) (it is for AArch64; take one for x86)"),
     .init(elf32.patched(44, le(UInt16(0))), "k: e_phnum is 0x0; expected 1 to 0xfffe program headers"),
     .init(elf32.patched(42, le(UInt16(40))), "k: e_phentsize is 0x28; expected 0x20"),
     .init(
@@ -81,6 +84,24 @@ struct LoaderErrorTests {
     #expect(
       error?.description
         == "k: program header 1: p_paddr is 0x101000; expected it clear of program header 0, which ends at 0x102000")
+  }
+
+  private static let program = [0x4D, 0x5A] + [UInt8](repeating: 0, count: 58) + [64, 0, 0, 0] + Array("PE".utf8) + [0, 0]
+  static let foreign: [BrokenImage] = [
+    .init([0x1F, 0x8B, 8, 0], "k: the file is a gzip file; expected a guest's image (unpack it: gunzip FILE)"),
+    .init([0x28, 0xB5, 0x2F, 0xFD], "k: the file is a zstd file; expected a guest's image (unpack it: unzstd FILE)"),
+    .init(
+      [0x51, 0x46, 0x49, 0xFB, 0, 0, 0, 3],
+      "k: the file is a QCOW image; expected a guest's image (qemu-img convert -f qcow2 -O raw FILE FILE.raw makes a raw image)"),
+    .init(
+      program + [UInt8](repeating: 0, count: 600),
+      "k: the file is an EFI or Windows program; expected a guest's image (there is no EFI here: give a kernel's bzImage or ELF file, or a disk with a boot sector)"
+    ),
+  ]
+
+  @Test(arguments: foreign)
+  func `a file of another kind is refused by name`(_ image: BrokenImage) throws {
+    #expect(Self.error(LoadRequest(name: "k", bytes: image.bytes, memory: try guestMemory()))?.description == image.line)
   }
 
   static let brokenMultiboot: [BrokenImage] = [

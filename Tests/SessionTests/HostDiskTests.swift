@@ -46,6 +46,8 @@ struct HostDiskTests {
     #expect(message { () throws(VMError) in _ = try HostDisk(DiskChoice("/nowhere/at.all")) }.contains("No such file"))
     #expect(message { () throws(VMError) in _ = try HostDisk(DiskChoice("/tmp")) }.contains("--disk /tmp"))
     #expect(message { () throws(VMError) in _ = try HostDisk(DiskChoice(empty.path)) }.contains("0 bytes"))
+    let other = try File([0x51, 0x46, 0x49, 0xFB] + [UInt8](repeating: 0, count: 600))
+    #expect(message { () throws(VMError) in _ = try HostDisk(DiskChoice(other.path)) }.contains("qemu-img convert -f qcow2"))
   }
 
   @Test func `transfers go through many buffers, and zeros lie behind the end`() throws {

@@ -126,6 +126,18 @@ struct FrameEncoderTests {
     #expect(sent[1].contains("\u{1B}8") || sent[2].contains("\u{1B}8"))
   }
 
+  @Test("along a row by tab stops where that is shorter, to the one before or the one behind", arguments: [
+    (24, "\t\t\t"), (23, "\t\t\t\u{8}"), (14, "\t\t\u{8}\u{8}"), (26, "\u{1B}[25C"), (39, "\u{1B}[38C"),
+  ])
+  func tabs(_ column: Int, _ way: String) {
+    let old = CellBuffer(Size(width: 40, height: 2))
+    let new = CellBuffer(old.size)
+    Canvas(new).text("a", x: 0, y: 0)
+    Canvas(new).text("b", x: column, y: 1)
+    let able = FrameEncoder(depth: .sixteen, abilities: [.tabs, .staysInRow])
+    #expect(String(decoding: able.sent(from: old, to: new), as: UTF8.self) == "\u{1B}[1H\u{1B}[ma\n\(way)b")
+  }
+
   @Test func `a character many times over is sent once where the terminal can repeat it`() {
     let old = CellBuffer(Size(width: 40, height: 1))
     let new = CellBuffer(old.size)

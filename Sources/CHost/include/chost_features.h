@@ -26,4 +26,7 @@ static inline uint64_t chost_ticks(void) { return __builtin_ia32_rdtsc(); }
 // Whether it runs at one speed whatever the processor does (CPUID.80000007H:EDX[8], SDM 3B 18.17.1).
 bool chost_ticks_are_steady(void);
 
+/// Has all threads take memory from one heap: of glibc's others each grows by a page at a time, a system call each.
+void chost_share_heap(void);
+
 #endif

@@ -35,9 +35,5 @@ void cncurses_remove_handlers(void);
 /// Rows and columns of the terminal as the kernel knows them.
 int cncurses_size(int descriptor, int *rows, int *columns);
 
-/// Asks the scheduler to run this thread soon after it wakes, for short times. Without effect where it cannot (before
-/// Linux 6.12).
-void cncurses_answer_soon(void);
-
 #pragma clang assume_nonnull end
 #endif

@@ -13,6 +13,7 @@ package final class CodePane: Pane {
   private var cursor: UInt64?
   private var shown: [CodeLine] = []
   private var rows = 10
+  private var lastStop: UInt64?
 
   package init() {}
 
@@ -25,7 +26,8 @@ package final class CodePane: Pane {
   }
 
   package func title(_ snapshot: SessionSnapshot) -> String {
-    let place = snapshot.symbols.name(of: snapshot.vcpu.linearRIP.value).map { "  \($0)" } ?? ""
+    // Without the offset, which the address of the next instruction says: a title changes where the routine does.
+    let place = snapshot.symbols.place(of: snapshot.vcpu.linearRIP.value).map { "  \($0.symbol.name)" } ?? ""
     if snapshot.isLive {
       // Rows that changed with every frame could not be read: those of the last stop stay, and say so.
       if shown.isEmpty || shown.contains(where: { $0.address == snapshot.vcpu.rip }) { return "Code\(place)" }
@@ -48,13 +50,37 @@ package final class CodePane: Pane {
   package func stopped(_ snapshot: SessionSnapshot) {
     cursor = nil
     let rip = snapshot.vcpu.rip
-    if !isComfortable(rip) { anchor = place(rip, snapshot) }
+    if !isComfortable(rip) { anchor = anchorWithLastStop(rip, snapshot) ?? place(rip, snapshot) }
+    lastStop = rip
   }
 
   /// The address is on the screen with some code after it.
   private func isComfortable(_ address: UInt64) -> Bool {
-    guard let index = shown.firstIndex(where: { $0.address == address }) else { return false }
-    return index < max(rows - 2, 1)
+    var row = 0
+    for line in shown {
+      row += line.labels.count
+      if line.address == address { return row < max(rows - 2, 1) }
+      row += 1
+    }
+    return false
+  }
+
+  /// An anchor that has the last stop in view beside `address`, so that a loop that fits stands still; nil where they are
+  /// too far apart, or a third of the way down shows both.
+  private func anchorWithLastStop(_ address: UInt64, _ snapshot: SessionSnapshot) -> UInt64? {
+    guard let lastStop, rows > 4, lastStop != address else { return nil }
+    let (low, high) = (min(lastStop, address), max(lastStop, address))
+    var between = 0
+    for line in snapshot.listing.forward(from: low, count: rows) {
+      between += line.labels.count
+      if line.address >= high {
+        guard line.address == high, between < rows - 2 else { return nil }
+        if low == lastStop { return between > rows / 3 ? low : nil }
+        return snapshot.listing.backward(from: low, count: min(rows / 3, rows - 3 - between)).first?.address ?? low
+      }
+      between += 1
+    }
+    return nil
   }
 
   /// An anchor that puts `address` a third of the way down.

@@ -48,7 +48,8 @@ enum LayoutFile {
   static func text(_ layout: ConsoleLayout, name: String) -> String {
     var text = """
       # A layout of Ringside's console: rows of places, each with the panes that are its tabs. Sizes are thousandths of
-      # the screen; without them a place follows the rules. Panes without a place are tabs where home = true.
+      # the screen; without them a place follows the rules. Panes without a place are tabs where home = true. A place is
+      # shown where it has least = [columns, rows]; where not all fit, the one of the lowest priority goes first.
       # panes: \(Self.names.joined(separator: " "))
       name = "\(name)"
 
@@ -57,10 +58,21 @@ enum LayoutFile {
       text += "\n[[rows]]\n" + (row.height.map { "height = \($0)\n" } ?? "") + "places = [\n"
       for place in row.places {
         let panes = place.panes.map { "\"\($0)\"" }.joined(separator: ", ")
-        text += "  { panes = [\(panes)]" + (place.width.map { ", width = \($0)" } ?? "") + (place.adopts ? ", home = true" : "") + " },\n"
+        text += "  { panes = [\(panes)]" + (place.adopts ? ", home = true" : "") + sizes(place) + " },\n"
       }
       text += "]\n"
     }
+    return text
+  }
+
+  /// What a place has of its own, beside what its panes give it.
+  private static func sizes(_ place: ConsoleLayout.Place) -> String {
+    let usual = ConsoleLayout.Place.own(place.panes, isHome: place.adopts)
+    var text = place.width.map { ", width = \($0)" } ?? ""
+    if place.weight != usual.weight { text += ", weight = \(place.weight)" }
+    if place.minimum != usual.minimum { text += ", least = [\(place.minimum.width), \(place.minimum.height)]" }
+    if place.maximum.height != usual.maximum.height { text += ", most_rows = \(place.maximum.height)" }
+    if let priority = place.priority, priority != usual.priority { text += ", priority = \(priority)" }
     return text
   }
 
@@ -103,6 +115,17 @@ enum LayoutFile {
     }
     var made = ConsoleLayout.Place.own(ids, isHome: entry["home"]?.bool == true)
     made.width = try size(entry["width"], "\(place).places.width")
+    made.weight = try number(entry["weight"], 1...100, "\(place).places.weight") ?? made.weight
+    made.priority = try number(entry["priority"], 0...1000, "\(place).places.priority") ?? made.priority
+    made.maximum.height = try number(entry["most_rows"], 1...100_000, "\(place).places.most_rows") ?? made.maximum.height
+    if let least = entry["least"]?.array {
+      let sizes = least.compactMap(\.int)
+      guard sizes.count == 2, least.count == 2, sizes.allSatisfy((1...1000).contains) else {
+        throw SettingsError("\(place).places.least: expected columns and rows, as [38, 7]")
+      }
+      made.minimum = Size(width: sizes[0], height: sizes[1])
+      made.floor = Size(width: min(made.floor.width, sizes[0]), height: min(made.floor.height, sizes[1]))
+    }
     return made
   }
 
@@ -110,6 +133,16 @@ enum LayoutFile {
     guard let value else { return nil }
     guard let number = value.int, (1...1001).contains(number) else {
       throw SettingsError("\(place): expected thousandths of the screen, 1 to 1000")
+    }
+    return number
+  }
+
+  private static func number(
+    _ value: (any TOMLValueConvertible)?, _ range: ClosedRange<Int>, _ place: String
+  ) throws(SettingsError) -> Int? {
+    guard let value else { return nil }
+    guard let number = value.int, range.contains(number) else {
+      throw SettingsError("\(place): expected a number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }

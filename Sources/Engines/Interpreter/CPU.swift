@@ -136,6 +136,8 @@ struct CPU {
   var xcr0: UInt64 = 1
   var tscOffset: UInt64 = 0
   var cpl: UInt8 = 0
+  /// Ring 3 runs with CR0.AM and RFLAGS.AC: see `updateAlignmentChecks`.
+  var checksAlignment = false
   var activity = ActivityState.active
   /// Set by STI, MOV SS and POP SS; the loop turns it into `shadowAt`.
   var interruptShadow = false
@@ -165,6 +167,8 @@ struct CPU {
   var vmx = VMXState()
   /// IA32_MISC_ENABLE as the guest wrote it.
   var miscEnable: UInt64 = MSRDefaults.miscEnable
+  /// IA32_DEBUGCTL: LBR, with no records to keep, and BTF.
+  var debugControl: UInt64 = 0
 
   var fault = Fault()
   var exit = PendingExit()
@@ -174,6 +178,8 @@ struct CPU {
   var shadowAt: UInt64 = .max
   /// The monitor wants an exit as soon as an external interrupt can be taken.
   var windowRequested = false
+  /// The same as soon as an NMI can be taken.
+  var nmiWindowRequested = false
   /// The loop should return at the next system instruction's end.
   var leaveSoon = false
   /// Of the instruction the loop was left at by `Stop`: its length, and whether it addresses the stack.
@@ -190,6 +196,8 @@ struct CPU {
   var ownTSCOffset: UInt64 = 0
   /// What of the controls is on.
   var quick = QuickExits(.standard)
+  /// The instruction under way was a software interrupt: its handler begins with TF clear, and no trap follows.
+  var endsStep = false
   /// The monitor trap flag's exit comes before the next instruction.
   var trapPending = false
   /// Virtual time at which the VMX-preemption timer of our own guest runs out; `max` while it stands.

@@ -18,6 +18,8 @@ struct CPUFeatures: OptionSet {
   static let sep = Self(bit: 20), hugePages = Self(bit: 21)
   /// FSGSBASE, SMEP, SMAP, UMIP.
   static let protection = Self(bit: 22)
+  /// Machine-check exceptions, and their architecture without a bank.
+  static let machineCheck = Self(bit: 23)
 
   /// Where CPUID shows a feature: the leaf's register and bit.
   struct Place {
@@ -34,6 +36,7 @@ struct CPUFeatures: OptionSet {
     Place(feature: .popcnt, register: .ecx1, bits: [23]), Place(feature: .xsave, register: .ecx1, bits: [26]),
     Place(feature: .avx, register: .ecx1, bits: [28]), Place(feature: .f16c, register: .ecx1, bits: [29]),
     Place(feature: .sep, register: .edx1, bits: [11]), Place(feature: .pat, register: .edx1, bits: [16]),
+    Place(feature: .machineCheck, register: .edx1, bits: [7, 14]),
     Place(feature: .clflush, register: .edx1, bits: [19]), Place(feature: .bmi1, register: .ebx7, bits: [3]),
     Place(feature: .avx2, register: .ebx7, bits: [5]), Place(feature: .bmi2, register: .ebx7, bits: [8]),
     Place(feature: .protection, register: .ebx7, bits: [0, 7, 20]),
@@ -61,7 +64,7 @@ extension CPUModel {
   var features: CPUFeatures {
     switch self {
     case .p0: []
-    case .baseline: [.lahf, .clflush, .rdtscp, .vmx, .pat, .sep, .hugePages, .protection]
+    case .baseline: [.lahf, .clflush, .rdtscp, .vmx, .pat, .sep, .hugePages, .protection, .machineCheck]
     case .v2: CPUModel.baseline.features.union([.cx16, .popcnt, .sse3, .ssse3, .sse41, .sse42])
     case .v3:
       CPUModel.v2.features.union([.avx, .avx2, .fma, .f16c, .xsave, .bmi1, .bmi2, .lzcnt, .movbe])

@@ -32,12 +32,22 @@ extension UnsafeMutablePointer<CPU> {
   /// Call after any change to CR0.PE, EFER.LMA, RFLAGS.VM, CPL or a segment register: brings the address
   /// mask, the TLB in force and `stamp` in line.
   func updateContext() {
+    updateAlignmentChecks()
     pointee.tlb = pointee.cpl == 3 ? pointee.tlbs + TLB.entries : pointee.tlbs
     let long = isLong64
     pointee.addressMask = long ? .max : 0xFFFF_FFFF
     let bits = long ? longContext : shortContext
     let base = long ? 0 : (pointee.segments[1].base & 0xFFFF_FFFF) << 16
     pointee.stamp = pointee.stamp & 0xFFFF_0000_0000_0000 | base | UInt64(bits | UInt16(pointee.cpl) << 4)
+  }
+
+  /// Call after any change to CR0.AM, RFLAGS.AC or CPL: while ring 3 has its alignment checked (SDM 3A 6.15, vector 17)
+  /// its half of the TLB stays empty, so that every access comes by `readLinear` and `writeLinear`.
+  func updateAlignmentChecks() {
+    let checks = pointee.cpl == 3 && pointee.rflags & RFLAGS.ac != 0 && pointee.cr0 & CR0.am != 0
+    guard checks != pointee.checksAlignment else { return }
+    pointee.checksAlignment = checks
+    if checks { flushTLB(keepGlobal: false) }
   }
 
   /// Of 64-bit mode, all but the CPL.

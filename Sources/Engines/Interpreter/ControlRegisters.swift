@@ -12,6 +12,7 @@ extension UnsafeMutablePointer<CPU> {
     if features.contains(.protection) { supported |= CR4.smep | CR4.smap | CR4.umip | CR4.fsgsbase }
     if features.contains(.vmx) { supported |= CR4.vmxe }
     if features.contains(.xsave) { supported |= CR4.osxsave }
+    if features.contains(.machineCheck) { supported |= CR4.mce }
     return supported
   }
 

@@ -21,6 +21,10 @@ extension InterpreterVCPU {
   private func runToExit(_ entry: VMEntry, limit: UInt64) -> VMExit {
     let start = c.retired
     c.pointee.windowRequested = entry.interruptWindow
+    if entry.nmiWindow != c.pointee.nmiWindowRequested {
+      c.pointee.nmiWindowRequested = entry.nmiWindow
+      c.pointee.leaveSoon = entry.nmiWindow
+    }
     stopsAfterDelivery = entry.stopsAfterDelivery
     asksPromptly = mayAskPromptly
     if let exit = carryOut(entry) { return exit }
@@ -43,10 +47,11 @@ extension InterpreterVCPU {
           continue
         }
         left = min(left, c.untilPreemption)
-        c.pointee.leaveSoon = c.waitsForWindow
+        c.pointee.leaveSoon = c.waitsForWindow || c.pointee.nmiWindowRequested
       }
       guard case .active = c.pointee.activity else { return exit(.budget, .budget) }
       let stillBefore = standstill.count
+      if c.pointee.nmiWindowRequested, canTakeNMI { return exit(.nmiWindow, .interruptWindow, cause: .window) }
       if windowOpen { return exit(.interruptWindow, .interruptWindow, cause: .window) }
       if needsAlone {
         if let exit = runAlone(checkBreakpoint: true) { return exit }
@@ -71,8 +76,8 @@ extension InterpreterVCPU {
 
   /// Something must be looked at after each instruction.
   private var needsAlone: Bool {
-    let shadow = c.pointee.windowRequested && c.pointee.shadowAt == c.retired
-    let trap = c.pointee.quick.contains(.monitorTrap)
+    let shadow = (c.pointee.windowRequested || c.pointee.nmiWindowRequested) && c.pointee.shadowAt == c.retired
+    let trap = c.pointee.quick.contains(.monitorTrap) || c.pointee.vmx.pendingDebug != 0
     return c.pointee.rflags & RFLAGS.tf != 0 || c.pointee.dr7 & 0xFF != 0 || shadow || trap || c.looksAtBoundary
   }
 
@@ -152,7 +157,7 @@ extension InterpreterVCPU {
   @inline(__always)
   private var endsPlainly: Bool {
     c.pointee.rflags & RFLAGS.tf == 0 && c.pointee.dr7 & 0xFF == 0 && !c.isNonRoot
-      && !c.pointee.quick.contains(.monitorTrap) && !c.pointee.watching
+      && !c.pointee.quick.contains(.monitorTrap) && !c.pointee.watching && c.pointee.vmx.pendingDebug == 0
   }
 
   /// The instruction at RIP is over.
@@ -254,13 +259,16 @@ extension InterpreterVCPU {
     watchHit = nil
     guestWatchHit = 0
     completedUsed = 0
+    c.pointee.endsStep = false
     var stop: Stop?
+    var next = rip
     // What the monitor carries out is no instruction of the guest's: the trap flag waits for the next.
     let isMonitors = c.pointee.emulating || c.pointee.hasAnswer || !completed.isEmpty
     let stamp = c.pointee.stamp
     c.pointee.stamp |= UInt64(Context.aloneBit)
     do throws(Stop) {
       let block = try lookup()
+      next = rip &+ block.pointee.length
       c.pointee.budget = 0
       if case .stop(let why) = c.execute(block, at: block.pointee.ops) { stop = why }
     } catch {
@@ -282,9 +290,19 @@ extension InterpreterVCPU {
     // RF lasts one instruction; IRET may have set it for the next.
     c.pointee.rflags &= ~resumeFlag
     var debug = guestWatchHit
-    // A MOV SS or POP SS puts single-step and data traps off by one instruction; VM entry drops them.
+    // A MOV SS or POP SS puts data traps off by one instruction, and its own single step goes; VM entry drops both.
     let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
-    if trapFlag && !isShadowed && wasNonRoot == c.isNonRoot { debug |= 1 << 14 }
+    if wasNonRoot == c.isNonRoot {
+      if isShadowed {
+        if debug != 0 { c.pointee.vmx.pendingDebug |= debug | 1 << 12 }
+        debug = 0
+      } else {
+        debug |= c.pointee.vmx.pendingDebug & 0xF
+        c.pointee.vmx.pendingDebug = 0
+        let isStep = c.pointee.debugControl & DebugControl.btf == 0 || c.pointee.rip != next & c.pointee.addressMask
+        if trapFlag && isStep && !c.pointee.endsStep { debug |= 1 << 14 }
+      }
+    }
     let hit = watchHit
     if !isMonitors { noteTrap() }
     if wasNonRoot, c.isNonRoot, c.pointee.vmx.controls.has(.monitorTrapFlag) { return monitorTrap(pending: debug) }

@@ -86,6 +86,7 @@ extension UnsafeMutablePointer<CPU> {
     if fault.vector == Exception.db.rawValue {
       pointee.dr6 = pointee.dr6 & ~0xF | fault.linear & 0xE00F
       pointee.dr7 &= ~(1 << 13)
+      pointee.debugControl &= ~DebugControl.all
     }
   }
 

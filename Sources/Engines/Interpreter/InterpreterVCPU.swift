@@ -147,6 +147,13 @@ package final class InterpreterVCPU: VCPU {
 
   // MARK: Access from outside
 
+  /// The accesses the present instruction has carried out with answers of the monitor are over for good.
+  func forgetUsedAnswers() {
+    guard completedUsed > 0 else { return }
+    completed.removeFirst(completedUsed)
+    completedUsed = 0
+  }
+
   package var instructionCount: UInt64 { c.retired }
   package var virtualTime: UInt64 { c.retired &+ c.pointee.slept }
 
@@ -172,11 +179,23 @@ package final class InterpreterVCPU: VCPU {
   }
 
   package var canTakeInterrupt: Bool {
+    let exits = c.interruptsExit
+    guard exits || c.pointee.rflags & RFLAGS.interruptEnable != 0, isBetweenEvents else { return false }
+    return exits || c.pointee.shadowAt != c.retired
+  }
+
+  package var canTakeNMI: Bool {
+    // Blocking of virtual NMIs is the guest's of a guest alone, whose monitor gets every NMI.
+    let isVirtual = c.isNonRoot && c.pointee.vmx.controls.has(.virtualNMIs)
+    guard isVirtual || !c.pointee.nmiBlocked, isBetweenEvents else { return false }
+    return c.pointee.shadowAt != c.retired
+  }
+
+  /// The last instruction or delivery is complete, and no other waits to be taken first.
+  private var isBetweenEvents: Bool {
     if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.pointee.vmx.heldInterrupt != nil {
       return false
     }
-    let exits = c.interruptsExit
-    let enabled = exits || c.pointee.rflags & RFLAGS.interruptEnable != 0
     let waiting = c.pointee.activity == .active || c.pointee.activity == .halted
     if c.pointee.trapPending && c.pointee.activity == .active { return false }
     switch afterExit {
@@ -184,7 +203,7 @@ package final class InterpreterVCPU: VCPU {
     default: break
     }
     if case .instruction = afterExit { return false }
-    return enabled && waiting && (exits || c.pointee.shadowAt != c.retired) && completed.isEmpty
+    return waiting && completed.isEmpty
   }
 
   package var generalRegisters: UnsafeMutablePointer<UInt64>? { c.file.assumingMemoryBound(to: UInt64.self) }

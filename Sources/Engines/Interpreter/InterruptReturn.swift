@@ -7,6 +7,7 @@ extension UnsafeMutablePointer<CPU> {
   func writeFlags(_ flags: UInt64) {
     let lostAC = pointee.rflags & ~flags & RFLAGS.ac != 0
     replaceFlags(flags & 0x3F_7FD7)
+    if pointee.cpl == 3 { updateAlignmentChecks() }
     if lostAC && pointee.cr4 & CR4.smap != 0 { endSMAPOverride() }
   }
 

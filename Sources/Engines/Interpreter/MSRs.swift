@@ -72,8 +72,10 @@ extension UnsafeMutablePointer<CPU> {
     case MSR.sysenterCS: return pointee.sysenterCS
     case MSR.sysenterESP: return pointee.sysenterESP
     case MSR.sysenterEIP: return pointee.sysenterEIP
+    // No banks, no control register, no check in progress.
+    case MSR.machineCheckCap, MSR.machineCheckStatus: return hasMachineCheck ? 0 : nil
     case MSR.miscEnable: return pointee.miscEnable
-    case MSR.debugControl: return 0
+    case MSR.debugControl: return pointee.debugControl
     case MSR.pat: return pointee.pat
     case MSR.efer: return pointee.efer
     case MSR.star: return pointee.star
@@ -99,9 +101,12 @@ extension UnsafeMutablePointer<CPU> {
     case MSR.sysenterCS: pointee.sysenterCS = value & 0xFFFF_FFFF
     case MSR.sysenterESP: pointee.sysenterESP = try canonical(value)
     case MSR.sysenterEIP: pointee.sysenterEIP = try canonical(value)
+    case MSR.machineCheckStatus where hasMachineCheck: if value != 0 { throw raise(.gp, 0) }
     case MSR.miscEnable: pointee.miscEnable = value
     case MSR.featureControl, 0x480...0x490: throw raise(.gp, 0)
-    case MSR.debugControl: if value != 0 { throw raise(.gp, 0) }
+    case MSR.debugControl:
+      guard value & ~DebugControl.all == 0 else { throw raise(.gp, 0) }
+      pointee.debugControl = value
     case MSR.pat:
       guard MSRDefaults.isValidPAT(value) else { throw raise(.gp, 0) }
       pointee.pat = value
@@ -122,6 +127,8 @@ extension UnsafeMutablePointer<CPU> {
     }
     return true
   }
+
+  private var hasMachineCheck: Bool { supportedCR4 & CR4.mce != 0 }
 
   private func canonical(_ value: UInt64) throws(Stop) -> UInt64 {
     guard AddressWidth.isCanonical(value) else { throw raise(.gp, 0) }

@@ -208,7 +208,8 @@ extension UnsafeMutablePointer<CPU> {
   func markUsed(_ walk: inout PageWalk, linear: UInt64, write: Bool) throws(Stop) {
     if walk.accessed && (walk.dirty || !write) { return }
     if walk.hasReadOnlyEntry {
-      throw eptExit(walk.extended, walk.extendedAddress, linear: linear, needs: 2, final: false)
+      // Setting A and D reads and writes the entry: reported as both.
+      throw eptExit(walk.extended, walk.extendedAddress, linear: linear, needs: 3, final: false)
     }
     for i in 0..<walk.count { try beforeWrite(walk.entries[i], walk.entrySize) }
     for i in 0..<walk.count {

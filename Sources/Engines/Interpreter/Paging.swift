@@ -126,6 +126,12 @@ extension UnsafeMutablePointer<CPU> {
     throw stop
   }
 
+  /// #AC for an access of the program's own to an address that is no multiple of its size.
+  private func checkAlignment(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) {
+    guard pointee.checksAlignment, privilege == .user else { return }
+    if size & (size &- 1) == 0, address & UInt64(size &- 1) != 0 { throw raise(.ac, 0) }
+  }
+
   /// Host address of `size` bytes if the TLB allows the access without further ado.
   @inline(__always)
   func reached(_ address: UInt64, _ size: Int, _ access: Access) -> UnsafeMutableRawPointer? {
@@ -147,6 +153,7 @@ extension UnsafeMutablePointer<CPU> {
       default: break
       }
     }
+    try checkAlignment(address, size, privilege)
     let first = 4096 - Int(address & 0xFFF)
     if size <= first {
       let gpa = try translate(address, access)
@@ -174,6 +181,7 @@ extension UnsafeMutablePointer<CPU> {
       default: break
       }
     }
+    try checkAlignment(address, size, privilege)
     let first = 4096 - Int(address & 0xFFF)
     if size <= first {
       let gpa = try translate(address, access)
@@ -202,6 +210,7 @@ extension UnsafeMutablePointer<CPU> {
 
   func probeLinear(_ address: UInt64, _ size: Int, _ privilege: Privilege) throws(Stop) {
     let access = Access(privilege: privilege, write: true)
+    try checkAlignment(address, size, privilege)
     let first = min(4096 - Int(address & 0xFFF), size)
     if size > first { try forbidWrap(address, privilege) }
     let lowGPA = try translate(address, access)
@@ -329,6 +338,7 @@ extension UnsafeMutablePointer<CPU> {
   // MARK: TLB
 
   private func fill(_ linear: UInt64, _ result: Translation, _ access: Access) {
+    if pointee.checksAlignment && access.privilege == .user { return }
     let guardedUser = result.user && pointee.cr4 & CR4.smap != 0 && access.privilege != .user
     if guardedUser && (access.privilege == .implicit || pointee.rflags & RFLAGS.ac == 0) { return }
     let page = linear & ~0xFFF

@@ -100,7 +100,7 @@ extension UnsafeMutablePointer<CPU> {
         let at = try linear(0, self[slot: 7] & mask, size: size, write: true)
         try probeLinear(at, size, privilege)
         let value = try input(port, size, string: true, rep: rep)
-        try writeLinear(at, size, value, privilege)
+        try storeInput(value, at, size)
         advance(7, step, mask)
       } else {
         let at = try linear(Int(o.pointee.src), self[slot: 6] & mask, size: size, write: false)
@@ -109,8 +109,20 @@ extension UnsafeMutablePointer<CPU> {
       }
       guard rep else { return }
       advance(1, .max, mask)
-      // The monitor's leave was for one element.
+      // The monitor's leave, and its answers, were for one element.
       pointee.emulating = false
+      if pointee.alone { vcpu.forgetUsedAnswers() }
+    }
+  }
+
+  /// What a port gave goes to memory. Where that is a device, the instruction leaves for it and comes again: the port
+  /// is not read a second time.
+  private func storeInput(_ value: UInt64, _ at: UInt64, _ size: Int) throws(Stop) {
+    do throws(Stop) {
+      try writeLinear(at, size, value, privilege)
+    } catch {
+      if error == .exit { (pointee.hasAnswer, pointee.answer) = (true, value) }
+      throw error
     }
   }
 

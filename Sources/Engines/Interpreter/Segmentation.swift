@@ -112,13 +112,16 @@ extension UnsafeMutablePointer<CPU> {
     return state
   }
 
-  /// After a return to an outer level: DS, ES, FS and GS that the new level may not use become null
-  /// (SDM 3A 5.8.6).
+  /// After a return to an outer level: DS, ES, FS and GS that the new level may not use become null (SDM 3A 5.8.6).
+  /// Base and limit stay, as processors have it: kernels whose GS is a data segment of their own find its base again.
   func dropInnerSegments(_ cpl: UInt8) {
     for index in [0, 3, 4, 5] {
-      let s = pointee.segments[index]
+      var s = pointee.segments[index]
       let conforming = s.access & 0x1C == 0x1C
-      if !s.unusable && !conforming && s.dpl < cpl { setSegment(index, nullSegment(0)) }
+      guard !s.unusable && !conforming && s.dpl < cpl else { continue }
+      s.selector = 0
+      s.access = SegmentAccess.unusable
+      setSegment(index, s)
     }
   }
 

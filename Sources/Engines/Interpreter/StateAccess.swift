@@ -52,6 +52,7 @@ extension InterpreterVCPU {
     s.sysenterEIP = c.pointee.sysenterEIP
     s.pat = c.pointee.pat
     s.tscAux = c.pointee.tscAux
+    s.debugControl = c.pointee.debugControl
     s.xcr0 = c.pointee.xcr0
     s.tscOffset = c.pointee.tscOffset
     s.activity = c.pointee.activity
@@ -106,6 +107,7 @@ extension InterpreterVCPU {
     c.pointee.sysenterEIP = s.sysenterEIP
     c.pointee.pat = s.pat
     c.pointee.tscAux = s.tscAux
+    c.pointee.debugControl = s.debugControl
     c.pointee.xcr0 = s.xcr0
     c.pointee.tscOffset = s.tscOffset
     c.pointee.activity = s.activity

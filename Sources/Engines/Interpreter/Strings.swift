@@ -34,6 +34,8 @@ extension UnsafeMutablePointer<CPU> {
       }
       try element(operation, o)
       setSized(8, log2, count &- 1)
+      // Behind a committed element its answers are none for the next: it begins with those of its own.
+      if pointee.alone { vcpu.forgetUsedAnswers() }
       if compares && zf != wantEqual { return }
       pointee.stringElements &+= 1
     }

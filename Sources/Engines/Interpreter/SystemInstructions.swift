@@ -184,7 +184,12 @@ extension UnsafeMutablePointer<CPU> {
     if kind != .softwareInterrupt { try offerException(vector, nil, linear: 0) }
     if kind != .softwareInterrupt { try interceptException(vector, nil, kind) }
     try interrupt(vector: vector, kind: kind)
-    if kind == .privilegedSoftwareException { pointee.dr7 &= ~(1 << 13) }
+    pointee.endsStep = true
+    // INT1 is a #DB itself: one that a MOV SS held back becomes part of it.
+    guard kind == .privilegedSoftwareException else { return }
+    pointee.dr6 |= pointee.vmx.pendingDebug & 0xF
+    pointee.vmx.pendingDebug = 0
+    pointee.dr7 &= ~(1 << 13)
   }
 
   // MARK: HLT, PAUSE, INVLPG, WBINVD, CPUID, counters

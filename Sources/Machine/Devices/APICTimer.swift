@@ -10,6 +10,8 @@ struct APICTimer: Equatable {
   private(set) var divide: UInt32 = 0
   /// When counting began; differences to it wrap.
   private var start: UInt64 = 0
+  /// A count that ended before the mode was changed: nothing counts until the next initial count.
+  private var hasRunOut = false
   /// The value of IA32_TSC_DEADLINE, 0 = disarmed, and the virtual time it stands for.
   private(set) var tscDeadline: UInt64 = 0
   private var tscDeadlineTime: UInt64 = 0
@@ -26,7 +28,7 @@ struct APICTimer: Equatable {
   var period: UInt64 { UInt64(initialCount) &* divisor }
 
   func currentCount(_ now: UInt64, _ mode: Mode) -> UInt32 {
-    guard initialCount != 0, mode == .oneShot || mode == .periodic else { return 0 }
+    guard initialCount != 0, !hasRunOut, mode == .oneShot || mode == .periodic else { return 0 }
     let counted = (now &- start) / divisor
     let initial = UInt64(initialCount)
     if mode == .periodic { return UInt32(truncatingIfNeeded: initial - counted % initial) }
@@ -36,6 +38,7 @@ struct APICTimer: Equatable {
   mutating func setInitialCount(_ value: UInt32, _ now: UInt64) {
     initialCount = value
     start = now
+    hasRunOut = false
   }
 
   /// The count under way goes on from where it is at the new rate.
@@ -52,10 +55,18 @@ struct APICTimer: Equatable {
     tscDeadlineTime = value > now &+ offset ? value &- offset : now
   }
 
-  /// Another mode was chosen: switching to or from TSC-deadline disarms.
-  mutating func disarm() {
-    initialCount = 0
-    tscDeadline = 0
+  /// Another mode was chosen: switching to or from TSC-deadline disarms; between the other two the count goes on from
+  /// where it is, and one that has run out stays so until the next initial count.
+  mutating func change(from old: Mode, to new: Mode, _ now: UInt64) {
+    guard old != new else { return }
+    if old == .tscDeadline || new == .tscDeadline {
+      initialCount = 0
+      tscDeadline = 0
+      return
+    }
+    let count = currentCount(now, old)
+    hasRunOut = initialCount != 0 && count == 0
+    start = now &- UInt64(initialCount &- count) &* divisor
   }
 
   /// Works out when the timer is next due after `now`; a masked timer never is.
@@ -65,7 +76,7 @@ struct APICTimer: Equatable {
       if tscDeadline != 0 { deadline = masked ? Deadline.never : Deadline.clamped(tscDeadlineTime) }
       return
     }
-    guard !masked, mode != .reserved, initialCount != 0 else { return }
+    guard !masked, mode != .reserved, initialCount != 0, !hasRunOut else { return }
     let elapsed = now &- start
     if mode == .oneShot {
       if elapsed < period { deadline = Deadline.after(now, period - elapsed) }
@@ -86,6 +97,7 @@ struct APICTimer: Equatable {
     coder.code(&divide)
     divide &= 0x0B
     coder.code(&start)
+    coder.code(&hasRunOut)
     coder.code(&tscDeadline)
     coder.code(&tscDeadlineTime)
     coder.code(&deadline)

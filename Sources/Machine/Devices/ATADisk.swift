@@ -1,10 +1,9 @@
 import VMCore
 
-/// A hard disk on the PC's first ATA channel (ATA/ATAPI-6): device 0, PIO alone, addressed by cylinder, head and
-/// sector, by 28 or by 48 bits. Commands take no time: what a guest asks for is there when it looks.
+/// A hard disk on an ATA channel (ATA/ATAPI-6): PIO alone, addressed by cylinder, head and sector, by 28 or by 48 bits.
+/// Commands take no time: what a guest asks for is there when it looks.
 /// Offsets: 0...7 the command block (1F0h), 8 the control block's register (3F6h).
-final class ATADisk: Device {
-  let name = "ata"
+final class ATADisk {
   private enum Status {
     static let error: UInt8 = 0x01
     static let dataRequest: UInt8 = 0x08
@@ -21,9 +20,16 @@ final class ATADisk: Device {
   private static let sectorSize = DiskGeometry.sectorSize
   private static let secondDevice: UInt8 = 0x10
   private static let usesLBA: UInt8 = 0x40
+  /// The one command that goes to both devices.
+  private static let executeDiagnostics: UInt8 = 0x90
 
   private let line: InterruptLine
-  private var drive: BIOSDrive
+  private let drive: BIOSDrive
+  /// 0 or 1, of so many.
+  private let number: UInt8
+  private let count: Int
+  /// What is on the drive is saved and reset with the disk.
+  private let ownsContents: Bool
   /// Features, sector count, and the three address registers, each with the value written before: 48-bit commands
   /// take both. Index 0 is register 1.
   private var current = [UInt8](repeating: 0, count: 5)
@@ -40,25 +46,16 @@ final class ATADisk: Device {
   /// Sectors of the command still to come, with the one in the buffer.
   private var remaining: UInt32 = 0
 
-  init(_ disk: Disk, line: InterruptLine) {
-    self.line = line
-    let geometry = DiskGeometry(hardDiskSize: Int(clamping: disk.sectorCount) * Disk.sectorSize)
-    drive = BIOSDrive(.init(number: 0x80, content: .disk(disk), geometry: geometry))
+  init(_ drive: BIOSDrive, number: UInt8, of count: Int, line: InterruptLine, ownsContents: Bool) {
+    (self.drive, self.number, self.count, self.line, self.ownsContents) = (drive, number, count, line, ownsContents)
   }
 
-  /// Takes the channel's ports.
-  func attach(to ports: PortBus) {
-    ports.claim(0x1F0...0x1F3, self, width: 4, label: "ATA")
-    ports.claim(0x1F1...0x1F7, self, offset: 1, label: "ATA")
-    ports.claim(0x3F6...0x3F6, self, offset: 8, label: "ATA")
-  }
-
-  private var isSelected: Bool { device & Self.secondDevice == 0 }
+  var isSelected: Bool { device & Self.secondDevice == number << 4 }
 
   // MARK: Registers
 
   func read(_ offset: UInt64, size: UInt8) -> UInt64 {
-    // Device 1 is not there; device 0 answers for it with zeros.
+    // A device 1 that is not there is answered for with zeros.
     guard isSelected || offset == 6 else { return 0 }
     switch offset {
     case 0: return readData(Int(size))
@@ -82,7 +79,7 @@ final class ATADisk: Device {
       previous[Int(offset) - 1] = current[Int(offset) - 1]
       current[Int(offset) - 1] = byte
     case 6: device = byte | 0xA0
-    case 7: if isSelected { execute(byte) }
+    case 7: if isSelected || byte == Self.executeDiagnostics { execute(byte) }
     default: writeControl(byte)
     }
     if offset < 8 { control &= 0x7F }
@@ -92,20 +89,6 @@ final class ATADisk: Device {
     if byte & 4 != 0, control & 4 == 0 { resetDevice() }
     control = byte
     if control & 2 != 0 { line.set(false) }
-  }
-
-  func registerName(_ offset: UInt64, write: Bool) -> String {
-    switch offset {
-    case 0: "data"
-    case 1: write ? "features" : "error"
-    case 2: "sector count"
-    case 3: "LBA low"
-    case 4: "LBA mid"
-    case 5: "LBA high"
-    case 6: "device"
-    case 7: write ? "command" : "status"
-    default: write ? "device control" : "alternate status"
-    }
   }
 
   // MARK: Commands
@@ -125,7 +108,7 @@ final class ATADisk: Device {
       (buffer, position, remaining, transfer) = (identity, 0, 1, .read)
       status |= Status.dataRequest
       interrupt()
-    case 0x90: diagnose()
+    case Self.executeDiagnostics: diagnose()
     case 0xE7, 0xEA: drive.flush() ? interrupt() : fail(ErrorCode.aborted)
     // Recalibrate, seek, parameters, standby and idle, features: nothing to wait for.
     case 0x10...0x1F, 0x70...0x7F, 0x91, 0xE0...0xE3, 0xE5, 0xEF: interrupt()
@@ -186,7 +169,7 @@ final class ATADisk: Device {
     interrupt()
   }
 
-  private func interrupt() { if control & 2 == 0 { line.set(true) } }
+  private func interrupt() { if control & 2 == 0, isSelected { line.set(true) } }
 
   // MARK: Data
 
@@ -241,8 +224,8 @@ final class ATADisk: Device {
     words[80] = 0x007C
     for word in [83, 86] { words[word] = 0x7400 }
     for part in 0..<4 { words[100 + part] = UInt16(truncatingIfNeeded: total >> UInt64(16 * part)) }
-    // Device 0 passed its reset, and answers for a device 1 that is not there.
-    words[93] = 0x4041
+    // Device 0 passed its reset, and answers for a device 1 that is not there; device 1 knows its number by a jumper.
+    words[93] = number == 1 ? 0x4300 : count > 1 ? 0x4001 : 0x4041
     return words.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
   }
 
@@ -272,7 +255,7 @@ final class ATADisk: Device {
   func reset() {
     resetDevice()
     control = 0
-    drive.reset()
+    if ownsContents { drive.reset() }
   }
 
   func code(_ coder: inout StateCoder) {
@@ -286,21 +269,19 @@ final class ATADisk: Device {
     coder.code(&place)
     coder.code(&block)
     coder.code(&remaining)
-    drive.code(&coder)
+    if ownsContents { drive.code(&coder) }
     let isWhole = buffer.count == Self.sectorSize && place < UInt32(Self.sectorSize) && remaining > 0
     transfer = isWhole ? Transfer(rawValue: kind) ?? .none : .none
     position = isWhole ? Int(place) : 0
     if !drive.has(block, count: Int(remaining)) { transfer = .none }
   }
 
-  var inspection: DeviceInspection {
-    let geometry = drive.geometry
-    return DeviceInspection(
-      device: "ATA disk",
-      rows: [
-        ("status", bits(status)), ("error", bits(error)), ("device", bits(device)), ("device control", bits(control)),
-        ("transfer", transfer == .none ? "none" : "\(transfer) sector \(block), \(remaining) left"),
-        ("size", "\(geometry.totalSectors) sectors\(drive.isReadOnly ? ", read-only" : "")"),
-      ])
+  var rows: [(name: String, value: String)] {
+    let total = drive.geometry.totalSectors
+    return [
+      ("device \(number)", "\(total) sectors\(drive.isReadOnly ? ", read-only" : "")"), ("status", bits(status)),
+      ("error", bits(error)), ("device", bits(device)), ("device control", bits(control)),
+      ("transfer", transfer == .none ? "none" : "\(transfer) sector \(block), \(remaining) left"),
+    ]
   }
 }

@@ -1,29 +1,35 @@
 import VMCore
 
-/// The firmware configuration device that SeaBIOS asks about its machine (QEMU, docs/specs/fw_cfg): a selector at
-/// 510h, and a port 511h from which the selected item is read byte by byte. Read-only, without DMA.
+/// The firmware configuration device that SeaBIOS, and test programs without firmware, ask about their machine (QEMU,
+/// docs/specs/fw_cfg): a selector at 510h, and a port 511h from which the selected item is read byte by byte. Read-only,
+/// without DMA.
 /// Offsets: 0 selector, 1 data.
 final class FirmwareConfig: Device {
   let name = "fw_cfg"
   private enum Key {
     static let signature: UInt16 = 0x00
     static let identity: UInt16 = 0x01
+    static let ramSize: UInt16 = 0x03
     static let vcpus: UInt16 = 0x05
     static let maximumVCPUs: UInt16 = 0x0F
     static let directory: UInt16 = 0x19
     static let firstFile: UInt16 = 0x20
   }
-  private let items: [UInt16: [UInt8]]
+  private var items: [UInt16: [UInt8]]
   private var selector: UInt16 = 0
   private var position: UInt32 = 0
 
-  /// Tells firmware of `vcpuCount` processors and of these files, by name.
-  init(vcpuCount: Int, files: [(name: String, bytes: [UInt8])]) {
-    let count = UInt16(truncatingIfNeeded: vcpuCount)
-    var items: [UInt16: [UInt8]] = [
+  init(_ configuration: PCConfiguration) {
+    let count = UInt16(truncatingIfNeeded: configuration.vcpuCount)
+    items = [
       Key.signature: Array("QEMU".utf8), Key.identity: [1, 0, 0, 0],
-      Key.vcpus: Self.littleEndian(count), Key.maximumVCPUs: Self.littleEndian(count),
+      Key.ramSize: Self.littleEndian(configuration.ramSize), Key.vcpus: Self.littleEndian(count),
+      Key.maximumVCPUs: Self.littleEndian(count), Key.directory: Self.bigEndian(UInt32(0)),
     ]
+  }
+
+  /// The files firmware finds, by name. Called before the guest runs.
+  func provide(_ files: [(name: String, bytes: [UInt8])]) {
     var directory = Self.bigEndian(UInt32(files.count))
     for (index, file) in files.enumerated() {
       let key = Key.firstFile + UInt16(index)
@@ -33,7 +39,6 @@ final class FirmwareConfig: Device {
       directory += name + [UInt8](repeating: 0, count: 56 - name.count)
     }
     items[Key.directory] = directory
-    self.items = items
   }
 
   private static func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {

@@ -210,7 +210,7 @@ package final class LocalAPIC: TimedDevice {
     let before = timerMode
     lvt[index] = spurious & Self.softwareEnable == 0 ? value | Self.masked : value
     guard index == LVT.timer.rawValue else { return }
-    if (before == .tscDeadline) != (timerMode == .tscDeadline) { timer.disarm() }
+    timer.change(from: before, to: timerMode, context.now)
     scheduleTimer()
   }
 

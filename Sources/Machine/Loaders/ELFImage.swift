@@ -105,14 +105,26 @@ package struct ELFImage: Sendable {
     return is64
   }
 
+  private static let machines: [UInt16: String] = [
+    UInt16(EM_386): "32-bit x86 in a 64-bit file", UInt16(EM_X86_64): "x86-64 in a 32-bit file (x32)",
+    UInt16(EM_AARCH64): "AArch64", UInt16(EM_ARM): "ARM", UInt16(EM_RISCV): "RISC-V", UInt16(EM_PPC64): "PowerPC",
+    UInt16(EM_S390): "IBM Z", UInt16(EM_MIPS): "MIPS", UInt16(EM_LOONGARCH): "LoongArch",
+  ]
+  private static let otherTypes: [UInt16: String] = [
+    UInt16(ET_REL): "it is an object file: link it", UInt16(ET_CORE): "it is a core dump",
+    UInt16(ET_DYN): "it is a program or library of an operating system: a kernel is linked -static -no-pie",
+  ]
+
   private static func check(_ header: GElf_Ehdr, is64: Bool, in file: ImageBytes) throws(VMError) {
-    guard header.e_type == UInt16(ET_EXEC) else {
-      throw file.wrong("e_type", UInt64(header.e_type), expected: "2 (ET_EXEC)")
-    }
     let machine = is64 ? EM_X86_64 : EM_386
     guard header.e_machine == UInt16(machine) else {
       let name = is64 ? "EM_X86_64" : "EM_386"
-      throw file.wrong("e_machine", UInt64(header.e_machine), expected: "\(prefixedHex(UInt64(machine))) (\(name))")
+      let other = machines[header.e_machine].map { "it is for \($0); take one for x86" }
+      throw file.wrong(
+        "e_machine", UInt64(header.e_machine), expected: "\(prefixedHex(UInt64(machine))) (\(name))", remedy: other)
+    }
+    guard header.e_type == UInt16(ET_EXEC) else {
+      throw file.wrong("e_type", UInt64(header.e_type), expected: "2 (ET_EXEC)", remedy: otherTypes[header.e_type])
     }
     guard header.e_phnum > 0, header.e_phnum < UInt16(PN_XNUM) else {
       throw file.wrong("e_phnum", UInt64(header.e_phnum), expected: "1 to 0xfffe program headers")

@@ -1,7 +1,6 @@
 import VMCore
 
-/// What a firmware ROM finds besides the PC: the device that tells it of its machine, and a disk on the first ATA
-/// channel.
+/// What a firmware ROM finds besides the PC: a word on its console, and a disk on the first ATA channel.
 package struct FirmwareMachine: Sendable {
   package var disk: Disk?
 
@@ -9,13 +8,10 @@ package struct FirmwareMachine: Sendable {
     pc.rtc.hasFloppyDrive = false
     // SeaBIOS then shows its screen, and takes its keys, on COM1 as well.
     let serialConsole: [UInt8] = [0xF8, 0x03]
-    let configuration = FirmwareConfig(
-      vcpuCount: pc.configuration.vcpuCount, files: [("etc/sercon-port", serialConsole)])
-    pc.ports.claim(0x510...0x511, configuration, width: 2, label: "fw_cfg")
-    pc.add(configuration)
+    pc.firmwareConfig?.provide([("etc/sercon-port", serialConsole)])
     guard let disk else { return }
-    let ata = ATADisk(disk, line: InterruptLine(gsi: 14, router: pc.router))
-    ata.attach(to: pc.ports)
-    pc.add(ata)
+    let geometry = DiskGeometry(hardDiskSize: Int(clamping: disk.sectorCount) * Disk.sectorSize)
+    let drive = BIOSDrive(.init(number: 0x80, content: .disk(disk), geometry: geometry))
+    pc.addATA([drive], ownsContents: true)
   }
 }

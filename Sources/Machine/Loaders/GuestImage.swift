@@ -66,6 +66,9 @@ package enum GuestImage: Sendable {
       let elf = try ELFImage(file)
       return elf.xenNote(.physical32Entry) == nil ? .elf(elf) : .linux(try KernelImage(file))
     }
+    if let foreign = ForeignFormat.ofGuest(file) {
+      throw file.wrong("the file", foreign.name, expected: "a guest's image", remedy: foreign.remedy)
+    }
     return try recogniseBootSector(file)
   }
 

@@ -98,6 +98,8 @@ package enum ImageLoader {
       let bios = configuration(request, boot: nil)
       try bios.install(in: request.memory)
       loaded.bios = bios
+    } else {
+      leaveTables(request, placement)
     }
     return loaded
   }
@@ -111,6 +113,7 @@ package enum ImageLoader {
     let state =
       elf.is64
       ? try InitialState.long(entry: entry, &placement) : try InitialState.protected(entry: entry, &placement)
+    leaveTables(request, placement)
     return LoadedGuest(
       kind: elf.is64 ? .elf64 : .elf32, state: state, description: "\(elf.is64 ? 64 : 32)-bit entry \(prefixedHex(entry))",
       symbolsImage: file.bytes, entry: entry)
@@ -205,7 +208,17 @@ package enum ImageLoader {
       let geometry = DiskGeometry(hardDiskSize: Int(clamping: disk.sectorCount) * Disk.sectorSize)
       drives.append(.init(number: number, content: .disk(disk), geometry: geometry))
     }
-    return BIOSConfiguration(drives: drives, ramSize: request.memory.ramSize)
+    return BIOSConfiguration(drives: drives, ramSize: request.memory.ramSize, vcpuCount: request.vcpuCount)
+  }
+
+  /// What kernels that were loaded by a BIOS still find of it, where the image leaves its places free: the sizes in its
+  /// data area, and the table of processors.
+  private static func leaveTables(_ request: LoadRequest, _ placement: ImagePlacement) {
+    let table = MPTable.build(vcpuCount: request.vcpuCount)
+    if placement.isFree(MPTable.base..<MPTable.base + UInt64(table.count)) {
+      request.memory.write(GPA(MPTable.base), table)
+    }
+    if placement.isFree(BIOSData.ports..<BIOSData.ports + 0x100) { BIOSData.installSizes(in: request.memory) }
   }
 
   // MARK: Firmware

@@ -58,6 +58,8 @@ struct ImagePlacement {
     return true
   }
 
+  func isFree(_ range: Range<UInt64>) -> Bool { !occupied.contains { $0.overlaps(range) } && map.lowEnd >= range.upperBound }
+
   /// Lowest address at or after `start`, a multiple of `alignment`, from which `size` bytes below 4 GiB
   /// are RAM and free.
   func firstFree(from start: UInt64, size: UInt64, alignment: UInt64) -> UInt64? {

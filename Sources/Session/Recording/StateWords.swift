@@ -89,7 +89,7 @@ struct StateWords {
 
   private nonisolated(unsafe) static let systemFields: [WritableKeyPath<VCPUState, UInt64>] = [
     \.cr0, \.cr2, \.cr3, \.cr4, \.cr8, \.dr6, \.dr7, \.efer, \.star, \.lstar, \.cstar, \.sfmask, \.kernelGSBase,
-    \.sysenterCS, \.sysenterESP, \.sysenterEIP, \.pat, \.tscAux, \.xcr0, \.tscOffset,
+    \.sysenterCS, \.sysenterESP, \.sysenterEIP, \.pat, \.tscAux, \.debugControl, \.xcr0, \.tscOffset,
   ]
 
   private mutating func pass(_ f: inout FPUState) {

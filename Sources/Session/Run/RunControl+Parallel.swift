@@ -92,7 +92,8 @@ extension RunControl {
     for vcpu in vcpus where vcpu.index != index {
       let other = vcpu.index
       if gate.isInside[other] {
-        let isWanted = platform.interruptPending(vcpu: other) && !lanes[other].windowArmed || lanes[other].nmiPending
+        let hasInterrupt = platform.interruptPending(vcpu: other) && !lanes[other].windowArmed
+        let isWanted = hasInterrupt || lanes[other].nmiPending && !lanes[other].nmiWindowArmed
         if isOver || isWanted { gate.callOut(vcpu) }
       } else if gate.isWaiting[other], isOver || isRunnable(other) {
         gate.wakeAll()

@@ -8,7 +8,8 @@ extension RunControl {
   @inline(__always)
   func preparePromptness(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64, _ most: UInt64) {
     countedTo = vcpu.instructionCount
-    let isPrompt = limit > 0 && vcpus.count == 1 && !entry.interruptWindow && !entry.stopsAfterDelivery && !finishesApart
+    let isApart = entry.interruptWindow || entry.nmiWindow || entry.stopsAfterDelivery || finishesApart
+    let isPrompt = limit > 0 && vcpus.count == 1 && !isApart
     promptReasons = isPrompt ? Self.promptReasons.subtracting(interest) : ReasonSet()
     guard isPrompt else { return }
     let (end, overflow) = vcpu.virtualTime.addingReportingOverflow(most)

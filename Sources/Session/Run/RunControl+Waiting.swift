@@ -185,7 +185,7 @@ extension RunControl {
     switch lanes[index].activity {
     case .active: return true
     case .halted:
-      if lanes[index].nmiPending || lanes[index].injection != nil { return true }
+      if lanes[index].nmiPending && vcpus[index].canTakeNMI || lanes[index].injection != nil { return true }
       if platform.interruptPending(vcpu: index), vcpus[index].canTakeInterrupt { return true }
       return vcpus[index].timerDeadline ?? .max <= time
     case .waitForSIPI, .shutdown: return false

@@ -171,7 +171,7 @@ package final class RunControl {
     if retired >= instructionLimit { return .stopped(.limit) }
     bringPlatform(to: vcpu.virtualTime)
     var pending = platform.interruptPending(vcpu: current)
-    switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt) {
+    switch lanes[current].prepare(interruptPending: pending, canTake: vcpu.canTakeInterrupt, canTakeNMI: vcpu.canTakeNMI) {
     case .enter:
       if !lanes[current].action.isResume, finishesApart { return enter(vcpu, limit: 0, pending: false, goal) }
     case .finish: return enter(vcpu, limit: 0, pending: false, goal)
@@ -183,7 +183,7 @@ package final class RunControl {
       }
       // Another one may wait behind it, for the window after its handler.
       pending = platform.interruptPending(vcpu: current)
-    case .halted where vcpu.timerDeadline ?? .max <= time: break
+    case .halted where vcpu.timerDeadline ?? .max <= time: return enterHalted(vcpu, goal)
     case .halted: return wait(vcpu)
     }
     switch lanes[current].activity {
@@ -191,6 +191,13 @@ package final class RunControl {
     case .active, .halted: break
     }
     return enter(vcpu, limit: min(goal.room(current, vcpu.instructionCount, retired), instructionLimit - retired), pending: pending, goal)
+  }
+
+  /// A timer of VMX operation is due: its exit ends the halt of a guest's guest, whose monitor goes on.
+  private func enterHalted(_ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
+    let outcome = enter(vcpu, limit: min(goal.room(current, vcpu.instructionCount, retired), instructionLimit - retired), pending: false, goal)
+    if lanes[vcpu.index].activity == .halted, vcpu.activity == .active { lanes[vcpu.index].activity = .active }
+    return outcome
   }
 
   /// The goal's instructions have retired; the vCPU it is about is then the one looked at.
@@ -302,14 +309,18 @@ package final class RunControl {
   /// The budget ended or somebody kicked. Where that happens at the boundary at which an interrupt window
   /// opens, the window's exit is recorded all the same: a run in steps has the exits of a run in one go.
   private func afterBookkeeping(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    if lanes[current].windowArmed, vcpu.canTakeInterrupt {
-      lanes[current].windowArmed = false
-      let opened = VMExit(
-        vcpu: exit.vcpu, reason: .interruptWindow, qualification: .interruptWindow, rip: exit.rip,
-        instructionLength: 0, instructionCount: exit.instructionCount)
-      return recordWindow(opened, vcpu)
-    }
+    if lanes[current].nmiWindowArmed, vcpu.canTakeNMI { return windowOpened(.nmiWindow, exit, vcpu) }
+    if lanes[current].windowArmed, vcpu.canTakeInterrupt { return windowOpened(.interruptWindow, exit, vcpu) }
     return nil
+  }
+
+  private func windowOpened(_ reason: ExitReason, _ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
+    (lanes[current].windowArmed, lanes[current].nmiWindowArmed) = (false, false)
+    let opened = VMExit(
+      vcpu: exit.vcpu, reason: reason, qualification: .interruptWindow, rip: exit.rip, instructionLength: 0,
+      instructionCount: exit.instructionCount)
+    record(opened, vcpu, .window)
+    return interest.contains(reason) ? examine(opened, vcpu).map { .stopped($0) } : nil
   }
 
   @inline(__always)
@@ -361,11 +372,6 @@ package final class RunControl {
   private func isLineFeed(_ exit: VMExit) -> Bool {
     if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { return true }
     return false
-  }
-
-  private func recordWindow(_ exit: VMExit, _ vcpu: any VCPU) -> RunOutcome? {
-    record(exit, vcpu, .window)
-    return interest.contains(.interruptWindow) ? examine(exit, vcpu).map { .stopped($0) } : nil
   }
 
   private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
@@ -422,7 +428,7 @@ package final class RunControl {
     case .tripleFault:
       lanes[current].activity = .shutdown
       return .tripleFault
-    case .interruptWindow: return nil
+    case .interruptWindow, .nmiWindow: return nil
     case .unknownInstruction:
       lanes[current].action = .fault(Exception.ud.rawValue, errorCode: nil)
       events.emit(lanes[current].action, to: exit)
@@ -468,13 +474,13 @@ package final class RunControl {
     exitsUntilSlack = Self.slackInterval
   }
 
-  /// HLT retires at once; the vCPU sleeps behind it.
+  /// HLT retires at once; the vCPU sleeps behind it, unless a single-step trap of its own woke it.
   private func halt(_ vcpu: any VCPU) {
     lanes[current].action = .resume
     let before = vcpu.instructionCount
     _ = vcpu.run(VMEntry(.emulate), limit: 0)
     retired &+= vcpu.instructionCount &- before
     if recordsStates { exitStates.finish(vcpu) }
-    lanes[current].activity = .halted
+    lanes[current].activity = vcpu.activity == .active ? .active : .halted
   }
 }

@@ -15,6 +15,8 @@ package struct RunLane: Equatable, Sendable {
   package var activity = ActivityState.active
   /// The last entry asked for an exit as soon as an interrupt can be taken.
   package var windowArmed = false
+  /// The same for an NMI.
+  package var nmiWindowArmed = false
   /// The read shadows of this vCPU's VMCS: what the guest believes CR0 and CR4 to be where the monitor owns bits.
   package var cr0Shadow: UInt64 = 0
   package var cr4Shadow: UInt64 = 0
@@ -35,12 +37,14 @@ package struct RunLane: Equatable, Sendable {
     case halted
   }
 
-  /// Decides the next entry. `interruptPending` and `canTake` are the platform's and the vCPU's word.
-  package mutating func prepare(interruptPending: Bool, canTake: @autoclosure () -> Bool) -> Preparation {
+  /// Decides the next entry. `interruptPending`, `canTake` and `canTakeNMI` are the platform's and the vCPU's word.
+  package mutating func prepare(
+    interruptPending: Bool, canTake: @autoclosure () -> Bool, canTakeNMI: @autoclosure () -> Bool
+  ) -> Preparation {
     let waits = interruptPending || nmiPending
     if !action.isResume { return waits ? .finish : .enter }
     if injection != nil { return .enter }
-    if nmiPending {
+    if nmiPending, canTakeNMI() {
       nmiPending = false
       injection = .nmi
       return .enter
@@ -49,13 +53,15 @@ package struct RunLane: Equatable, Sendable {
     return activity == .halted ? .halted : .enter
   }
 
-  /// The entry to make, which uses up what was pending. With `interruptPending` the vCPU exits when the
-  /// window opens (again, behind the delivery of what is injected).
+  /// The entry to make, which uses up what was pending. With `interruptPending`, and with an NMI that
+  /// waits, the vCPU exits when the window opens (again, behind the delivery of what is injected).
   package mutating func takeEntry(interruptPending: Bool) -> VMEntry {
-    let entry = VMEntry(
+    var entry = VMEntry(
       action, inject: injection, interruptWindow: interruptPending && action.isResume)
+    entry.nmiWindow = nmiPending && action.isResume
     if injection != nil { activity = .active }
     windowArmed = entry.interruptWindow
+    nmiWindowArmed = entry.nmiWindow
     action = .resume
     injection = nil
     return entry

@@ -32,7 +32,7 @@ package struct VMCSBitmaps: Equatable, Sendable {
   package static let processorMSRs: [UInt32] =
     [
       MSR.tsc, MSR.featureControl, MSR.tscAdjust, MSR.biosSignature, MSR.sysenterCS, MSR.sysenterESP, MSR.sysenterEIP,
-      MSR.miscEnable, MSR.debugControl, MSR.pat,
+      MSR.machineCheckCap, MSR.machineCheckStatus, MSR.miscEnable, MSR.debugControl, MSR.pat,
     ] + Array(0x480...0x490) + [
       MSR.efer, MSR.star, MSR.lstar, MSR.cstar, MSR.sfmask, MSR.fsBase, MSR.gsBase, MSR.kernelGSBase, MSR.tscAux,
     ]

@@ -40,6 +40,7 @@ package struct VMCSImage: VMCSFields, Equatable, Sendable {
     self[.guestCR3] = state.cr3
     self[.guestCR4] = state.cr4
     self[.guestDR7] = state.dr7
+    self[.guestDebugControl] = state.debugControl
     self[.guestRSP] = state[.rsp]
     self[.guestRIP] = state.rip
     self[.guestRFLAGS] = state.rflags

@@ -125,6 +125,34 @@ private typealias Mode = Conformance.Mode
     return .mmio(gpa: GPA(Self.device + offset), linear: GVA(linear), size: size, write: write, value: value)
   }
 
+  /// REP STOSB, LODSB, MOVSB and CMPSB over a device: what each element reads (false) or writes (true).
+  struct Repeated: Sendable {
+    var code: UInt8
+    var accesses: [Bool]
+  }
+  @Test("a repeated string instruction over a device exits once an access", arguments: ["interpreter", "rewriter"], [
+    Repeated(code: 0xAA, accesses: [true]), Repeated(code: 0xAC, accesses: [false]),
+    Repeated(code: 0xA4, accesses: [false, true]), Repeated(code: 0xA6, accesses: [false, false]),
+  ])
+  func repeatedStrings(engine: String, row: Repeated) throws {
+    let b = try withDevice(engine, .long)
+    b.change {
+      $0[.rsi] = 0x10_0000
+      $0[.rdi] = 0x10_0000 + (row.code == 0xAA ? 0 : 0x100)
+      $0[.rcx] = 3
+    }
+    var exit = b.execute([0xF3, row.code, 0xF4])
+    for element in 0..<3 as Range<UInt64> {
+      for (index, write) in row.accesses.enumerated() {
+        let offset = element + (index == 1 ? 0x100 : 0)
+        let value: UInt64 = !write ? 0 : row.code == 0xAA ? 0x88 : 0x5A
+        #expect(exit.qualification == mmio(.long, offset, 1, write: write, value: value), "\(exit)")
+        exit = b.goOn(VMEntry(.complete(write ? 0 : 0x5A)))
+      }
+    }
+    #expect(exit.reason == .hlt && b.vcpu.gpr(.rcx) == 0 && b.vcpu.instructionCount == 1)
+  }
+
   @Test("reads of a device", arguments: Conformance.engines, [Mode.protected, .long])
   func deviceReads(engine: String, mode: Conformance.Mode) throws {
     var rows: [([UInt8], UInt8, UInt64)] = [([0x8A, 0x03], 1, 0x5566_77EF), ([0x66, 0x8B, 0x03], 2, 0x5566_CDEF), ([0x8B, 0x03], 4, 0x89AB_CDEF)]

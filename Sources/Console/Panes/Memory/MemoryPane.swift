@@ -42,6 +42,11 @@ package final class MemoryPane: Pane {
     return "Memory \(space.name)\(kept) (m: \(space.next.name)\(following))\(focusText(snapshot))"
   }
 
+  /// The kind of address the cursor is on: bytes are no words to look up.
+  package func subject(_ snapshot: SessionSnapshot) -> ExplainSubject? {
+    ExplainSubject(space.name.lowercased(), present: cursor.map { "the cursor is on \(Format.hex($0))h" })
+  }
+
   private func focusText(_ snapshot: SessionSnapshot) -> String {
     guard let cursor else { return "" }
     var text = "  at \(Format.hex(cursor))h"

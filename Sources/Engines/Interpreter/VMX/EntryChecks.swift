@@ -105,7 +105,8 @@ struct EntryChecks<Fields: VMCSFields> {
     if info & 0x7FFF_F000 != 0 { return EntryFailure(field, "bits 30:12 are not 0") }
     if type == .nmi && vector != 2 { return EntryFailure(field, "an NMI with another vector than 2") }
     if type == .hardwareException && vector > 31 { return EntryFailure(field, "an exception above vector 31") }
-    let isProtected = value(.guestCR0) & CR0.pe != 0
+    // Only an unrestricted guest can be in real mode, where there are no error codes.
+    let isProtected = !has(.unrestrictedGuest) || value(.guestCR0) & CR0.pe != 0
     let pushes = type == .hardwareException && isProtected && [8, 10, 11, 12, 13, 14, 17].contains(vector)
     let hasCode = info & VMXFormat.hasErrorCode != 0
     if hasCode != pushes { return EntryFailure(field, "the error code does not go with vector \(vector)") }

@@ -34,7 +34,7 @@ struct GuestChecks<Fields: VMCSFields> {
     if isLong && cr4 & CR4.pae == 0 { return EntryFailure(.guestCR4, "PAE is 0 in an IA-32e guest") }
     if value(.guestCR3) & ~AddressWidth.physicalMask != 0 { return EntryFailure(.guestCR3, "too wide") }
     if has(.loadDebugControls) {
-      if value(.guestDebugControl) != 0 { return EntryFailure(.guestDebugControl, "a reserved bit is 1") }
+      if value(.guestDebugControl) & ~DebugControl.all != 0 { return EntryFailure(.guestDebugControl, "a reserved bit is 1") }
       if value(.guestDR7) >> 32 != 0 { return EntryFailure(.guestDR7, "bits 63:32 are not 0") }
     }
     return nil

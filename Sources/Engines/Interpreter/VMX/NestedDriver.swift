@@ -22,17 +22,23 @@ extension InterpreterVCPU {
   /// Something of VMX operation comes before the next instruction.
   var isNestedEventDue: Bool {
     guard c.pointee.activity == .active || c.pointee.activity == .halted else { return false }
-    if c.pointee.vmx.injection != 0 || c.pointee.vmx.pendingDebug != 0 || c.boundaryExit != nil { return true }
+    if c.pointee.vmx.injection != 0 || isDebugDue || c.boundaryExit != nil { return true }
     guard c.pointee.vmx.heldInterrupt != nil else { return false }
     let isOpen = c.pointee.rflags & RFLAGS.interruptEnable != 0 && c.pointee.shadowAt != c.retired
     return c.interruptsExit || isOpen
   }
 
+  /// Debug exceptions wait, and no MOV SS puts them off by an instruction.
+  private var isDebugDue: Bool {
+    let isShadowed = c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS
+    return c.pointee.vmx.pendingDebug != 0 && !isShadowed
+  }
+
   /// Delivers what VM entry injects, leaves for what is due, or gives the monitor an interrupt that waited.
   func takeNestedEvent() -> VMExit? {
     if c.pointee.vmx.injection != 0 { return takeInjection() }
-    let debug = c.pointee.vmx.pendingDebug
-    if debug != 0 {
+    if isDebugDue {
+      let debug = c.pointee.vmx.pendingDebug
       c.pointee.vmx.pendingDebug = 0
       c.pointee.activity = .active
       return deliver(Fault(vector: Exception.db.rawValue, linear: debug & 0x400F)) ?? monitorTrap()

@@ -177,8 +177,10 @@ extension InterpreterVCPU {
     c.pointee.timerDeadline = .max
   }
 
+  /// The sooner of our own guest's timer and of that a guest monitor set for its guest.
   package var timerDeadline: UInt64? {
-    c.pointee.timerDeadline == .max ? nil : c.pointee.timerDeadline
+    let first = min(c.pointee.timerDeadline, c.isNonRoot ? c.pointee.vmx.preemptionDeadline : .max)
+    return first == .max ? nil : first
   }
 
   /// Between two instructions: the monitor trap flag's exit, then the timer's.

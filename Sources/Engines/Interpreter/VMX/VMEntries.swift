@@ -90,7 +90,10 @@ extension UnsafeMutablePointer<CPU> {
     pointee.cr3 = region[.guestCR3]
     pointee.cr4 = region[.guestCR4]
     pointee.paging.pdpte = pointers
-    if region.has(.loadDebugControls) { pointee.dr7 = region[.guestDR7] & 0xFFFF_23FF | 0x400 }
+    if region.has(.loadDebugControls) {
+      pointee.dr7 = region[.guestDR7] & 0xFFFF_23FF | 0x400
+      pointee.debugControl = region[.guestDebugControl]
+    }
     pointee.sysenterCS = region[.guestSysenterCS]
     pointee.sysenterESP = region[.guestSysenterESP]
     pointee.sysenterEIP = region[.guestSysenterEIP]
@@ -148,12 +151,13 @@ extension UnsafeMutablePointer<CPU> {
     emitVMX(.entry, info, region[.guestRIP])
   }
 
-  /// The debug exceptions that are pending after VM entry (SDM 3C 27.7.3): none beside an injected event,
-  /// and behind a MOV SS the next instruction's own trap takes their place.
+  /// The debug exceptions that are pending after VM entry (SDM 3C 27.7.3): none beside an injected event. Behind a
+  /// MOV SS they wait for the next instruction's end, and its own single step takes the place of theirs.
   private func pendingDebug(_ region: VMCSRegion, _ info: UInt32) -> UInt64 {
     let pending = region[.guestPendingDebug]
     let isOther = info >> 8 & 7 == VMXFormat.EventType.other.rawValue
-    guard info & VMXFormat.valid == 0 || isOther, region[.guestInterruptibility] & 2 == 0 else { return 0 }
+    guard info & VMXFormat.valid == 0 || isOther else { return 0 }
+    if region[.guestInterruptibility] & 2 != 0 { return pending & 0x1000 == 0 ? 0 : pending & 0x100F }
     return pending & 0x5000 == 0 ? 0 : pending
   }
 

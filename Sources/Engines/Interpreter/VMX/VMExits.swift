@@ -80,7 +80,7 @@ extension UnsafeMutablePointer<CPU> {
     region[.guestSysenterEIP] = pointee.sysenterEIP
     if region.has(.saveDebugControls) {
       region[.guestDR7] = pointee.dr7
-      region[.guestDebugControl] = 0
+      region[.guestDebugControl] = pointee.debugControl
     }
     if region.has(.savePAT) { region[.guestPAT] = pointee.pat }
     if region.has(.saveEFER) { region[.guestEFER] = pointee.efer }
@@ -137,6 +137,7 @@ extension UnsafeMutablePointer<CPU> {
     let shadow: UInt64 = !hasShadow ? 0 : pointee.shadowIsMOVSS ? 2 : 1
     region[.guestInterruptibility] = shadow | (pointee.nmiBlocked ? 8 : 0)
     var pending = pointee.vmx.exit.pendingDebug
+    if hasShadow && pointee.shadowIsMOVSS { pending |= pointee.vmx.pendingDebug }
     let isHeld = hasShadow || pointee.activity == .halted
     if isHeld && pointee.rflags & RFLAGS.tf != 0 { pending |= 1 << 14 }
     region[.guestPendingDebug] = pending
@@ -167,6 +168,7 @@ extension UnsafeMutablePointer<CPU> {
     pointee.cr3 = region[.hostCR3]
     pointee.cr4 = region[.hostCR4] | (long ? CR4.pae : 0)
     pointee.dr7 = 0x400
+    pointee.debugControl = 0
     pointee.sysenterCS = region[.hostSysenterCS]
     pointee.sysenterESP = region[.hostSysenterESP]
     pointee.sysenterEIP = region[.hostSysenterEIP]

@@ -18,10 +18,11 @@ package struct BIOSConfiguration: Sendable {
   package var drives: [Drive]
   /// Bytes.
   package var ramSize: UInt64
+  package var vcpuCount = 1
 
   /// Puts the ROM at F0000h and fills the vector table, the data area and the screen.
   func install(in memory: GuestMemory) throws(VMError) {
-    try BIOSROM.install(in: memory)
+    try BIOSROM.install(in: memory, vcpuCount: vcpuCount)
     BIOSData.install(in: memory, self)
   }
 

@@ -46,10 +46,8 @@ enum BIOSData {
     func word(_ at: UInt64, _ value: UInt16) { memory.store(GPA(at), value) }
     func byte(_ at: UInt64, _ value: UInt8) { memory.store(GPA(at), value) }
     word(ports, 0x3F8)
-    word(extendedSegment, UInt16(MemoryMap.conventionalEnd >> 4))
     // One serial port, 80x25 colour text, a coprocessor, and a floppy drive where there is one.
     word(equipment, 0x0222 | (configuration.floppies > 0 ? 1 : 0))
-    word(memorySize, UInt16(MemoryMap.conventionalEnd >> 10))
     word(keyHead, keyBuffer.lowerBound)
     word(keyTail, keyBuffer.lowerBound)
     word(keyBufferStart, keyBuffer.lowerBound)
@@ -64,8 +62,15 @@ enum BIOSData {
     byte(diskCount, configuration.hardDisks)
     // An enhanced keyboard.
     byte(keyboardFlags, 0x10)
-    byte(MemoryMap.conventionalEnd, 1)
+    installSizes(in: memory)
     clearScreen(memory)
+  }
+
+  /// Where conventional memory ends, and the extended data area begins, of 1 KiB.
+  static func installSizes(in memory: GuestMemory) {
+    memory.store(GPA(extendedSegment), UInt16(MemoryMap.conventionalEnd >> 4))
+    memory.store(GPA(memorySize), UInt16(MemoryMap.conventionalEnd >> 10))
+    memory.store(GPA(MemoryMap.conventionalEnd), UInt8(1))
   }
 
   static func clearScreen(_ memory: GuestMemory) {

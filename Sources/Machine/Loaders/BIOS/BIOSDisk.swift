@@ -1,8 +1,8 @@
 import VMCore
 import X86
 
-/// A drive of INT 13h: an image as loaded, with the sectors written since, or a disk.
-struct BIOSDrive {
+/// A drive of INT 13h, and of the ATA channel: an image as loaded, with the sectors written since, or a disk.
+final class BIOSDrive {
   let number: UInt8
   let geometry: DiskGeometry
   private let content: BIOSConfiguration.Drive.Content
@@ -42,7 +42,7 @@ struct BIOSDrive {
   var isReadOnly: Bool { if case .disk(let disk) = content { disk.isReadOnly } else { false } }
 
   /// False where the host failed.
-  mutating func write(_ block: Int, _ sector: [UInt8]) -> Bool {
+  func write(_ block: Int, _ sector: [UInt8]) -> Bool {
     guard case .disk(let disk) = content else {
       written[block] = sector
       return true
@@ -53,9 +53,9 @@ struct BIOSDrive {
   /// What was written is safe.
   func flush() -> Bool { if case .disk(let disk) = content { disk.flush() } else { true } }
 
-  mutating func reset() { written = [:] }
+  func reset() { written = [:] }
 
-  mutating func code(_ coder: inout StateCoder) {
+  func code(_ coder: inout StateCoder) {
     if case .disk(let disk) = content { return disk.code(&coder) }
     var blocks = written.keys.sorted().map { UInt32($0) }
     coder.code(&blocks)

@@ -56,9 +56,10 @@ package enum BIOSROM {
     }
   }
 
-  /// Puts the ROM at F0000h.
-  static func install(in memory: GuestMemory) throws(VMError) {
-    try memory.addROM(image, at: [GPA(base)])
+  /// Puts the ROM at F0000h, at its beginning what it says of the machine's processors.
+  static func install(in memory: GuestMemory, vcpuCount: Int) throws(VMError) {
+    let table = MPTable.build(vcpuCount: vcpuCount)
+    try memory.addROM(table + image.dropFirst(table.count), at: [GPA(base)])
   }
 
   /// The 64 KiB.

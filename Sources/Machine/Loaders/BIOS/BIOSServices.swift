@@ -32,6 +32,9 @@ package final class BIOSServices: Device {
     pc.ports.claim(BIOSROM.servicePort, name: name) { [self] exit, vcpu in handle(exit, on: vcpu) }
     pc.keyboard.isHeld = { [keyboard] in keyboard.isFull }
     pc.typesOnKeyboard = true
+    // Systems loaded by INT 13h go on with a driver of their own.
+    let hardDisks = disk.drives.filter { $0.number >= 0x80 }
+    if !hardDisks.isEmpty { pc.addATA(hardDisks, ownsContents: false) }
     programDevices()
   }
 
