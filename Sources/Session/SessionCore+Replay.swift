@@ -63,7 +63,7 @@ extension SessionCore {
     let at = place(currentState)
     let memory = "memory and devices as at stop \(moment.stop?.number ?? 0)"
     guard let exit else { return "Event \(moment.position), at \(at); registers, \(memory)." }
-    let answered = exit.entry == nil ? "" : ", answered"
+    let answered = !exit.isAnswered ? "" : ", answered"
     let isKnown = control.exitStates[exit.ordinal] != nil
     let registers = isKnown ? "registers as they were there, " : "registers (but RIP), "
     return "VM exit #\(exit.ordinal) (\(exit.event.exitReason.name)\(answered)): \(describe.detail(of: exit)), at \(at); \(registers)\(memory)."

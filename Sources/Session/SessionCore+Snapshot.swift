@@ -92,7 +92,7 @@ extension SessionCore {
     return ExitRecord(
       sequence: kept.ordinal, time: kept.event.time, exit: exit, handler: machine.words.handlerName(for: exit),
       cost: control.costs.cost(ofExit: kept.ordinal), detail: describe.detail(of: kept), event: kept.event.sequence,
-      answer: kept.action, answerEvent: kept.entry?.sequence, states: control.exitStates[kept.ordinal],
+      answer: kept.action, answerEvent: kept.answerEvent, states: control.exitStates[kept.ordinal],
       segment: kept.segment)
   }
 

@@ -13,7 +13,9 @@ import VMCore
   }
 
   /// A run to the guest's end, by `command`, with every event of it but stops.
-  private func run(_ sample: String, _ engine: String, _ command: String, recordsStates: Bool = false) throws -> Run {
+  private func run(
+    _ sample: String, _ engine: String, _ command: String, recordsStates: Bool = false, controls: [String] = []
+  ) throws -> Run {
     let path = "/tmp/ringside-prompt-\(getpid())-\(sample)-\(engine)-\(command.hashValue)"
     defer { unlink(path) }
     var configuration = SessionConfiguration()
@@ -25,6 +27,7 @@ import VMCore
     try session.record(to: path)
     var output: [UInt8] = []
     session.onConsoleOutput { output += $0 }
+    for control in controls { #expect(!session.perform("vmcs set \(control)").failed) }
     _ = session.perform(command)
     let snapshot = session.currentSnapshot()
     session.stop()
@@ -62,6 +65,17 @@ import VMCore
     #expect(prompt.events.count == outside.events.count)
     let difference = zip(prompt.events, outside.events).first { $0 != $1 }
     #expect(difference == nil, "\(difference?.0 ?? "") is not \(difference?.1 ?? "")")
+  }
+
+  @Test("so it is with exceptions that exit", arguments: ["interpreter", "rewriter"])
+  func sameExceptions(engine: String) throws {
+    let controls = [0, 4, 5, 6, 11, 12, 13].map { "exception \($0) on" }
+    let prompt = try run("protected-fault", engine, "continue", controls: controls)
+    let outside = try run("protected-fault", engine, "exit 100000000", controls: controls)
+    #expect(prompt.digest == outside.digest && prompt.output == outside.output)
+    #expect(prompt.exits == outside.exits)
+    #expect(prompt.exits > (try run("protected-fault", engine, "continue")).exits)
+    #expect(prompt.events.count == outside.events.count)
   }
 
   @Test("registers and costs are kept for each", arguments: ["interpreter", "rewriter"])

@@ -157,7 +157,7 @@ extension InterpreterVCPU {
   @inline(__always)
   private var endsPlainly: Bool {
     c.pointee.rflags & RFLAGS.tf == 0 && c.pointee.dr7 & 0xFF == 0 && !c.isNonRoot
-      && !c.pointee.quick.contains(.monitorTrap) && !c.pointee.watching
+      && !c.pointee.quick.contains(.monitorTrap) && !c.pointee.watching && c.pointee.vmx.pendingDebug == 0
   }
 
   /// The instruction at RIP is over.

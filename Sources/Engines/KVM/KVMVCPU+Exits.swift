@@ -61,8 +61,14 @@ extension KVMVCPU {
 
   func findIO(_ io: chost_kvm_io) -> KVMPortInstruction {
     let rip = cpu.regs.pointee.rip
-    if let known = ports.find(rip, io) { return known }
-    let found = decodeIO(io, rip)
+    if let known = ports.find(rip, io) {
+      knownCodeBase = known.codeBase
+      // What came along anyway says whether that is still so.
+      guard cpu.isWhole, Self.codeBase(cpu.present) != known.codeBase else { return known }
+      knownCodeBase = nil
+    }
+    var found = decodeIO(io, rip)
+    found.codeBase = codeBase
     ports.keep(found, rip, io)
     return found
   }
@@ -249,6 +255,8 @@ struct KVMPortInstruction {
   var isString = false
   var isRepeated = false
   var isPast = false
+  /// Of the code segment it lies in.
+  var codeBase: UInt64 = 0
 
   init(length: UInt8, isOut: Bool = true, isString: Bool = false, isPast: Bool) {
     self.length = length

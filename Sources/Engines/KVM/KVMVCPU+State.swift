@@ -45,6 +45,7 @@ extension KVMVCPU {
     KVMRegisters.put(s, into: cpu)
     knownCR8 = s.cr8
     ports.forget()
+    knownCodeBase = nil
     activity = s.activity
   }
 

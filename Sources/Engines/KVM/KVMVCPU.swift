@@ -81,6 +81,9 @@ package final class KVMVCPU: VCPU {
   /// CR8 as the platform knows it.
   var knownCR8: UInt64 = 0
   var ports = KVMPortCache()
+  /// The code segment's base at the last exit, where it is known without asking for the processor's system registers,
+  /// which are slow to read.
+  var knownCodeBase: UInt64?
   var debug = KVMDebug()
   package internal(set) var failureSentence: String?
   /// Instructions executed by the embedded processor because KVM could not.
@@ -191,6 +194,7 @@ package final class KVMVCPU: VCPU {
   @inline(__always)
   func enter() -> VMExit? {
     open.kind = .nothing
+    knownCodeBase = nil
     forgetSlowState()
     let result = owner._withUnsafeGuaranteedRef { $0.enterGuest { cpu.enter() } }
     if result == 0, let exit = exitOfKVM() { return withTaskPriority(exit) }
@@ -309,8 +313,12 @@ package final class KVMVCPU: VCPU {
   }
 
   package var codeBase: UInt64 {
-    let base = cpu.sync.pointee.sregs.cs.base
-    return base != 0 && mode == .long64 ? 0 : base
+    knownCodeBase ?? Self.codeBase(cpu.sync.pointee.sregs)
+  }
+
+  /// 0 in 64-bit code.
+  static func codeBase(_ system: kvm_sregs) -> UInt64 {
+    system.efer & EFER.lma != 0 && system.cs.l != 0 ? 0 : system.cs.base
   }
 
   /// Where the guest stands as far as anybody can see: before an instruction that is open.

@@ -6,25 +6,43 @@ import X86
 struct KeptExit {
   var event: Event
   var ordinal: UInt64
-  /// The event that answered it; nil as long as there is none.
-  var entry: Event?
   /// Where it came from beside RIP.
   var segment = CodeSegment()
+  /// Of the event that answered it, as far as it tells more than the exit does; nothing as long as there is none.
+  private var answerNumber = UInt64.max
+  private var answerKind: UInt32 = 0
+  private var answerValue: UInt64 = 0
 
+  init(event: Event, ordinal: UInt64, segment: CodeSegment) {
+    self.event = event
+    self.ordinal = ordinal
+    self.segment = segment
+  }
+
+  /// Takes in the monitor's answer, if it belongs to this exit.
+  @inline(__always)
+  mutating func take(answer: UnsafePointer<Event>) {
+    guard answer.pointee.vcpu == event.vcpu, answer.pointee.rip == event.rip else { return }
+    (answerNumber, answerKind, answerValue) = (answer.pointee.sequence, answer.pointee.a, answer.pointee.b)
+  }
+
+  var isAnswered: Bool { answerNumber != .max }
+  /// The sequence number of the event that answered it.
+  var answerEvent: UInt64? { isAnswered ? answerNumber : nil }
   /// The value that completed a read; nil where the answer was another.
-  var answer: UInt64? { entry.flatMap { $0.a == 2 ? $0.b : nil } }
+  var answer: UInt64? { isAnswered && answerKind == 2 ? answerValue : nil }
   /// The vector, where the instruction faulted instead.
-  var fault: UInt64? { entry.flatMap { $0.a == 4 ? $0.b : nil } }
+  var fault: UInt64? { isAnswered && answerKind == 4 ? answerValue : nil }
 
   var action: VMEntry.Action? {
-    guard let entry else { return nil }
-    switch entry.a {
+    guard isAnswered else { return nil }
+    switch answerKind {
     case 0: return .resume
     case 1: return .emulate
-    case 2: return .complete(entry.b)
+    case 2: return .complete(answerValue)
     case 3: return .skip
-    case 5: return .retire(rip: entry.b)
-    default: return .fault(Vector(truncatingIfNeeded: entry.b), errorCode: nil)
+    case 5: return .retire(rip: answerValue)
+    default: return .fault(Vector(truncatingIfNeeded: answerValue), errorCode: nil)
     }
   }
 }
@@ -94,44 +112,35 @@ struct EventTallies {
     }
   }
 
-  /// One look at each event. The first so many exits and hypercalls would be overwritten by later ones at once: they
-  /// only count.
+  /// One look at each event.
   private mutating func tally(_ events: UnsafeBufferPointer<Event>) {
-    guard let first = events.baseAddress else { return }
-    let range = first..<first + events.count
-    var (unkeptExits, unkeptCalls) = (0, 0)
-    for event in range {
-      if event.pointee.kind == .exit { unkeptExits += 1 } else if event.pointee.kind == .hypercall { unkeptCalls += 1 }
-    }
-    (unkeptExits, unkeptCalls) = (exits.passed(of: unkeptExits), hypercalls.passed(of: unkeptCalls))
-    var newestExit = NewestExit.before
-    for event in range {
+    guard var event = events.baseAddress else { return }
+    let end = event + events.count
+    var exit: UnsafeMutablePointer<KeptExit>?
+    while event != end {
       byKind[Int(event.pointee.kind.rawValue) & 63] &+= 1
       switch event.pointee.kind {
       case .exit:
         byReason[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
         let segment = segments[event.pointee.vcpu]
         byAddress.count(segment.linear(event.pointee.rip))
-        unkeptExits -= 1
-        newestExit = unkeptExits < 0 ? .kept(keep(exit: event, segment)) : .unkept
-      case .entry: answer(event, newestExit)
+        exit = exits.put(KeptExit(event: event.pointee, ordinal: exits.total, segment: segment))
+      case .entry:
+        if let exit { exit.pointee.take(answer: event) } else { answerLast(event) }
       case .hypercall:
-        unkeptCalls -= 1
-        if unkeptCalls < 0 { hypercalls.put(event.pointee) }
+        hypercalls.put(event.pointee)
         calls.add(event)
         callers.count(segments[event.pointee.vcpu].linear(event.pointee.rip))
       case .codeSegment: segments.take(event.pointee)
       default: break
       }
+      event += 1
     }
   }
 
-  /// Where the exit is that an answer may belong to.
-  private enum NewestExit {
-    /// It came before these events.
-    case before
-    case unkept
-    case kept(UnsafeMutablePointer<KeptExit>)
+  /// The answer to an exit that came with earlier events.
+  private mutating func answerLast(_ event: UnsafePointer<Event>) {
+    if exits.total > 0 { exits[exits.total - 1].take(answer: event) }
   }
 
   /// What `tally` writes to is nobody else's.
@@ -142,35 +151,11 @@ struct EventTallies {
     callers.own()
   }
 
-  @inline(__always)
-  private mutating func keep(
-    exit event: UnsafePointer<Event>, _ segment: CodeSegment
-  ) -> UnsafeMutablePointer<KeptExit> {
-    exits.put(KeptExit(event: event.pointee, ordinal: exits.total, entry: nil, segment: segment))
-  }
-
-  @inline(__always)
-  private mutating func answer(_ event: UnsafePointer<Event>, _ newestExit: NewestExit) {
-    switch newestExit {
-    case .kept(let exit): if Self.answers(event, exit.pointee.event) { exit.pointee.entry = event.pointee }
-    case .unkept: break
-    case .before:
-      guard exits.total > 0, Self.answers(event, exits[exits.total - 1].event) else { return }
-      exits[exits.total - 1].entry = event.pointee
-    }
-  }
-
   /// As it is now, whatever becomes of this one.
   func copied() -> EventTallies {
     var copy = self
     copy.digest = digest.copied()
     return copy
-  }
-
-  /// Whether an event is the monitor's answer to an exit.
-  @inline(__always)
-  private static func answers(_ event: UnsafePointer<Event>, _ exit: Event) -> Bool {
-    event.pointee.vcpu == exit.vcpu && event.pointee.rip == exit.rip
   }
 
   static func index(_ reason: ExitReason) -> Int { index(raw: Int(reason.rawValue)) }

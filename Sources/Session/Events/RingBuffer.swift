@@ -38,15 +38,6 @@ struct RingBuffer<Element> {
     return slot
   }
 
-  /// Passes over those of `count` elements that would be overwritten by the last ones at once; gives how many. The rest
-  /// must follow by `put`.
-  mutating func passed(of count: Int) -> Int {
-    let unseen = storage.filled == capacity ? max(count - capacity, 0) : 0
-    total &+= UInt64(unseen)
-    next = (next + unseen) % capacity
-    return unseen
-  }
-
   mutating func append(_ element: Element) {
     own()
     put(element)
@@ -55,7 +46,11 @@ struct RingBuffer<Element> {
   /// Appends elements in order.
   mutating func append(contentsOf elements: UnsafeBufferPointer<Element>) {
     own()
-    var rest = UnsafeBufferPointer(rebasing: elements.dropFirst(passed(of: elements.count)))
+    // Those that would be overwritten at once only count.
+    let unseen = storage.filled == capacity ? max(elements.count - capacity, 0) : 0
+    total &+= UInt64(unseen)
+    next = (next + unseen) % capacity
+    var rest = UnsafeBufferPointer(rebasing: elements.dropFirst(unseen))
     while storage.filled < capacity, let element = rest.first {
       put(element)
       rest = UnsafeBufferPointer(rebasing: rest.dropFirst())

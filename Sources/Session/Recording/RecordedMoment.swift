@@ -60,7 +60,7 @@ struct RecordedMoment {
   var currentExit: KeptExit? {
     guard exits > 0, let event = tallies.newest.newest(1).first else { return nil }
     let last = tallies.exits[exits - 1]
-    return event.sequence == last.event.sequence || event.sequence == last.entry?.sequence ? last : nil
+    return event.sequence == last.event.sequence || event.sequence == last.answerEvent ? last : nil
   }
 
   /// The moment is a stop.
@@ -80,7 +80,7 @@ struct RecordedMoment {
       if last.segment.base != 0 { (all[index][.cs].selector, all[index][.cs].base) = (last.segment.selector, last.segment.base) }
       return all
     }
-    all[index].take(last.entry == nil ? around.before : around.after ?? around.before)
+    all[index].take(!last.isAnswered ? around.before : around.after ?? around.before)
     return all
   }
 }
