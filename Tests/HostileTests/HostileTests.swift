@@ -51,6 +51,14 @@ struct HostileTests {
     #expect(Self.hostile("--compare --seed 2026 --count 40 --limit 1500") == 0)
   }
 
+  @Test("programs that once parted go the same way", arguments: [
+    // XCHG read by what the TLB had for reads, after it had asked what it had for writes.
+    "--seed 4 --only protected32-bits32-ring3 --number 88",
+  ])
+  func parted(_ program: String) {
+    #expect(Self.hostile("--compare --limit 1500 \(program)") == 0)
+  }
+
   /// The host's protection keys stop any other access; without them there is nothing to test with.
   @Test func `generated code reaches nothing but the guest's memory, its processor and itself`() throws {
     let cpu = try String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)

@@ -37,9 +37,11 @@ extension UnsafeMutablePointer<CPU> {
       try storeSized(address(o), value, bytes: 1 << Int(log2))
     }
   }
-  /// Faults now if the operand's write would.
-  func probeRM(_ o: MicroOpPointer) throws(Stop) {
-    if o.pointee.flags & MicroOp.hasMemory != 0 { try probeWrite(address(o), 1 << Int(o.pointee.sizeLog2)) }
+  /// The destination of an instruction that reads and writes it.
+  func readToModifyRM(_ o: MicroOpPointer) throws(Stop) -> UInt64 {
+    let log2 = o.pointee.sizeLog2
+    if o.pointee.flags & MicroOp.hasMemory == 0 { return getSized(o.pointee.dst, log2) }
+    return try loadToModify(address(o), bytes: 1 << Int(log2))
   }
 
   @inline(never)
@@ -69,8 +71,7 @@ extension UnsafeMutablePointer<CPU> {
       let log2 = o.pointee.sizeLog2
       setSized(o.pointee.dst, log2, taken ? value : getSized(o.pointee.dst, log2))
     case .xchg:
-      try probeRM(o)
-      let old = try readRM(o, o.pointee.dst)
+      let old = try readToModifyRM(o)
       let new = getSized(o.pointee.src, o.pointee.sizeLog2)
       try writeRM(o, o.pointee.dst, new)
       setSized(o.pointee.src, o.pointee.sizeLog2, old)

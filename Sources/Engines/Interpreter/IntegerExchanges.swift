@@ -7,8 +7,7 @@ extension UnsafeMutablePointer<CPU> {
 
   func exchangeArithmetic(_ o: MicroOpPointer) throws(Stop) {
     let log2 = o.pointee.sizeLog2
-    try probeRM(o)
-    let old = try readRM(o, o.pointee.dst)
+    let old = try readToModifyRM(o)
     let source = getSized(o.pointee.src, log2)
     if o.pointee.aux == IntegerOp.xadd.rawValue {
       let sum = (old &+ source) & mask(log2)
@@ -40,8 +39,7 @@ extension UnsafeMutablePointer<CPU> {
 
   func compareExchange8(_ o: MicroOpPointer) throws(Stop) {
     let at = address(o)
-    try probeWrite(at, 8)
-    let old: UInt64 = try load(at)
+    let old = try loadToModify(at, bytes: 8)
     let expected = self[slot: 2] << 32 | UInt64(get(0, as: UInt32.self))
     if old == expected {
       try store(at, self[slot: 1] << 32 | UInt64(get(24, as: UInt32.self)))
@@ -58,8 +56,8 @@ extension UnsafeMutablePointer<CPU> {
     guard at & 15 == 0 else { throw raise(.gp, 0) }
     try probeWrite(at, 8)
     try probeWrite(at &+ 8, 8)
-    let low: UInt64 = try load(at)
-    let high: UInt64 = try load(at &+ 8)
+    let low = try loadToModify(at, bytes: 8)
+    let high = try loadToModify(at &+ 8, bytes: 8)
     let equal = low == self[slot: 0] && high == self[slot: 2]
     try store(at, equal ? self[slot: 3] : low)
     try store(at &+ 8, equal ? self[slot: 1] : high)

@@ -6,8 +6,7 @@ extension UnsafeMutablePointer<CPU> {
     let log2 = o.pointee.sizeLog2
     let raw = o.pointee.imm < 0 ? UInt64(get(8, as: UInt8.self)) : o.count
     let count = raw & (log2 == 3 ? 63 : 31)
-    try probeRM(o)
-    let value = try readRM(o, o.pointee.dst)
+    let value = try readToModifyRM(o)
     guard count != 0 else { return try writeRM(o, o.pointee.dst, value) }
     let operation = IntegerOp(rawValue: o.pointee.aux) ?? .shl
     let kept = (pointee.flagClass, pointee.flagA, pointee.flagResult, pointee.rflags)
@@ -87,8 +86,7 @@ extension UnsafeMutablePointer<CPU> {
     let width: UInt64 = 8 << UInt64(log2)
     let raw = o.pointee.imm < 0 ? UInt64(get(8, as: UInt8.self)) : o.count
     let count = raw & (log2 == 3 ? 63 : 31)
-    try probeRM(o)
-    let value = try readRM(o, o.pointee.dst)
+    let value = try readToModifyRM(o)
     guard count != 0 else { return try writeRM(o, o.pointee.dst, value) }
     let other = getSized(o.pointee.src, log2)
     // Counts above the width (16-bit only) are undefined: processors go round with the operands doubled.
@@ -134,8 +132,7 @@ extension UnsafeMutablePointer<CPU> {
     let operation = IntegerOp(rawValue: o.pointee.aux) ?? .bt
     let raw = o.pointee.imm < 0 ? getSized(o.pointee.src, log2) : o.count
     let bit = raw & ((8 << UInt64(log2)) - 1)
-    if operation != .bt { try probeRM(o) }
-    let value = try readRM(o, o.pointee.dst)
+    let value = operation == .bt ? try readRM(o, o.pointee.dst) : try readToModifyRM(o)
     let one = UInt64(1) << bit
     switch operation {
     case .bts: try writeRM(o, o.pointee.dst, value | one)

@@ -42,6 +42,22 @@ extension UnsafeMutablePointer<CPU> {
     if entry.pointee.tag == last & ~0xFFF { return }
     try slowProbeWrite(address, size)
   }
+
+  /// Reads 1, 2, 4 or 8 bytes that are to be written next. Reading and writing are one access: it faults as a write
+  /// before anything is changed, and where the TLB has the write, what it has for reads does not count.
+  func loadToModify(_ address: UInt64, bytes: Int) throws(Stop) -> UInt64 {
+    try probeWrite(address, bytes)
+    let entry = tlbWriteEntry(address)
+    let last = address &+ UInt64(bytes - 1)
+    guard entry.pointee.tag == last & ~0xFFF else { return try loadSized(address, bytes: bytes) }
+    let host = entry.host(address)
+    switch bytes {
+    case 1: return UInt64(host.load(as: UInt8.self))
+    case 2: return UInt64(host.loadUnaligned(as: UInt16.self))
+    case 4: return UInt64(host.loadUnaligned(as: UInt32.self))
+    default: return host.loadUnaligned(as: UInt64.self)
+    }
+  }
 }
 
 extension UnsafeMutablePointer<TLBEntry> {
