@@ -73,7 +73,8 @@ package final class DrivenProgram {
   package func wait(milliseconds: Int, until isThere: (ScreenReader) -> Bool) -> Bool {
     let limit = Self.now() + UInt64(milliseconds) * 1_000_000
     while !isThere(screen) {
-      while !take(milliseconds: 20) { if Self.now() > limit { return false } }
+      if Self.now() > limit { return false }
+      take(milliseconds: 20)
     }
     return true
   }
