@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "chost_float.h"
+#include "guard.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -14,6 +15,7 @@ static struct sigaction previous;
 static void handler(int signal, siginfo_t *info, void *context) {
   (void)info;
   greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
+  chost_guard_open();
   // The instruction faulted in a function that has pushed nothing: its return address is on top.
   uintptr_t top = *(const uintptr_t *)g[REG_RSP];
   for (const int32_t *entry = chost_float_returns; *entry; entry++) {
