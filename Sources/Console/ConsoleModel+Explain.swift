@@ -114,12 +114,23 @@ extension ConsoleModel {
         let entry =
           (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
           ?? ExplainCatalogue.entry(word: word.text, context: context)
-        if let entry { found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context)) }
+        if let entry, word.text.count > 1 || Self.isFlag(entry, at: index, in: row.map(\.text), context) {
+          found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context))
+        }
         if found.count >= limit { return found }
       }
       heads += row.prefix(2).map(\.text)
     }
     return found
+  }
+
+  /// A lone letter is a bit among the bits of its register; in a sentence it is a word.
+  private static func isFlag(_ entry: ExplainEntry, at index: Int, in row: [String], _ context: [String]) -> Bool {
+    let head = entry.name.prefix { $0 != "." }
+    return [index - 1, index + 1].contains { other in
+      guard row.indices.contains(other), row[other].count <= 4 else { return false }
+      return ExplainCatalogue.entry(word: row[other], context: context)?.name.prefix { $0 != "." } == head
+    }
   }
 
   private static func split(_ frame: CellBuffer, _ region: Region, _ y: Int) -> [(text: String, region: Region)] {

@@ -81,6 +81,8 @@ package final class ConsoleModel {
   package internal(set) var note: [String] = []
   private var messagesSeen: UInt64
   private var typedCommand = false
+  /// A command went to the session: it has one to repeat.
+  private(set) var hasSubmitted = false
   var screen = Size(width: 80, height: 24)
   private var solved: Solved?
   /// Generations of sessions before this one.
@@ -108,7 +110,7 @@ package final class ConsoleModel {
     let all: [any Pane] = [
       code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
       hypercalls,
-      BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
+      BreakpointsPane(), DisplaysPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
       CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), XenPane(), ComparisonPane(), TechniquesPane(),
       MessagesPane(), GuestConsolePane(), LessonPane(),
     ]
@@ -171,7 +173,7 @@ package final class ConsoleModel {
 
   /// A line the person typed or a settings file holds.
   func submit(_ line: String) {
-    typedCommand = true
+    (typedCommand, hasSubmitted) = (true, true)
     session.submit(line)
   }
 
