@@ -86,6 +86,7 @@ extension ConsoleModel {
   /// What a pane is about, where its rows do not say it.
   private static func subjects(of pane: PaneID) -> [String] {
     switch pane {
+    case .registers, .secondRegisters: ["rflags", "segment"]
     case .anatomy: ["qualification"]
     case .events: ["event"]
     case .tables: ["descriptor", "segment", "pte"]
@@ -113,8 +114,8 @@ extension ConsoleModel {
         let joined = row[index...].prefix(2).map(\.text).joined()
         let entry =
           (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
-          ?? ExplainCatalogue.entry(word: word.text, context: context)
-        if let entry, word.text.count > 1 || Self.isFlag(entry, at: index, in: row.map(\.text), context) {
+          ?? ExplainCatalogue.entry(word: word.text, context: context, inProse: true)
+        if let entry, !Self.isLetter(word.text) || Self.isFlag(entry, at: index, in: row.map(\.text), context) {
           found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context))
         }
         if found.count >= limit { return found }
@@ -122,6 +123,10 @@ extension ConsoleModel {
       heads += row.prefix(2).map(\.text)
     }
     return found
+  }
+
+  private static func isLetter(_ text: String) -> Bool {
+    text.count { $0.isLetter } == 1 && !text.contains { $0.isNumber || $0 == "=" || $0 == "#" }
   }
 
   /// A lone letter is a bit among the bits of its register; in a sentence it is a word.

@@ -165,8 +165,18 @@ package final class ConsoleModel {
     messagesSeen = last.number
     guard typedCommand, !fresh.isEmpty else { return }
     typedCommand = false
+    if let pane = paneOfAnswer(fresh) { return bringUp(pane, takesFocus: false) }
     let lines = fresh.reduce(0) { $0 + $1.text.split(separator: "\n", omittingEmptySubsequences: false).count }
     if lines > 1 { bringUp(.messages, takesFocus: false) }
+  }
+
+  /// The pane in which the answer to the last command can be looked at better than in the log.
+  private func paneOfAnswer(_ fresh: [ConsoleMessage]) -> PaneID? {
+    guard !fresh.contains(where: { $0.kind == .error }), let line = snapshot.messages.last(where: { $0.kind == .command })?.text
+    else { return nil }
+    let panes: [String: PaneID] = ["compare": .comparison, "techniques": .techniques, "display": .displays]
+    let word = line.prefix { $0 != " " && $0 != "/" }
+    return CommandTable.find(String(word)).flatMap { panes[$0.name] }
   }
 
   func perform(_ line: String) { session.submitKey(line) }

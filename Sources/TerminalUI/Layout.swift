@@ -27,7 +27,7 @@ package indirect enum LayoutNode<ID: Hashable & Sendable>: Sendable {
   fileprivate func lowered(width: Bool, height: Bool) -> LayoutNode {
     mapLeaves { leaf in
       var low = leaf
-      if width { low.minimum.width = leaf.floor.width }
+      if width { low.minimum.width = leaf.floorPriority > 0 ? leaf.floor.width : .max / 4 }
       if height { low.minimum.height = leaf.floor.height }
       low.priority = leaf.floorPriority
       return low
@@ -51,7 +51,8 @@ package struct LayoutLeaf<ID: Hashable & Sendable>: Sendable {
   package var adopts: Bool
   /// Whether a title row stands on top.
   package var titled: Bool
-  /// For regions too small for the minima: the least size it lives with, and its priority then.
+  /// For regions too small for the minima: the least size it lives with, and its priority then (0: where it is too
+  /// narrow, not at all).
   package var floor: Size
   package var floorPriority: Int
   /// The size a person gave it by dragging, in thousandths of what there is to share out; nil follows the weight.

@@ -112,6 +112,16 @@ struct ArgumentScanner {
     return word
   }
 
+  /// Takes everything before the next such character, and the character; nil, and nothing, where there is none.
+  mutating func takeUpTo(_ separator: Character) -> String? {
+    guard let end = rest.firstIndex(of: separator) else { return nil }
+    defer {
+      rest = rest[rest.index(after: end)...]
+      skipSpace()
+    }
+    return String(rest[..<end])
+  }
+
   /// Takes these characters if they come next.
   mutating func take(prefix: String) -> Bool {
     guard rest.hasPrefix(prefix) else { return false }

@@ -7,7 +7,7 @@ struct DisplayList {
     var number: Int
     /// `print/x $rax`, `x/2i $pc`.
     var command: String
-    /// As typed: `/x $rax`.
+    /// `$rax`, `/x $rax`, `x/2i $pc`.
     var text: String
   }
   private(set) var rows: [Row] = []
@@ -39,7 +39,7 @@ package struct DisplayedValue: Equatable, Sendable {
 
   /// `1: $rax = 5`; what takes several lines stands below.
   package var shown: [String] {
-    lines.count == 1 ? ["\(number): \(text) = \(lines[0])"] : ["\(number): \(text)"] + lines.map { "   " + $0 }
+    lines.count == 1 && !text.hasPrefix("x/") ? ["\(number): \(text) = \(lines[0])"] : ["\(number): \(text)"] + lines.map { "   " + $0 }
   }
 }
 
@@ -80,7 +80,7 @@ enum DisplayCommands {
     let command = "\(examines ? "x" : "print")\(slash) \(expression)"
     let answer = core.execute(command)
     guard !answer.failed else { return answer }
-    let row = core.displays.add(command, (format.isEmpty ? "" : "\(slash) ") + expression)
+    let row = core.displays.add(command, examines ? command : (format.isEmpty ? "" : "\(slash) ") + expression)
     return CommandResult(
       DisplayedValue(number: row.number, text: row.text, lines: answer.lines).shown,
       json: .members(("number", .number(UInt64(row.number))), ("text", .string(row.text)), ("answer", answer.json)))

@@ -132,16 +132,18 @@ enum DumpCommands {
       json: .array(places.map { .hex($0) }))
   }
 
+  /// `START, END,` or `START, +LENGTH,`.
   private static func takeRange(
     _ core: SessionCore, _ scanner: inout ArgumentScanner
   ) throws(CommandError) -> (start: UInt64, length: UInt64) {
-    let start = try core.takeAddress(&scanner, "where to begin").value
-    guard scanner.take(prefix: ",") else { throw scanner.fail(scanner.remainder, "a comma was expected") }
-    let isLength = scanner.take(prefix: "+")
-    let end = try core.takeValue(&scanner, "where to end")
-    guard scanner.take(prefix: ",") else { throw scanner.fail(scanner.remainder, "a comma and what to find were expected") }
-    guard isLength || end > start else { throw scanner.fail(Hex.text(end), "the end lies before the beginning") }
-    return (start, isLength ? end : end - start)
+    var start = ArgumentScanner(scanner.takeUpTo(",") ?? "", usage: scanner.usage)
+    let first = try core.takeAddress(&start, "where to begin").value
+    guard let text = scanner.takeUpTo(",") else { throw scanner.fail(scanner.remainder, "a comma and what to find were expected") }
+    var end = ArgumentScanner(text, usage: scanner.usage)
+    let isLength = end.take(prefix: "+")
+    let last = try core.takeValue(&end, "where to end")
+    guard isLength || last > first else { throw scanner.fail(text, "the end lies before the beginning") }
+    return (first, isLength ? last : last - first)
   }
 
   /// Texts and numbers with commas between them are one needle, as in gdb.
