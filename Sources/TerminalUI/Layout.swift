@@ -23,12 +23,13 @@ package indirect enum LayoutNode<ID: Hashable & Sendable>: Sendable {
     }
   }
 
-  /// The same tree by the leaves' floors: for a region their minima do not fit, in the directions they do not.
-  fileprivate func lowered(width: Bool, height: Bool) -> LayoutNode {
+  /// The same tree by the leaves' floors, for a region their minima do not fit; by their widths only where it is too
+  /// narrow, and then without those that are not for narrow ones.
+  fileprivate func lowered(width: Bool) -> LayoutNode {
     mapLeaves { leaf in
       var low = leaf
+      low.minimum.height = leaf.floor.height
       if width { low.minimum.width = leaf.floorPriority > 0 ? leaf.floor.width : .max / 4 }
-      if height { low.minimum.height = leaf.floor.height }
       low.priority = leaf.floorPriority
       return low
     }
@@ -102,14 +103,14 @@ package struct LayoutResult<ID: Hashable & Sendable>: Equatable, Sendable {
 
 package enum LayoutSolver {
   /// Places the tree in a region. Leaves come in by priority as long as the minima fit; in a region even the
-  /// leaves that never go do not fit, all of them count with their floors: their widths where it is too narrow, their
-  /// heights where it is too low. What still does not fit is cut.
+  /// leaves that never go do not fit, all of them count with their floors, those of their widths where it is too narrow.
+  /// What still does not fit is cut.
   package static func solve<ID>(_ tree: LayoutNode<ID>, in region: Region) -> LayoutResult<ID> {
     var result = LayoutResult<ID>(placements: [], separators: [])
     let essential = removing(tree.leaves.filter { $0.priority < Int.max }.map(\.panes), from: tree)
     let needed = essential.map(minimum) ?? Size(width: 0, height: 0)
     let (isNarrow, isLow) = (needed.width > region.width, needed.height > region.height)
-    let (node, homeless) = choose(isNarrow || isLow ? tree.lowered(width: isNarrow, height: isLow) : tree, in: region)
+    let (node, homeless) = choose(isNarrow || isLow ? tree.lowered(width: isNarrow) : tree, in: region)
     guard let node else { return result }
     place(adopting(homeless, in: node), region, &result)
     return result

@@ -91,10 +91,8 @@ struct Route {
     var tour = Tour(costs: costs, count: count)
     let passes = min(Self.passes, max(Self.tries / (count * count * Self.longestMove * parts), 1))
     for _ in 0..<passes { guard tour.improve(longest: Self.longestMove) else { break } }
-    tour.perturb(kicks: min(Self.mostKicks, Self.tries / (count * count * Self.longestMove * parts)), longest: Self.longestMove)
     return tour.order.map { spans[$0] }
   }
-  private static let mostKicks = 40
 }
 
 /// A way through all of a number of places, each once.
@@ -112,29 +110,6 @@ private struct Tour {
   /// From the place at one position to that at another; position -1 is the start, and behind the last comes nothing.
   private func cost(_ from: Int, _ to: Int) -> Int {
     to >= count ? 0 : costs[(from < 0 ? count : order[from]) * count + order[to]]
-  }
-
-  /// What the whole way costs.
-  private var length: Int { order.indices.reduce(0) { $0 + cost($1 - 1, $1) } }
-
-  /// Exchanges two neighbouring stretches somewhere and improves that, again and again: the best way seen stays. Where,
-  /// is the same for the same way.
-  mutating func perturb(kicks: Int, longest: Int) {
-    guard count > 7, kicks > 0 else { return }
-    var (best, least) = (order, length)
-    var seed = UInt64(count) &* 0x9E37_79B9_7F4A_7C15
-    func next(_ limit: Int) -> Int {
-      seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      return Int(seed >> 33) % limit
-    }
-    for _ in 0..<kicks {
-      let cuts = [next(count), next(count), next(count)].sorted()
-      order = Array(best[..<cuts[0]] + best[cuts[1]..<cuts[2]] + best[cuts[0]..<cuts[1]] + best[cuts[2]...])
-      for _ in 0..<3 { guard improve(longest: longest) else { break } }
-      let length = length
-      if length < least { (best, least) = (order, length) }
-    }
-    order = best
   }
 
   /// Tries every group of neighbours everywhere else; whether anything got better.

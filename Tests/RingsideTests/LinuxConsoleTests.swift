@@ -23,7 +23,7 @@ struct LinuxConsoleTests {
     ("F8", "\u{1B}[19~", "Stepped to 1002d8"), ("F11", "\u{1B}[23~", "Stepped to 1002dd"),
     ("F10", "\u{1B}[21~", "Stepped to 1002e3"), ("F9", "\u{1B}[20~", "breakpoint 1"), ("F7", "\u{1B}[18~", "1002e3"),
     ("Alt-x", "\u{1B}x", "does nothing here (Alt-x)"), ("Alt-7", "\u{1B}7", "does nothing here (Alt-7)"),
-    ("Insert", "\u{1B}[2~", "does nothing here (Insert)"),
+    ("Insert", "\u{1B}[2~", "does nothing here (Ins)"),
     (": a b Home c", ":print 42\u{1B}[1~", ":print 42"), ("Delete takes p", "\u{1B}[3~", ":rint 42"),
     ("Home, p is back", "p", ":print 42"), ("End, a digit", "\u{1B}[4~7", ":print 427"), ("Backspace", "\u{7F}", ":print 42"),
     ("Enter", "\r", "42 = 0x2a"), ("F5", "\u{1B}[[E", "The guest"),

@@ -72,10 +72,10 @@ struct HabitTests {
 
   @Test func `until leaves a loop, jump goes on from elsewhere`() throws {
     let session = try Self.session("long-kernel", "9e", "until log_write+2f")
-    let loop = session.currentSnapshot().vcpu
+    let loop = session.currentSnapshot().vcpus[0]
     #expect(session.perform("x/1i").lines[0].contains("loop "))
     #expect(!session.perform("until").failed)
-    let after = session.currentSnapshot().vcpu
+    let after = session.currentSnapshot().vcpus[0]
     #expect(after.rip > loop.rip && after[.rcx] == 0)
     _ = session.perform("break log_write")
     #expect(session.perform("jump *log_text").lines[0].hasPrefix("Breakpoint"))
@@ -87,11 +87,12 @@ struct HabitTests {
     #expect(!session.perform("rf").failed)
     let caller = session.currentSnapshot()
     #expect(caller.instructionCount == inside.instructionCount - 1)
-    let call = caller.vcpu.rip
+    let call = caller.vcpus[0].rip
+    _ = session.perform("delete")
     #expect(session.perform("next").lines[0].hasPrefix("Stepped to"))
     #expect(session.currentSnapshot().instructionCount > inside.instructionCount)
     #expect(!session.perform("rn").failed)
-    #expect(session.currentSnapshot().vcpu.rip == call)
+    #expect(session.currentSnapshot().vcpus[0].rip == call)
     #expect(session.currentSnapshot().instructionCount == caller.instructionCount)
   }
 
