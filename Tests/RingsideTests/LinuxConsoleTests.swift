@@ -70,7 +70,8 @@ struct LinuxConsoleTests {
   }
 
   private static func isKnown(_ sequence: String) -> Bool {
-    guard sequence.hasPrefix("["), let final = sequence.utf8.last else { return ["7", "8", "M", "D", "E", "c", "="].contains(sequence) || sequence == ">" }
+    // A string (ESC ]), as the clipboard's, it takes to its end and leaves.
+    guard sequence.hasPrefix("["), let final = sequence.utf8.last else { return ["7", "8", "M", "D", "E", "c", "=", ">", "]"].contains(sequence) }
     let parameters = sequence.dropFirst().dropLast()
     if parameters.hasPrefix("?") { return final == UInt8(ascii: "c") || modes.contains(String(parameters.dropFirst())) }
     guard finals.contains(final), parameters.allSatisfy({ $0.isNumber || $0 == ";" }) else { return false }
