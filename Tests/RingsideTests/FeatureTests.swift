@@ -189,7 +189,7 @@ import Testing
     Row(
       feature: "technique comparator: two engines in lockstep", arguments: "long-kernel",
       steps: [
-        ("20e", "STOPPED #19"), (":compare with rewriter every 500", "no difference in"), ("0 ` z", "Technique compare"),
+        ("20e", "STOPPED #19"), (":compare with rewriter every 500", "no difference in"), ("0 z", "Technique compare"),
         ("", "million a second"), ("", "OUT, OUTS"),
       ]),
     Row(
