@@ -213,6 +213,9 @@ package final class PC: Platform {
     case .msr(let index, let write, let value): return msr(index, write: write, value: value, on: vcpu)
     case .cr(8, let access, _, let value): return cr8(access, value: value, on: vcpu)
     case .unknownInstruction: return .fault(Exception.ud.rawValue, errorCode: nil)
+    case .none where exit.reason == .initSignal:
+      context.request(.initialize(vcpu: vcpu.index))
+      return .resume
     // Nothing to carry out: the vCPU stopped between instructions.
     case .interruptWindow, .debug, .tripleFault, .budget, .kicked, .entryFailure, .externalInterrupt: return .resume
     default:
