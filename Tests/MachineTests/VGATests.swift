@@ -69,7 +69,7 @@ struct VGATests {
   /// Character and attribute of a cell half or all of which is of one colour.
   @Test(arguments: [
     ([0, 1, 2, 3], [UInt8](repeating: 4, count: 4), UInt16(0x04DF)),
-    ([4, 5, 6, 7], [UInt8](repeating: 4, count: 4), 0x04DC),
+    ([4, 5, 6, 7], [UInt8](repeating: 4, count: 4), 0x40DF), ([4, 5, 6, 7], [UInt8](repeating: 12, count: 4), 0x0CDC),
     (Array(0..<8), [UInt8](repeating: 15, count: 4), 0x0FDB),
     // A line of one pixel's width stays visible, one point of sixteen does not.
     (Array(0..<8), [14, 0, 0, 0], 0x0EDB), ([2], [15, 0, 0, 0], 0x0720),
