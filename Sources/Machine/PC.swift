@@ -45,7 +45,7 @@ package final class PC: Platform {
   package let pit: PIT8254
   package let rtc: RTC
   package let keyboard: PS2
-  package let vga: VGAText
+  package let vga: VGA
   /// One for each vCPU, by index; none without APICs.
   package var locals: [LocalAPIC] { apicBus.locals }
   package let ioapic: IOAPIC?
@@ -79,7 +79,7 @@ package final class PC: Platform {
     pit = PIT8254(context: context, line: InterruptLine(gsi: 0, router: router))
     rtc = RTC(context: context, line: InterruptLine(gsi: 8, router: router), ramSize: configuration.ramSize)
     keyboard = PS2(context: context, line: InterruptLine(gsi: 1, router: router))
-    vga = VGAText(context: context)
+    vga = VGA(context: context)
     pic = PIC8259A(context: context)
     apicBus = APICBus(context: context)
     var devices: [any Device] = configuration.model == .p1 ? [serial, rtc] : [serial, pit, rtc]
@@ -214,6 +214,9 @@ package final class PC: Platform {
     case .msr(let index, let write, let value): return msr(index, write: write, value: value, on: vcpu)
     case .cr(8, let access, _, let value): return cr8(access, value: value, on: vcpu)
     case .unknownInstruction: return .fault(Exception.ud.rawValue, errorCode: nil)
+    case .none where exit.reason == .initSignal:
+      context.request(.initialize(vcpu: vcpu.index))
+      return .resume
     // Nothing to carry out: the vCPU stopped between instructions.
     case .interruptWindow, .debug, .tripleFault, .budget, .kicked, .entryFailure, .externalInterrupt: return .resume
     default:
