@@ -45,7 +45,7 @@ package final class PC: Platform {
   package let pit: PIT8254
   package let rtc: RTC
   package let keyboard: PS2
-  package let vga: VGAText
+  package let vga: VGA
   /// One for each vCPU, by index; none without APICs.
   package var locals: [LocalAPIC] { apicBus.locals }
   package let ioapic: IOAPIC?
@@ -79,7 +79,7 @@ package final class PC: Platform {
     pit = PIT8254(context: context, line: InterruptLine(gsi: 0, router: router))
     rtc = RTC(context: context, line: InterruptLine(gsi: 8, router: router), ramSize: configuration.ramSize)
     keyboard = PS2(context: context, line: InterruptLine(gsi: 1, router: router))
-    vga = VGAText(context: context)
+    vga = VGA(context: context)
     pic = PIC8259A(context: context)
     apicBus = APICBus(context: context)
     var devices: [any Device] = configuration.model == .p1 ? [serial, rtc] : [serial, pit, rtc]
@@ -204,15 +204,19 @@ package final class PC: Platform {
     context.vcpu = exit.vcpu
     context.rip = exit.rip
     advance(to: vcpu.virtualTime)
+    if let access = exit.words.port {
+      return ports.handle(exit, port: access.number, size: access.size, write: access.write, value: access.value, on: vcpu)
+    }
     switch exit.qualification {
-    case .io(let port, let size, let write, _, _, let value):
-      return ports.handle(exit, port: port, size: size, write: write, value: value, on: vcpu)
     case .mmio(let gpa, _, let size, let write, let value):
       return access(gpa, size: size, write: write, value: value, on: vcpu)
     case .cpuid(let leaf, let subleaf): return cpuid(leaf: leaf, subleaf: subleaf, on: vcpu)
     case .msr(let index, let write, let value): return msr(index, write: write, value: value, on: vcpu)
     case .cr(8, let access, _, let value): return cr8(access, value: value, on: vcpu)
     case .unknownInstruction: return .fault(Exception.ud.rawValue, errorCode: nil)
+    case .none where exit.reason == .initSignal:
+      context.request(.initialize(vcpu: vcpu.index))
+      return .resume
     // Nothing to carry out: the vCPU stopped between instructions.
     case .interruptWindow, .debug, .tripleFault, .budget, .kicked, .entryFailure, .externalInterrupt: return .resume
     default:

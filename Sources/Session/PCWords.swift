@@ -35,14 +35,7 @@ struct PCWords: PlatformWords {
   }
 
   var textScreen: TextScreen? {
-    let count = VGAText.columns * VGAText.rows
-    let start = UInt64(pc.vga.startAddress * 2) & 0x7FFF
-    var bytes = [UInt8](repeating: 0, count: count * 2)
-    for (index, byte) in pc.memory.readBytes(VGAText.screen, count: 0x8000).enumerated() {
-      let place = (UInt64(index) &- start) & 0x7FFF
-      if place < UInt64(bytes.count) { bytes[Int(place)] = byte ?? 0 }
-    }
-    let cells = (0..<count).map { UInt16(bytes[$0 * 2]) | UInt16(bytes[$0 * 2 + 1]) << 8 }
-    return TextScreen(columns: VGAText.columns, rows: VGAText.rows, cells: cells, cursor: pc.vga.cursor)
+    let picture = pc.vga.picture(of: pc.memory)
+    return TextScreen(columns: picture.columns, rows: picture.rows, cells: picture.cells, cursor: picture.cursor)
   }
 }

@@ -149,7 +149,7 @@ package struct BreakpointSummary: Equatable, Sendable {
   package var oneShot: Bool
 }
 
-/// The VGA text screen: 80x25 cells as character (CP437) and attribute bytes, and the cursor.
+/// The VGA's screen as cells of character (CP437) and attribute bytes, and the cursor: text, or graphics in blocks.
 package struct TextScreen: Equatable, Sendable {
   package var columns: Int
   package var rows: Int

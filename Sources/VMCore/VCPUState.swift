@@ -86,6 +86,8 @@ package struct VMXOperation: Equatable, Sendable {
   package var pendingDebug: UInt64 = 0
   /// The last instruction, a MOV to CR8, went below the TPR threshold.
   package var isTPRBelowThreshold = false
+  /// An INIT signal came in root operation: it waits for a guest, which it makes exit, or for VMXOFF.
+  package var isInitPending = false
   package init() {}
 }
 

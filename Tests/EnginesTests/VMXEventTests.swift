@@ -235,6 +235,30 @@ private typealias B = VMXBench
     #expect(d.exit(Self.nops) == .vmcall && d[.guestRIP] == B.handlers + 0x430)
   }
 
+  @Test("INIT waits in root operation, makes a guest exit once, running or halted, and is taken at VMXOFF") func initSignal() throws {
+    for activity: UInt64 in [0, 1] {
+      let b = try VMXBench()
+      b.change { $0.vmx.isInitPending = true }
+      #expect(b.host([0x90]) == .success && b.state.vmx.isInitPending)
+      b[.guestActivity] = activity
+      #expect(b.exit(Self.nops) == .initSignal && b[.exitQualification] == 0 && b[.guestRIP] == B.guestCode)
+      #expect(b[.guestActivity] == activity && !b.state.vmx.isInitPending)
+      #expect(b.exit(B.vmcall) == (activity == 0 ? .vmcall : nil))
+    }
+    let b = try VMXBench()
+    running(b)
+    b.change { $0.vmx.isInitPending = true }
+    #expect(b.run() && b[.exitReason] == 3 && b[.guestRIP] == B.guestCode + 2)
+    b.change { $0.vmx.isInitPending = true }
+    b.memory.write(GPA(B.code), B.vmxoff)
+    b.change {
+      $0.rip = B.code
+      $0.activity = .active
+    }
+    #expect(b.vcpu.run(.resume, limit: 10).reason == .initSignal)
+    #expect(b.state.vmx.vmxon == nil && !b.state.vmx.isInitPending)
+  }
+
   @Test("NMIs: exit by their control and block the monitor's; else the guest's vector 2") func nmis() throws {
     let b = try VMXBench()
     b.set(.nmiExiting)

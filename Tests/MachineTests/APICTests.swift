@@ -197,6 +197,14 @@ struct LocalAPICTests {
     #expect(bench.pc.takeRequests() == [.initialize(vcpu: 1)])
   }
 
+  @Test func `a vCPU that leaves for an INIT signal that had waited is to be initialized`() throws {
+    let bench = try bench(vcpus: 2)
+    let exit = VMExit(
+      vcpu: 0, reason: .initSignal, qualification: .none, rip: 0, instructionLength: 3, instructionCount: 0)
+    #expect(bench.pc.handle(exit, on: bench.vcpu) == .resume)
+    #expect(bench.pc.takeRequests() == [.initialize(vcpu: 0)])
+  }
+
   /// ICR high, ICR low, who gets it.
   @Test(arguments: [
     (0x0100_0000, 0x4050, [1]), (0xFF00_0000, 0x4050, [0, 1, 2, 3]), (0, 0x4_4050, [0]), (0, 0x8_4050, [0, 1, 2, 3]),

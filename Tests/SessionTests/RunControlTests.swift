@@ -47,6 +47,19 @@ struct RunControlTests {
     #expect(machine.vcpu.delivered.first?.at == Scripted.start + 100)
   }
 
+  @Test func `INIT waits for a vCPU in VMX operation, and resets any other`() throws {
+    for region: UInt64? in [0x9000, nil] {
+      let machine = try Scripted([0x1000: Scripted.out(0x80)])
+      machine.platform.requestPorts = [0x80: .initialize(vcpu: 0)]
+      let control = machine.control()
+      machine.vcpu.state.vmx.vmxon = region
+      control.limit = 4
+      _ = control.run(RunGoal())
+      #expect(machine.vcpu.state.vmx.isInitPending == (region != nil))
+      #expect((machine.vcpu.state.rip > 0x1000 && machine.vcpu.state.rip < 0x1010) == (region != nil))
+    }
+  }
+
   @Test func `interrupts wait for the window when they are off`() throws {
     let machine = try Scripted([0x1000: .disableInterrupts, 0x1050: .enableInterrupts, 0x12000: .interruptReturn])
     machine.platform.timers = [(time: 10, vector: 0x20)]

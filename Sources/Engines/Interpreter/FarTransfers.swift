@@ -60,14 +60,17 @@ extension UnsafeMutablePointer<CPU> {
 
   private func realTransfer(_ selector: UInt16, _ offset: UInt64, size: Int, call: Bool) throws(Stop) {
     guard offset <= UInt64(pointee.segments[1].limit) else { throw raise(.gp, 0) }
-    if call {
-      var stack = currentStack()
-      try probePush(stack, UInt64(2 * size))
-      try push(&stack, size, UInt64(pointee.segments[1].selector))
-      try push(&stack, size, pointee.rip)
-      commitStack(stack)
-    }
+    if call { try pushReturn(currentStack(), size) }
     enterRealCode(selector, offset)
+  }
+
+  /// The return address of a CALL, once it is known to fit.
+  private func pushReturn(_ stack: StackCursor, _ size: Int) throws(Stop) {
+    var stack = stack
+    try probePush(stack, UInt64(2 * size))
+    try push(&stack, size, UInt64(pointee.segments[1].selector))
+    try push(&stack, size, pointee.rip)
+    commitStack(stack)
   }
 
   /// To a code segment, at the same privilege level.
@@ -80,16 +83,9 @@ extension UnsafeMutablePointer<CPU> {
     try checkCodeSize(d)
     let cs = d.state(rpl: cpl)
     try checkTarget(offset, in: cs)
-    if call {
-      var stack = currentStack()
-      try probePush(stack, UInt64(2 * size))
-      try markAccessed(&d)
-      try push(&stack, size, UInt64(pointee.segments[1].selector))
-      try push(&stack, size, pointee.rip)
-      commitStack(stack)
-    } else {
-      try markAccessed(&d)
-    }
+    if call { try probePush(currentStack(), UInt64(2 * size)) }
+    try markAccessed(&d)
+    if call { try pushReturn(currentStack(), size) }
     enterCode(d.state(rpl: cpl), offset, cpl: cpl)
   }
 
@@ -113,18 +109,12 @@ extension UnsafeMutablePointer<CPU> {
     // A jump cannot go inward.
     guard call || d.isConforming || d.dpl == pointee.cpl else { throw raise(.gp, d.errorCode) }
     try checkTarget(offset, in: d.state(rpl: 0))
-    if call {
-      let size = isIA32e ? 8 : wide ? 4 : 2
-      var stack = currentStack()
-      if isIA32e { stack.long = true; stack.mask = .max }
-      try probePush(stack, UInt64(2 * size))
-      try markAccessed(&d)
-      try push(&stack, size, UInt64(pointee.segments[1].selector))
-      try push(&stack, size, pointee.rip)
-      commitStack(stack)
-    } else {
-      try markAccessed(&d)
-    }
+    let size = isIA32e ? 8 : wide ? 4 : 2
+    var stack = currentStack()
+    if isIA32e { (stack.long, stack.mask) = (true, .max) }
+    if call { try probePush(stack, UInt64(2 * size)) }
+    try markAccessed(&d)
+    if call { try pushReturn(stack, size) }
     enterCode(d.state(rpl: pointee.cpl), offset, cpl: pointee.cpl)
   }
 

@@ -54,8 +54,6 @@ extension UnsafeMutablePointer<CPU> {
   func compareExchange16(_ o: MicroOpPointer) throws(Stop) {
     let at = address(o)
     guard at & 15 == 0 else { throw raise(.gp, 0) }
-    try probeWrite(at, 8)
-    try probeWrite(at &+ 8, 8)
     let low = try loadToModify(at, bytes: 8)
     let high = try loadToModify(at &+ 8, bytes: 8)
     let equal = low == self[slot: 0] && high == self[slot: 2]

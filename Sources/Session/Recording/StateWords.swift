@@ -120,5 +120,6 @@ struct StateWords {
     pass(&v.addedTSCOffset)
     pass(&v.pendingDebug)
     pass(&v.isTPRBelowThreshold)
+    pass(&v.isInitPending)
   }
 }

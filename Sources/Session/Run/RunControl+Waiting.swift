@@ -330,11 +330,20 @@ extension RunControl {
   }
 
   private func initialize(_ index: Int) {
-    guard vcpus.indices.contains(index) else { return }
+    guard vcpus.indices.contains(index), !holdsInit(index) else { return }
     events.emit(Event(.processorSignal, vcpu: UInt8(truncatingIfNeeded: index), a: 0))
     vcpus[index].state = VCPUState()
     if index == 0 { lanes[index].startAgain() } else { lanes[index].initialize() }
     takeShadows(index)
+  }
+
+  /// VMX operation blocks INIT: it waits for VMXOFF, or makes a guest's guest exit, halted or not (SDM 3C 24.8, 26.2).
+  private func holdsInit(_ index: Int) -> Bool {
+    let operation = vcpus[index].state.vmx
+    guard operation.vmxon != nil else { return false }
+    vcpus[index].state.vmx.isInitPending = true
+    if operation.isNonRoot && lanes[index].activity == .halted { lanes[index].activity = .active }
+    return true
   }
 
   /// The read shadows begin with what the registers hold.

@@ -29,6 +29,7 @@ extension UnsafeMutablePointer<CPU> {
     pointee.vmx.pendingDebug = 0
     pointee.activity = .active
     pointee.vmx.isTPRBelowThreshold = false
+    if exit.reason == .initSignal { pointee.vmx.isInitPending = false }
     pointee.tscOffset &-= pointee.vmx.addedTSCOffset
     pointee.vmx.addedTSCOffset = 0
     if !storeMSRs(region[.exitMSRStoreAddress], region[.exitMSRStoreCount]) { return abort(region, 1) }

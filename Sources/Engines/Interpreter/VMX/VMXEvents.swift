@@ -60,6 +60,7 @@ extension UnsafeMutablePointer<CPU> {
   /// monitor trap flag is looked at after instructions.
   var boundaryExit: VMXExit? {
     guard isNonRoot else { return nil }
+    if pointee.vmx.isInitPending { return VMXExit(reason: .initSignal) }
     if pointee.vmx.isTPRBelowThreshold { return VMXExit(reason: .tprBelowThreshold) }
     if retired &+ pointee.slept >= pointee.vmx.preemptionDeadline { return VMXExit(reason: .preemptionTimer) }
     guard pointee.shadowAt != retired else { return nil }

@@ -17,9 +17,7 @@ extension UnsafeMutablePointer<CPU> {
     try intercept(.vmxInstruction, reason(op))
     try requireRing0()
     switch op {
-    case .vmxoff:
-      startVMX(VMXState.none)
-      succeed()
+    case .vmxoff: try vmxoff()
     case .vmclear: try vmclear(o)
     case .vmptrld: try vmptrld(o)
     case .vmptrst:
@@ -85,6 +83,14 @@ extension UnsafeMutablePointer<CPU> {
     pointee.vmx.vmxon = region
     pointee.vmx.heldInterrupt = held
     pointee.leaveSoon = held != nil
+  }
+
+  /// An INIT signal that waited is taken at once: the platform resets the vCPU.
+  private func vmxoff() throws(Stop) {
+    let isInitPending = pointee.vmx.isInitPending
+    startVMX(VMXState.none)
+    succeed()
+    if isInitPending { throw leave(.initSignal, .none, .always) }
   }
 
   private func vmclear(_ o: MicroOpPointer) throws(Stop) {

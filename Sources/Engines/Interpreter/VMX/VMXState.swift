@@ -30,6 +30,8 @@ struct VMXState {
   var pendingDebug: UInt64 = 0
   /// A write to CR8 went below the TPR threshold.
   var isTPRBelowThreshold = false
+  /// An INIT signal waits (SDM 3C 24.8).
+  var isInitPending = false
   /// The event being delivered to the guest, as IDT-vectoring information; 0 if none.
   var vectoring: UInt32 = 0
   var vectoringErrorCode: UInt32 = 0
@@ -50,6 +52,7 @@ extension VMXState {
     addedTSCOffset = operation.addedTSCOffset
     pendingDebug = operation.pendingDebug
     isTPRBelowThreshold = operation.isTPRBelowThreshold
+    isInitPending = operation.isInitPending
   }
 
   /// The part of it that is the vCPU's state.
@@ -66,6 +69,7 @@ extension VMXState {
     result.addedTSCOffset = addedTSCOffset
     result.pendingDebug = pendingDebug
     result.isTPRBelowThreshold = isTPRBelowThreshold
+    result.isInitPending = isInitPending
     return result
   }
 }

@@ -23,7 +23,7 @@ package final class BIOSServices: Device {
     self.pc = pc
     let memory = pc.memory
     let context = pc.context
-    video = BIOSVideo(memory: memory, ports: pc.ports, console: { context.writeConsole($0) })
+    video = BIOSVideo(memory: memory, vga: pc.vga, console: { context.writeConsole($0) })
     keyboard = BIOSKeyboard(memory: memory)
     system = BIOSSystem(
       memory: memory, ports: pc.ports, map: MemoryMap(ramSize: configuration.ramSize),

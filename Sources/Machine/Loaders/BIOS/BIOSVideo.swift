@@ -1,20 +1,17 @@
 import VMCore
 import X86
 
-/// INT 10h on 80x25 colour text, the only mode there is. Characters go to the text memory at B8000h and,
-/// by teletype and string output, to the guest's console.
+/// INT 10h. In text modes characters go to the text memory at B8000h and, by teletype and string output, to the
+/// guest's console; in graphics, where the ROM has no font to draw them with, to the console alone.
 struct BIOSVideo {
-  private static let rows = 25
-  private static let columns = 80
-
   let memory: GuestMemory
-  unowned let ports: PortBus
+  unowned let vga: VGA
   /// Takes a byte for the guest's console.
   let console: (UInt8) -> Void
 
   func serve(_ call: BIOSCall) {
     switch call.ah {
-    case 0x00: setMode(clear: call.al & 0x80 == 0)
+    case 0x00: setMode(call.al & 0x7F, clear: call.al & 0x80 == 0)
     case 0x01: setCursorShape(call.cx)
     case 0x02: setCursor(page: call.bh, column: Int(call.dl), row: Int(call.dh))
     case 0x03:
@@ -25,10 +22,12 @@ struct BIOSVideo {
     case 0x08: call.ax = memory.word(cellAtCursor(call.bh))
     case 0x09: fill(call, attribute: call.bl)
     case 0x0A: fill(call, attribute: nil)
+    case 0x0B...0x0D, 0x10: graphics.serve(call)
     case 0x0E: teletype(call.al)
     case 0x0F:
-      call.ax = BIOSCall.word(high: UInt8(Self.columns), low: memory.byte(BIOSData.videoMode))
+      call.ax = BIOSCall.word(high: UInt8(columns), low: memory.byte(BIOSData.videoMode))
       call.bx = BIOSCall.word(high: page, low: call.bl)
+    case 0x11: chooseFont(call)
     case 0x12 where call.bl == 0x10:
       // Colour, 256 KiB, no feature bits.
       call.bx = 0x0003
@@ -44,44 +43,63 @@ struct BIOSVideo {
 
   // MARK: Mode, page and cursor
 
+  private var graphics: BIOSGraphics { BIOSGraphics(memory: memory, vga: vga) }
+
+  /// Cells of the screen: characters are 8x8 pixels in graphics.
+  private var isText: Bool { if case .text = vga.mode { true } else { false } }
+  private var columns: Int { memory.word(BIOSData.columns) == 40 ? 40 : 80 }
+  private var rows: Int { min(max(Int(memory.byte(BIOSData.lastRow)) + 1, 25), 60) }
+
   private var page: UInt8 { memory.byte(BIOSData.activePage) & 7 }
-  private func pageBase(_ page: UInt8) -> UInt64 { BIOSData.screen + UInt64(page & 7) * 0x1000 }
+  /// Text pages lie one behind the other, as far as the 32 KiB go.
+  private var pageSize: UInt16 { columns == 40 ? 0x800 : 0x1000 }
+  private func pageBase(_ page: UInt8) -> UInt64 { BIOSData.screen + UInt64(page & 7) * UInt64(pageSize) }
   private func cursorAddress(_ page: UInt8) -> UInt64 { BIOSData.cursors + UInt64(page & 7) * 2 }
 
-  /// Every mode asked for is 80x25 text.
-  private func setMode(clear: Bool) {
-    if clear { BIOSData.clearScreen(memory) }
-    memory.store(GPA(BIOSData.videoMode), UInt8(3))
+  /// A number that is no mode of a VGA leaves everything as it is.
+  private func setMode(_ number: UInt8, clear: Bool) {
+    guard let mode = BIOSMode.numbered(number) else { return }
+    vga.program(mode)
+    if clear { isText ? BIOSData.clearScreen(memory) : graphics.clear() }
+    memory.store(GPA(BIOSData.videoMode), number)
+    memory.store(GPA(BIOSData.columns), UInt16(mode.columns))
+    memory.store(GPA(BIOSData.pageSize), mode.pageSize)
+    setRows(25, characterHeight: isText ? 16 : 8)
     for page in UInt8(0)..<8 { memory.store(GPA(cursorAddress(page)), UInt16(0)) }
     setCursorShape(0x0607)
     setPage(0)
   }
 
-  private func crtc(_ index: UInt8, _ value: UInt8) {
-    ports.write(0x3D4, size: 1, value: UInt64(index))
-    ports.write(0x3D5, size: 1, value: UInt64(value))
+  private func setRows(_ rows: UInt8, characterHeight: UInt16) {
+    memory.store(GPA(BIOSData.lastRow), rows - 1)
+    memory.store(GPA(BIOSData.characterHeight), characterHeight)
+  }
+
+  /// AH=11h: a font of the ROM makes rows of its height in 400 lines; the font's own shapes are the terminal's.
+  private func chooseFont(_ call: BIOSCall) {
+    let heights: [UInt8: UInt8] = [0x01: 14, 0x02: 8, 0x04: 16, 0x11: 14, 0x12: 8, 0x14: 16]
+    guard isText, let height = heights[call.al] else { return }
+    vga.setCharacterHeight(height)
+    setRows(UInt8(400 / Int(height)), characterHeight: UInt16(height))
   }
 
   private func setCursorShape(_ shape: UInt16) {
     memory.store(GPA(BIOSData.cursorShape), shape)
-    crtc(0x0A, UInt8(shape >> 8))
-    crtc(0x0B, UInt8(shape & 0xFF))
+    vga.setCursorShape(start: UInt8(shape >> 8), end: UInt8(shape & 0xFF))
   }
 
   private func setPage(_ page: UInt8) {
     memory.store(GPA(BIOSData.activePage), page & 7)
-    let start = UInt16(page & 7) * 0x1000
+    let start = UInt16(page & 7) * pageSize
     memory.store(GPA(BIOSData.pageStart), start)
-    let cell = start / 2
-    crtc(0x0C, UInt8(cell >> 8))
-    crtc(0x0D, UInt8(cell & 0xFF))
+    vga.startAddress = isText ? Int(start / 2) : 0
     let (column, row) = cursor(page)
     showCursor(column, row)
   }
 
   private func cursor(_ page: UInt8) -> (column: Int, row: Int) {
     let position = memory.word(cursorAddress(page))
-    return (min(Int(position & 0xFF), Self.columns - 1), min(Int(position >> 8), Self.rows - 1))
+    return (min(Int(position & 0xFF), columns - 1), min(Int(position >> 8), rows - 1))
   }
 
   private func setCursor(page: UInt8, column: Int, row: Int) {
@@ -91,16 +109,13 @@ struct BIOSVideo {
   }
 
   private func showCursor(_ column: Int, _ row: Int) {
-    let start = Int(page) * 0x800
-    let cell = UInt16(truncatingIfNeeded: start + row * Self.columns + column)
-    crtc(0x0E, UInt8(cell >> 8))
-    crtc(0x0F, UInt8(cell & 0xFF))
+    vga.setCursor(Int(page) * Int(pageSize / 2) + row * columns + column)
   }
 
   // MARK: Cells
 
   private func cell(_ page: UInt8, _ column: Int, _ row: Int) -> UInt64 {
-    pageBase(page) + UInt64((row * Self.columns + column) * 2)
+    pageBase(page) + UInt64((row * columns + column) * 2)
   }
 
   private func cellAtCursor(_ page: UInt8) -> UInt64 {
@@ -109,6 +124,7 @@ struct BIOSVideo {
   }
 
   private func put(_ page: UInt8, _ column: Int, _ row: Int, _ character: UInt8, attribute: UInt8?) {
+    guard isText else { return }
     let at = cell(page, column, row)
     memory.store(GPA(at), character)
     if let attribute { memory.store(GPA(at + 1), attribute) }
@@ -117,9 +133,9 @@ struct BIOSVideo {
   /// AH=09h and 0Ah: CX times the character from the cursor on, which stays.
   private func fill(_ call: BIOSCall, attribute: UInt8?) {
     let (column, row) = cursor(call.bh)
-    let first = row * Self.columns + column
-    for index in first..<min(first + Int(call.cx), Self.rows * Self.columns) {
-      put(call.bh, index % Self.columns, index / Self.columns, call.al, attribute: attribute)
+    let first = row * columns + column
+    for index in first..<min(first + Int(call.cx), rows * columns) {
+      put(call.bh, index % columns, index / columns, call.al, attribute: attribute)
     }
   }
 
@@ -127,10 +143,11 @@ struct BIOSVideo {
 
   /// AH=06h and 07h: a window by AL lines (0 clears it), blanks with attribute BH.
   private func scroll(_ call: BIOSCall, up: Bool) {
+    guard isText else { return graphics.scroll(call, up: up) }
     let top = Int(call.ch)
     let left = Int(call.cl)
-    let bottom = min(Int(call.dh), Self.rows - 1)
-    let right = min(Int(call.dl), Self.columns - 1)
+    let bottom = min(Int(call.dh), rows - 1)
+    let right = min(Int(call.dl), columns - 1)
     guard top <= bottom, left <= right else { return }
     let height = bottom - top + 1
     let lines = call.al == 0 || Int(call.al) > height ? height : Int(call.al)
@@ -179,14 +196,15 @@ struct BIOSVideo {
       put(page, column, row, character, attribute: attribute)
       column += 1
     }
-    if column >= Self.columns {
+    if column >= columns {
       column = 0
       row += 1
     }
-    if row >= Self.rows {
-      row = Self.rows - 1
+    if row >= rows {
+      row = rows - 1
+      guard isText else { return }
       let last = memory.byte(cell(page, column, row) + 1)
-      scroll(page, rows: 0...row, columns: 0...Self.columns - 1, by: 1, up: true, attribute: last)
+      scroll(page, rows: 0...row, columns: 0...columns - 1, by: 1, up: true, attribute: last)
     }
   }
 
@@ -198,8 +216,8 @@ struct BIOSVideo {
     let length = Int(call.cx) * stride
     guard let text = call.read(call.linear(.es, call.bp), count: length) else { return }
     let page = call.bh & 7
-    var column = min(Int(call.dl), Self.columns - 1)
-    var row = min(Int(call.dh), Self.rows - 1)
+    var column = min(Int(call.dl), columns - 1)
+    var row = min(Int(call.dh), rows - 1)
     for index in Swift.stride(from: 0, to: length, by: stride) {
       console(text[index])
       let attribute = withAttributes ? text[index + 1] : call.bl
