@@ -81,7 +81,7 @@ package struct ConsoleLayout: Equatable, Sendable {
     .leaf(
       LayoutLeaf(
         [.lesson], minimum: Size(width: 40, height: 14), maximum: Size(width: 100_000, height: 18), weight: 12,
-        floor: Size(width: 20, height: 4), floorPriority: 250))
+        floor: Size(width: 20, height: 9), floorPriority: 250))
   }
 
   private var keyLine: LayoutNode<PaneID> {
@@ -164,7 +164,7 @@ extension ConsoleLayout {
       ]),
       Row(places: [
         .side(.memory, width: 79, height: 8, weight: 3, priority: 80),
-        .side(.breakpoints, width: 38, height: 8, weight: 2, priority: 60),
+        .side([.breakpoints, .displays], width: 38, height: 8, weight: 2, priority: 60),
       ]),
       Row(places: [
         .side(.hypercalls, width: 70, height: 14, weight: 2, priority: 50),

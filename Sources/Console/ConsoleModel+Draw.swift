@@ -108,7 +108,7 @@ extension ConsoleModel {
 
   /// Of the panes that share a digit, the one brought up last: the others are behind the digit.
   private func representatives(_ panes: [PaneID]) -> [PaneID] {
-    let order = panes.sorted { $0.rawValue < $1.rawValue }
+    let order = panes.sorted { ($0.place, $0.rawValue) < ($1.place, $1.rawValue) }
     var seen: Set<Int> = []
     return order.compactMap { pane in
       guard let digit = pane.digit else { return pane }
@@ -139,7 +139,7 @@ extension ConsoleModel {
     let digit = members.count == 1 ? front.digit.map { "\($0) " } ?? "" : ""
     let role: StyleRole =
       front == .console && mode == .guest ? .guestFocused : members.count == 1 && hasKeys ? .titleFocused : .title
-    canvas.fitted("\(gap)\(digit)\(tabTitle) ", x: x, y: 0, role)
+    canvas.fitted(Format.showingBrackets("\(gap)\(digit)\(tabTitle) ", width: canvas.width - x), x: x, y: 0, role)
   }
 
   private func titleText(_ pane: PaneID) -> String {
@@ -191,7 +191,9 @@ extension ConsoleModel {
   private func drawAnswer(_ canvas: Canvas) {
     // Of a refusal the fault is shown, not the usage line after it. What has no answer yet has not that of before.
     let parts = snapshot.messages.split(omittingEmptySubsequences: false) { $0.kind == .command }
-    let answers = parts.last ?? []
+    var answers = parts.last ?? []
+    // What a lesson answers stands on its page.
+    if snapshot.lesson != nil, isOfLesson { answers = answers.filter { $0.kind == .error } }
     guard let message = answers.first(where: { $0.kind == .error }) ?? answers.last else {
       if parts.count < 2 { canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim) }
       return
@@ -200,6 +202,10 @@ extension ConsoleModel {
     let more = lines.count > 1 ? "  (0: all \(lines.count) lines)" : ""
     let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
     canvas.fitted((lines.first.map(String.init) ?? "") + more, x: 1, y: 0, role)
+  }
+
+  private var isOfLesson: Bool {
+    snapshot.messages.last { $0.kind == .command }?.text.hasPrefix("lesson") == true
   }
 
   private func drawCommandLine(_ canvas: Canvas, row: Int) -> Position? {

@@ -86,6 +86,7 @@ extension ConsoleModel {
   /// What a pane is about, where its rows do not say it.
   private static func subjects(of pane: PaneID) -> [String] {
     switch pane {
+    case .registers, .secondRegisters: ["rflags", "segment"]
     case .anatomy: ["qualification"]
     case .events: ["event"]
     case .tables: ["descriptor", "segment", "pte"]
@@ -113,13 +114,28 @@ extension ConsoleModel {
         let joined = row[index...].prefix(2).map(\.text).joined()
         let entry =
           (index == 0 ? ExplainCatalogue.entry(joined: joined, context: context) : nil)
-          ?? ExplainCatalogue.entry(word: word.text, context: context)
-        if let entry { found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context)) }
+          ?? ExplainCatalogue.entry(word: word.text, context: context, inProse: true)
+        if let entry, !Self.isLetter(word.text) || Self.isFlag(entry, at: index, in: row.map(\.text), context) {
+          found.append(ScreenWord(region: word.region, text: word.text, entry: entry, context: context))
+        }
         if found.count >= limit { return found }
       }
       heads += row.prefix(2).map(\.text)
     }
     return found
+  }
+
+  private static func isLetter(_ text: String) -> Bool {
+    text.count { $0.isLetter } == 1 && !text.contains { $0.isNumber || $0 == "=" || $0 == "#" }
+  }
+
+  /// A lone letter is a bit among the bits of its register; in a sentence it is a word.
+  private static func isFlag(_ entry: ExplainEntry, at index: Int, in row: [String], _ context: [String]) -> Bool {
+    let head = entry.name.prefix { $0 != "." }
+    return [index - 1, index + 1].contains { other in
+      guard row.indices.contains(other), row[other].count <= 4 else { return false }
+      return ExplainCatalogue.entry(word: row[other], context: context)?.name.prefix { $0 != "." } == head
+    }
   }
 
   private static func split(_ frame: CellBuffer, _ region: Region, _ y: Int) -> [(text: String, region: Region)] {

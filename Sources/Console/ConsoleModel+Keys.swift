@@ -92,16 +92,22 @@ extension ConsoleModel {
     switch commandLine.handle(key) {
     case .submitted(let line):
       mode = .panes
-      // An empty line repeats the last command, as in gdb.
-      let text = line.allSatisfy { $0 == " " } ? commandLine.history.last ?? "" : line
-      guard !text.isEmpty else { return .none }
-      commandLine.remember(text)
-      return submitTyped(text)
+      guard line.contains(where: { $0 != " " }) else { return repeatLine() }
+      commandLine.remember(line)
+      return submitTyped(line)
     case .cancelled: mode = .panes
     case .wantsCompletion: complete()
     case .ignored: say("no such key on the command line; Esc leaves it")
     case .edited: break
     }
+    return .none
+  }
+
+  /// An empty line repeats the last command, as in gdb: the session's by the session, which knows where `x` ended.
+  private func repeatLine() -> Request {
+    guard let last = commandLine.history.last else { return .none }
+    if isOwn(last) || !hasSubmitted { return submitTyped(last) }
+    submit("")
     return .none
   }
 
@@ -275,7 +281,7 @@ extension ConsoleModel {
     case .nextExitOfReason: nextExitOfReason(times)
     case .nextInterrupt: perform("interrupt\(times)")
     case .nextHypercall: perform("hypercall\(times)")
-    case .run: perform("continue")
+    case .run: perform("continue\(times)")
     case .runWithoutDrawing:
       isQuiet = true
       perform("continue")

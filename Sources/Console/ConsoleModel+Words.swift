@@ -9,6 +9,8 @@ extension ConsoleModel {
     ("theme", "[NAME|FILE.toml]", "change the colours, or list the themes"),
     ("layout", "[NAME | save NAME]", "change the layout, list the layouts, or keep the present one under a name"),
     ("lesson", "NAME", "begin a lesson in a session of its own; the present one comes back when it is left"),
+    ("focus", "PANE", "bring up a pane by its name and give it the keys"),
+    ("refresh", "", "draw the screen again"),
     ("quit", "", "leave Ringside"),
   ]
 
@@ -19,6 +21,10 @@ extension ConsoleModel {
     case "quit", "q": return wantQuit()
     case "theme": return chooseTheme(words.dropFirst().first)
     case "layout": return chooseLayout(Array(words.dropFirst()))
+    case "focus", "pane":
+      chooseFocus(words.dropFirst().first)
+      return .none
+    case "refresh": return .redraw
     case "lesson":
       chooseLesson(line, words.dropFirst().first)
       return .none
@@ -40,8 +46,31 @@ extension ConsoleModel {
     if line.hasPrefix("lesson "), !line.dropFirst(7).contains(" ") {
       return lessonDoor.names().filter { $0.hasPrefix(last) } + session.completions(for: line)
     }
+    if line.hasPrefix("focus ") { return paneNames.filter { $0.hasPrefix(last) } }
     guard line.hasPrefix("layout ") else { return nil }
     return line.hasPrefix("layout save ") ? layouts.names.filter { $0.hasPrefix(last) } : (layoutNames + ["save"]).filter { $0.hasPrefix(last) }
+  }
+
+  /// The command is carried out here, not by the session.
+  func isOwn(_ line: String) -> Bool {
+    let word = line.split(separator: " ").first.map(String.init) ?? ""
+    return Self.words.contains { $0.name == word } || ["q", "pane"].contains(word)
+  }
+
+  private static let named = PaneID.allCases.filter { !$0.isFrame }
+  private var paneNames: [String] { Self.named.map { "\($0)" }.sorted() }
+
+  /// By its name, as layouts have it, a beginning of it, or the name on its tab.
+  private func chooseFocus(_ name: String?) {
+    let wanted = name?.lowercased() ?? ""
+    let found = Self.named.first { "\($0)".lowercased() == wanted || $0.tabName.lowercased() == wanted }
+      ?? Self.named.first { !wanted.isEmpty && "\($0)".lowercased().hasPrefix(wanted) }
+    guard let found else {
+      say("focus PANE; there are: \(paneNames.joined(separator: ", "))")
+      return
+    }
+    bringUp(found)
+    if !visiblePanes.contains(found) { say("there is no room for \(found), or nothing to show in it") }
   }
 
   private func chooseTheme(_ name: String?) -> Request {

@@ -81,6 +81,8 @@ package final class ConsoleModel {
   package internal(set) var note: [String] = []
   private var messagesSeen: UInt64
   private var typedCommand = false
+  /// A command went to the session: it has one to repeat.
+  private(set) var hasSubmitted = false
   var screen = Size(width: 80, height: 24)
   private var solved: Solved?
   /// Generations of sessions before this one.
@@ -108,7 +110,7 @@ package final class ConsoleModel {
     let all: [any Pane] = [
       code, RegistersPane(), SecondRegistersPane(), exits, AnatomyPane(exits: exits), EventsPane(), reasons, memory,
       hypercalls,
-      BreakpointsPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
+      BreakpointsPane(), DisplaysPane(), TablesPane(paging: paging), paging, StackPane(), InterruptsPane(), DevicesPane(),
       CapabilitiesPane(), ScreenPane(), VMCSPane(), RewriterPane(), XenPane(), ComparisonPane(), TechniquesPane(),
       MessagesPane(), GuestConsolePane(), LessonPane(),
     ]
@@ -163,15 +165,25 @@ package final class ConsoleModel {
     messagesSeen = last.number
     guard typedCommand, !fresh.isEmpty else { return }
     typedCommand = false
+    if let pane = paneOfAnswer(fresh) { return bringUp(pane, takesFocus: false) }
     let lines = fresh.reduce(0) { $0 + $1.text.split(separator: "\n", omittingEmptySubsequences: false).count }
     if lines > 1 { bringUp(.messages, takesFocus: false) }
+  }
+
+  /// The pane in which the answer to the last command can be looked at better than in the log.
+  private func paneOfAnswer(_ fresh: [ConsoleMessage]) -> PaneID? {
+    guard !fresh.contains(where: { $0.kind == .error }), let line = snapshot.messages.last(where: { $0.kind == .command })?.text
+    else { return nil }
+    let panes: [String: PaneID] = ["compare": .comparison, "techniques": .techniques, "display": .displays]
+    let word = line.prefix { $0 != " " && $0 != "/" }
+    return CommandTable.find(String(word)).flatMap { panes[$0.name] }
   }
 
   func perform(_ line: String) { session.submitKey(line) }
 
   /// A line the person typed or a settings file holds.
   func submit(_ line: String) {
-    typedCommand = true
+    (typedCommand, hasSubmitted) = (true, true)
     session.submit(line)
   }
 

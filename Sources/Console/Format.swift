@@ -76,6 +76,15 @@ package enum Format {
     return count >= width ? text : String(repeating: " ", count: width - count) + text
   }
 
+  /// A title with its views, of which one is in brackets: where there is no room for all, those before it go.
+  static func showingBrackets(_ text: String, width: Int) -> String {
+    guard text.count > width, let open = text.firstIndex(of: "["), let close = text[open...].firstIndex(of: "]") else { return text }
+    let before = text[..<open]
+    let head = before.prefix { $0 == " " } + before.drop { $0 == " " }.prefix { $0 != " " } + " "
+    guard before.count > head.count, text[...close].count > width else { return text }
+    return String(head + text[open...])
+  }
+
   /// Text cut into lines of at most `width` characters at spaces where there are any.
   package static func wrap(_ text: String, width: Int) -> [String] {
     guard width > 0 else { return [] }

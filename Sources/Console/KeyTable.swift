@@ -54,7 +54,7 @@ package enum KeyTable {
     bind("next-exit-of-reason", [Key("E")], .nextExitOfReason, "run to the next exit of the selected reason", count: true),
     bind("next-interrupt", [Key("i")], .nextInterrupt, "run to the next interrupt or exception", line: ("next irq", 8), count: true),
     bind("next-hypercall", [Key("h")], .nextHypercall, "run to the next hypercall", line: ("hypercall", 9), count: true),
-    bind("run", [Key("c"), Key(.function(5))], .run, "run", line: ("run", 5)),
+    bind("run", [Key("c"), Key(.function(5))], .run, "run; with a count to the N-th stop at a breakpoint", line: ("run", 5), count: true),
     bind("run-fast", [Key("C")], .runWithoutDrawing, "run without drawing", line: ("fast", 15)),
     bind("animate", [Key("A")], .animate, "step by itself: slowly, faster with each press, flat out; Space stops", line: ("animate", 20)),
     bind("pause", [Key(" "), Key.control("c")], .pause, "pause", line: ("pause", 6)),
@@ -94,14 +94,14 @@ package enum KeyTable {
 
   /// Keys with a meaning in some panes only.
   package static let paneKeys: [(String, String)] = [
-    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events, VMCS; 5 tables, interrupts, devices, capabilities; 8 console, VGA; 9 statistics, rewriter; 0 log, compare; 2 hypercalls, Xen"),
+    ("0 to 9", "the panes; ` goes on: 1 exits, anatomy, events, VMCS; 5 tables, interrupts, devices, capabilities; 8 console, VGA; 9 statistics, rewriter; 0 log, compare; 2 hypercalls, Xen; 4 breakpoints, displays"),
     ("10e", "a number before a key repeats it"),
     ("arrows PgUp PgDn", "move; Home and End go to the ends, End follows again"),
     ("Enter", "open: an exit's anatomy, follow a branch, pointer or table entry, type to the guest"),
     ("Ctrl-]", "stop typing to the guest"),
     ("m", "memory: GVA, GPA or HVA; registers, statistics, events, interrupts: next view"),
     ("d", "memory: width of numbers; registers: number format; stack: how many words"),
-    ("hex digits", "memory: change the byte under the cursor; u takes the last change back"),
+    ("x Ins", "memory: edit; then hex digits change the byte under the cursor, u takes back, Esc ends"),
     ("M '", "memory: set a mark, go to the next mark"),
     ("r W", "memory: follow the last read, the last write"),
     ("g l d t m w x", "system tables: GDT, LDT, IDT, TSS, map, walk, MSRs"),

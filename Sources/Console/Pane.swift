@@ -31,6 +31,8 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   case lesson = 23
   /// A paravirtual domain's state.
   case xen = 24
+  /// What `display` shows.
+  case displays = 25
   case techniques = 29
   case status = 30
   case stop = 31
@@ -40,12 +42,16 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
   /// The digit that brings it or a neighbour of it up.
   package var digit: Int? { (0...9).first { Self.group($0).contains(self) } }
 
+  /// Where it stands among tabs: by digit, 0 last as on a keyboard.
+  package var place: Int { digit == 0 ? 10 : digit ?? 11 }
+
   /// The panes of a digit, in the order the neighbour key goes through them.
   package static func group(_ digit: Int) -> [PaneID] {
     switch digit {
     case 0: [.messages, .comparison, .techniques]
     case 1: [.exits, .anatomy, .events, .vmcs]
     case 2: [.hypercalls, .xen]
+    case 4: [.breakpoints, .displays]
     case 5: [.tables, .interrupts, .devices, .capabilities]
     case 8: [.console, .screen]
     case 9: [.reasons, .rewriter]
@@ -60,6 +66,7 @@ package enum PaneID: Int, CaseIterable, Hashable, Sendable {
     case .hypercalls: "Hyp"
     case .memory: "Mem"
     case .breakpoints: "Brk"
+    case .displays: "Disp"
     case .tables: "Sys"
     case .paging: "Page"
     case .stack: "Stack"

@@ -16,12 +16,35 @@ package struct StepPosition: Equatable, Sendable {
   package var next: GVA
   package var stackPointer: UInt64
   package var flow: Flow
-  package init(address: GVA, next: GVA, stackPointer: UInt64, flow: Flow) {
+  /// The same instruction's own kind.
+  package var kind: ControlFlow
+  package init(address: GVA, next: GVA, stackPointer: UInt64, flow: Flow, kind: ControlFlow = .sequential) {
     self.address = address
     self.next = next
     self.stackPointer = stackPointer
     self.flow = flow
+    self.kind = kind
   }
+}
+
+/// A place that is known by the instruction there, so that each on the way is looked at.
+package enum InstructionSearch: Equatable, Sendable {
+  case call, ret, branch, systemCall
+  /// This routine, behind an address: a loop is run to its end.
+  case beyond(GVA)
+
+  func holds(at position: StepPosition) -> Bool {
+    switch self {
+    case .call: position.kind == .call
+    case .ret: position.flow == .returning
+    case .branch: position.kind == .jump || position.kind == .conditionalJump
+    case .systemCall: position.kind == .systemCall || position.kind == .softwareInterrupt
+    case .beyond(let address): position.address.value > address.value
+    }
+  }
+
+  /// Calls on the way are run whole.
+  var passesCalls: Bool { if case .beyond = self { true } else { false } }
 }
 
 /// What to let the guest do next on the way to a plan's goal.
@@ -55,6 +78,8 @@ package struct StepPlan: Equatable, Sendable {
     /// The return of this routine to its caller.
     case out
     case until(GVA)
+    /// The next such place, the present one not counted.
+    case search(InstructionSearch)
     /// VM exits of any reason.
     case exit
     case reason(ExitReason)
@@ -68,6 +93,8 @@ package struct StepPlan: Equatable, Sendable {
   package private(set) var remaining: UInt64
   /// A directive is under way whose end reaches the goal once.
   private var reaching = false
+  /// A search has left the place it began at.
+  private var hasMoved = false
   /// Instructions of the directive under way.
   private var asked: UInt64 = 0
   /// An interrupt came in between: where the interrupted code goes on, and its stack pointer.
@@ -86,7 +113,7 @@ package struct StepPlan: Equatable, Sendable {
   /// The goal is an exit or a delivery: `interest` and `controls` are not those of a plain run.
   package var wantsExits: Bool {
     switch goal {
-    case .instructions, .over, .out, .until: false
+    case .instructions, .over, .out, .until, .search: false
     case .exit, .reason, .hypercall, .service, .delivery: true
     }
   }
@@ -94,7 +121,7 @@ package struct StepPlan: Equatable, Sendable {
   /// The exits `observe` wants to see.
   package var interest: ReasonSet {
     switch goal {
-    case .instructions, .over, .out, .until: ReasonSet()
+    case .instructions, .over, .out, .until, .search: ReasonSet()
     case .exit: ReasonSet(ExitReason.allCases.filter { !$0.isBookkeeping })
     case .reason(let reason): ReasonSet([reason])
     case .hypercall: ReasonSet([.vmcall, .io, .syscall, .softwareInterrupt])
@@ -124,7 +151,9 @@ package struct StepPlan: Equatable, Sendable {
   }
 
   /// "Over" and "out" run interrupt handlers to their end instead of stopping inside.
-  package var passesInterrupts: Bool { goal == .over || goal == .out }
+  package var passesInterrupts: Bool { goal == .over || goal == .out || looksAtInstructions }
+
+  private var looksAtInstructions: Bool { if case .search = goal { true } else { false } }
 
   /// What to do next, with the guest at `position`.
   package mutating func next(at position: StepPosition) -> StepDirective {
@@ -152,6 +181,11 @@ package struct StepPlan: Equatable, Sendable {
     case .until(let address):
       reaching = true
       return .runTo(address, stackAtLeast: 0)
+    case .search(let wanted):
+      if hasMoved, wanted.holds(at: position) { remaining -= 1 }
+      if remaining == 0 { return .done }
+      hasMoved = true
+      return wanted.passesCalls ? advance(at: position) : .instructions(1)
     case .exit, .reason, .hypercall, .service, .delivery: return .run
     }
   }
@@ -171,7 +205,7 @@ package struct StepPlan: Equatable, Sendable {
     case .hypercall: return count(isHypercall)
     case .service(let wanted): return count(service() == wanted)
     case .delivery: return count(exit.reason == .exception || exit.architecturalReason == .softwareInterrupt)
-    case .instructions, .over, .out, .until: return false
+    case .instructions, .over, .out, .until, .search: return false
     }
   }
 
@@ -184,6 +218,7 @@ package struct StepPlan: Equatable, Sendable {
   package mutating func interrupted(at position: StepPosition) {
     interrupted = (position.address, position.stackPointer)
     reaching = false
+    hasMoved = false
   }
 
   private mutating func count(_ reached: Bool) -> Bool {

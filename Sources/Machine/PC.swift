@@ -204,9 +204,10 @@ package final class PC: Platform {
     context.vcpu = exit.vcpu
     context.rip = exit.rip
     advance(to: vcpu.virtualTime)
+    if let access = exit.words.port {
+      return ports.handle(exit, port: access.number, size: access.size, write: access.write, value: access.value, on: vcpu)
+    }
     switch exit.qualification {
-    case .io(let port, let size, let write, _, _, let value):
-      return ports.handle(exit, port: port, size: size, write: write, value: value, on: vcpu)
     case .mmio(let gpa, _, let size, let write, let value):
       return access(gpa, size: size, write: write, value: value, on: vcpu)
     case .cpuid(let leaf, let subleaf): return cpuid(leaf: leaf, subleaf: subleaf, on: vcpu)

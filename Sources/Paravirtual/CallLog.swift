@@ -26,12 +26,14 @@ struct CallLog {
   mutating func keep(
     _ call: UInt64, _ a: HypercallArguments, _ pointed: [UInt64], kind: (isInner: Bool, isNarrow: Bool), at ordinal: UInt64
   ) {
-    let start = Self.start(ordinal)
-    words[start] = call & 0xFFFF_FFFF | (kind.isInner ? 1 << 32 : 0) | (kind.isNarrow ? 1 << 33 : 0)
-    (words[start + 1], words[start + 2], words[start + 3]) = (a.values.0, a.values.1, a.values.2)
-    (words[start + 4], words[start + 5]) = (a.values.3, a.values.4)
-    words[start + 6] = UInt64(pointed.count)
-    for (index, word) in pointed.prefix(Self.mostWords).enumerated() { words[start + 7 + index] = word }
+    // One check that the array is its owner's alone, not one a word.
+    words.withUnsafeMutableBufferPointer { all in
+      let words = UnsafeMutableBufferPointer(rebasing: all[Self.start(ordinal)..<Self.start(ordinal) + Self.stride])
+      words[0] = call & 0xFFFF_FFFF | (kind.isInner ? 1 << 32 : 0) | (kind.isNarrow ? 1 << 33 : 0)
+      (words[1], words[2], words[3], words[4], words[5]) = a.values
+      words[6] = UInt64(pointed.count)
+      for (index, word) in pointed.prefix(Self.mostWords).enumerated() { words[7 + index] = word }
+    }
   }
 
   /// The call with this ordinal, of `total` so far; nil where it is no longer kept.

@@ -44,15 +44,14 @@ struct HypercallArguments {
 extension XenPlatform {
   /// What an exit asks for, for breakpoints and names; nil where it is no hypercall.
   package func hypercallCode(of exit: VMExit, on vcpu: any VCPU) -> UInt32? {
-    switch exit.qualification {
-    case .hypercall(let number):
+    if let number = exit.words.hypercall {
       guard exit.reason == .syscall, !abi.is32Bit, domain.isKernel else { return nil }
       return Self.code(number, vcpu.gpr(.rdi))
-    case .softwareInterrupt(XenABI.hypercallVector):
-      guard abi.is32Bit, ring(of: vcpu) == abi.kernelRing else { return nil }
-      return Self.code(vcpu.gpr(.rax) & 0xFFFF_FFFF, vcpu.gpr(.rbx) & 0xFFFF_FFFF)
-    default: return nil
     }
+    guard exit.words.tag == .softwareInterrupt, exit.qualification == .softwareInterrupt(vector: XenABI.hypercallVector),
+      abi.is32Bit, ring(of: vcpu) == abi.kernelRing
+    else { return nil }
+    return Self.code(vcpu.gpr(.rax) & 0xFFFF_FFFF, vcpu.gpr(.rbx) & 0xFFFF_FFFF)
   }
 
   /// Its arguments as the ABI's tables have them; none where it is no hypercall.

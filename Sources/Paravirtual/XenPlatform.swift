@@ -100,10 +100,11 @@ package final class XenPlatform: Platform {
   }
 
   private func answer(_ exit: VMExit, on vcpu: any VCPU) -> VMEntry.Action {
-    switch exit.qualification {
-    case .hypercall(let number):
+    if let number = exit.words.hypercall {
       guard exit.reason == .syscall, !abi.is32Bit else { return .fault(Exception.ud.rawValue, errorCode: nil) }
       return domain.isKernel ? hypercall(number, exit, vcpu) : systemCall(exit, vcpu)
+    }
+    switch exit.qualification {
     case .exception(let vector, let errorCode, let linear):
       return self.exception(vector, errorCode, linear, vcpu)
     case .softwareInterrupt(XenABI.hypercallVector) where abi.is32Bit && domain.isKernel:

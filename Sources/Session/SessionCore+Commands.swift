@@ -4,12 +4,21 @@ import VMCore
 extension SessionCore {
   /// A command as typed: history, messages and all. An empty line repeats the last one.
   func perform(_ line: String, isTyped: Bool = false) -> CommandResult {
-    let text = line.allSatisfy { $0 == " " } ? lastCommand : line
+    let isRepeated = line.allSatisfy { $0 == " " }
+    let text = isRepeated ? repetition : line
     guard !text.isEmpty else { return .silent }
     lastCommand = text
     guard isTyped else { return execute(text) }
-    history.add(text)
+    if !isRepeated { history.add(text) }
     return performKey(text)
+  }
+
+  /// The last command again; one that looks at memory goes on behind what it showed.
+  private var repetition: String {
+    guard examinedTo != nil, let (descriptor, _) = try? CommandTable.parse(lastCommand),
+      ["x", "hexdump", "dw", "dd", "dq"].contains(descriptor.name)
+    else { return lastCommand }
+    return String(lastCommand.prefix { $0 != " " })
   }
 
   /// The command a key stands for: among the messages, not in the history.

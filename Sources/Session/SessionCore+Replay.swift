@@ -94,7 +94,7 @@ extension SessionCore {
         segments.take(event)
         return event.kind == .exit && segments[event.vcpu].linear(event.rip) == address.value
       }
-    case .over, .out:
+    case .over, .out, .search:
       return CommandResult(["a recording does not run: s, e, i, h and c go to the next event, exit, delivery, hypercall, stop"], failed: true)
     }
   }

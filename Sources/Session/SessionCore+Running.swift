@@ -46,6 +46,16 @@ extension SessionCore {
     return answerToStop()
   }
 
+  /// Lets the guest run to the `count`-th stop at a breakpoint; any other stop ends it, too.
+  func goOn(_ count: UInt64) -> CommandResult {
+    if recorded != nil { return go(nil) }
+    for _ in 0..<max(count, 1) {
+      runAndSettle(nil)
+      guard case .breakpoint = stop else { break }
+    }
+    return answerToStop()
+  }
+
   /// One instruction without an answer.
   func step() {
     guard phase == .created || phase == .paused, recorded == nil else { return }
@@ -164,7 +174,8 @@ extension SessionCore {
     }
     let distance = UInt64(instruction.length)
     return StepPosition(
-      address: state.linearRIP, next: GVA(state.linearRIP.value &+ distance), stackPointer: state[.rsp], flow: flow)
+      address: state.linearRIP, next: GVA(state.linearRIP.value &+ distance), stackPointer: state[.rsp], flow: flow,
+      kind: instruction.flow)
   }
 
   /// The guest stands: takes stock, sets the phase, tells everybody.
@@ -172,6 +183,7 @@ extension SessionCore {
     (stop, stopVCPU) = (reason, control.current)
     previousStates = states
     states = control.vcpus.map(\.state)
+    examinedTo = nil
     control.events.emit(Event(.stop, vcpu: UInt8(truncatingIfNeeded: control.current), a: reason.number, c: stops.next))
     takeSlack()
     phase = reason.endStatus.map { .ended(status: $0) } ?? .paused
@@ -232,8 +244,9 @@ extension SessionCore {
   private func takeInput(_ input: SessionInput) -> Bool {
     switch input {
     case .command(let line):
-      history.add(line)
-      return takeCommandWhileRunning(line)
+      let text = line.isEmpty ? lastCommand : line
+      if !line.isEmpty { history.add(line) }
+      return takeCommandWhileRunning(text)
     case .keyCommand(let line): return takeCommandWhileRunning(line)
     case .consoleBytes(let bytes): typeToConsole(bytes)
     case .scanCodes(let codes): pressKeys(codes)

@@ -40,6 +40,7 @@ extension SessionCore {
     snapshot.hypercallAddresses = stream.callers.top(isRunning ? 16 : 256).map { AddressCount(address: $0.address, count: $0.count) }
     snapshot.xen = isRunning ? nil : machine.words.xen
     snapshot.breakpoints = shownBreakpoints
+    snapshot.displayed = displayed()
     snapshot.recording = stream.recording.map { Self.status($0) }
     snapshot.replay = replay
     snapshot.guestConsole = console.lines

@@ -32,6 +32,10 @@ final class SessionCore {
   var aliases: [String: String] = [:]
   var lastCommand = ""
   var sourceDepth = 0
+  /// Where `x` ended: without an address it goes on there.
+  var examinedTo: GVA?
+  /// What is shown at every stop.
+  var displays = DisplayList()
   /// Times somebody from outside paused a running guest: that ends a command file, too.
   var pauseCount = 0
   /// What breakpoints' actions answered since the guest was let go.
@@ -164,6 +168,22 @@ final class SessionCore {
   /// An address: a hexadecimal number, a symbol, `cs:ip`, any expression.
   func takeAddress(_ scanner: inout ArgumentScanner, _ what: String) throws(CommandError) -> GVA {
     GVA(try takeValue(&scanner, what))
+  }
+
+  /// The same where gdb writes a star before an address.
+  func takeCodeAddress(_ scanner: inout ArgumentScanner, _ what: String) throws(CommandError) -> GVA {
+    _ = scanner.take(prefix: "*")
+    return try takeAddress(&scanner, what)
+  }
+
+  /// An address, or an expression that reads memory (`*(int *)ADDR`, `word[ADDR]`): then where, and how many bytes.
+  func takeLocation(_ scanner: inout ArgumentScanner, _ what: String) throws(CommandError) -> (address: GVA, size: Int?) {
+    let expression = try scanner.takeExpression(ExpressionScope(symbols: symbols, hexadecimal: true), what: what)
+    guard let location = expression.location, !location.isPhysical else {
+      return (GVA(try evaluate(expression, usage: scanner.usage)), nil)
+    }
+    let address = GVA(try evaluate(location.address, usage: scanner.usage))
+    return (address, location.size == 0 ? currentState.mode.codeBits / 8 : location.size)
   }
 
   /// The value of an expression whose plain numbers are hexadecimal.

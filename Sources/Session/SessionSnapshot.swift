@@ -197,6 +197,8 @@ package struct SessionSnapshot: Sendable {
   /// The newest hypercalls, oldest first, at most 1,000.
   package var hypercalls: [HypercallRecord]
   package var breakpoints: [BreakpointSummary]
+  /// What `display` shows now.
+  package var displayed: [DisplayedValue] = []
   /// What the guest wrote to its console, newest 256 KiB, as text lines after carriage control.
   package var guestConsole: [String]
   /// Lines it wrote before those.

@@ -19,6 +19,8 @@ struct StopAnswer: Sendable {
   /// Virtual time in ns.
   var time: UInt64
   var exitCount: UInt64
+  /// What `display` shows.
+  var displayed: [DisplayedValue]
 
   /// `0000:7c16 <boot+16>` in real mode, `100016 <boot+16>` elsewhere.
   static func place(_ state: VCPUState, _ symbols: SymbolTable) -> String {
@@ -37,11 +39,14 @@ struct StopAnswer: Sendable {
   var words: (lines: [String], json: JSONValue) {
     let sentence = sentence ?? Self.stepped(Self.place(state, symbols))
     let line = Disassembly.line(of: code, state: state, symbols: symbols)
-    let json = JSONValue.members(
+    var json = JSONValue.members(
       ("stop", .string(stop.name)), ("sentence", .string(sentence)), ("vcpu", .number(UInt64(vcpu))),
       ("rip", .hex(state.rip)), ("linear", .hex(state.linearRIP.value)), ("mode", .string(state.mode.name)),
       ("instruction", .string(line.instruction.text)), ("icount", instructionCount.map { .number($0) } ?? .null), ("time", .number(time)),
       ("exits", .number(exitCount)), ("status", stop.endStatus.map { .signed(Int64($0)) } ?? .null))
-    return (actionOutput + [sentence, "=> \(line.addressText)  \(line.instruction.text)"], json)
+    if case .object(let members) = json, !displayed.isEmpty {
+      json = .object(members + [.init("displayed", DisplayCommands.json(displayed))])
+    }
+    return (actionOutput + [sentence, "=> \(line.addressText)  \(line.instruction.text)"] + displayed.flatMap(\.shown), json)
   }
 }

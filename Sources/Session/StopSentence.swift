@@ -124,7 +124,7 @@ extension SessionCore {
       stop: stop, sentence: stop == .step && recorded == nil ? nil : stopSentence(), state: state, code: code,
       symbols: symbols, actionOutput: actionOutput, vcpu: control.current,
       instructionCount: control.countsInstructions ? control.retired : nil, time: control.time,
-      exitCount: stream.exitCount)
+      exitCount: stream.exitCount, displayed: displays.rows.isEmpty ? [] : displayed())
     actionOutput = []
     return CommandResult(deferred: { answer.words })
   }

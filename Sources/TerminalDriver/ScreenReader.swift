@@ -177,6 +177,8 @@ package struct ScreenReader: Sendable {
       x = min(max(numbers.count > 1 ? numbers[1] : 1, 1), width) - 1
     case UInt8(ascii: "A"): y = max(y - max(first, 1), 0)
     case UInt8(ascii: "B"): y = min(y + max(first, 1), height - 1)
+    case UInt8(ascii: "E"): (x, y) = (0, min(y + max(first, 1), height - 1))
+    case UInt8(ascii: "F"): (x, y) = (0, max(y - max(first, 1), 0))
     case UInt8(ascii: "C"): x = min(x + max(first, 1), width - 1)
     case UInt8(ascii: "D"): x = max(min(x, width - 1) - max(first, 1), 0)
     case UInt8(ascii: "b") where knows.contains(.repeats):

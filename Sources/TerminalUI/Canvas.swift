@@ -5,12 +5,26 @@ package struct Glyphs: Equatable, Sendable {
   package var bar: [UInt32]
   package var bullet: UInt32
   package var ellipsis: UInt32
+  /// Where a line turns, its head, and where it leaves.
+  package var topCorner: UInt32
+  package var bottomCorner: UInt32
+  package var head: UInt32
+  package var up: UInt32
+  package var down: UInt32
+  /// Columns of a histogram, the lowest first; empty where digits say it.
+  package var levels: [UInt32]
 
   package static let unicode = Glyphs(
     horizontal: 0x2500, vertical: 0x2502, bar: [0x258F, 0x258E, 0x258D, 0x258C, 0x258B, 0x258A, 0x2589, 0x2588],
-    bullet: 0x25CF, ellipsis: 0x2026)
+    bullet: 0x25CF, ellipsis: 0x2026, topCorner: 0x250C, bottomCorner: 0x2514, head: 0x25B6, up: 0x2191, down: 0x2193,
+    levels: (0x2581...0x2588).map { $0 })
+  /// What the fonts of a Linux console have: code page 437.
+  package static let linuxConsole = Glyphs(
+    horizontal: 0x2500, vertical: 0x2502, bar: [0x258C, 0x2588], bullet: 0x2022, ellipsis: 0x7E, topCorner: 0x250C, bottomCorner: 0x2514,
+    head: 0x25BA, up: 0x2191, down: 0x2193, levels: [0x2584, 0x2588])
   package static let ascii = Glyphs(
-    horizontal: 0x2D, vertical: 0x7C, bar: [0x23], bullet: 0x2A, ellipsis: 0x7E)
+    horizontal: 0x2D, vertical: 0x7C, bar: [0x23], bullet: 0x2A, ellipsis: 0x7E, topCorner: 0x2B, bottomCorner: 0x2B, head: 0x3E, up: 0x5E,
+    down: 0x76, levels: [])
 }
 
 /// A window on a buffer: coordinates count from the region's corner and what falls outside is cut.

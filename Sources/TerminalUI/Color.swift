@@ -84,6 +84,22 @@ package enum Color: Hashable, Sendable {
     }
   }
 
+  /// The nearest of the eight colours that can stand behind text: a grey is no black by its lowest bits.
+  var behindText: Color {
+    guard self != .terminal else { return self }
+    if case .indexed(let index) = self, index < 8 { return self }
+    return .indexed(nearest(in: 0...7))
+  }
+
+  /// Neither black nor one of the seven colours: what a terminal of eight has no place for.
+  var isGrey: Bool {
+    guard self != .terminal else { return false }
+    return (self == .indexed(8) ? 8 : nearest(in: 0...15)) == 8
+  }
+
+  /// Of the eight, those on which black cannot be read.
+  var isDark: Bool { [.indexed(0), .indexed(1), .indexed(4), .indexed(5)].contains(self) }
+
   private func nearest(in range: ClosedRange<UInt8>) -> UInt8 {
     let (r, g, b) = components
     var best = range.lowerBound

@@ -39,7 +39,8 @@ package final class CursesTerminal: Terminal {
     self.capabilities = capabilities
     throughScreen = Clipboard.goesThroughScreen(environment)
     decoder = KeyDecoder(special: capabilities.keys)
-    glyphs = unicode ?? Self.isUTF8(environment) ? .unicode : .ascii
+    let isUnicode = unicode ?? Self.isUTF8(environment)
+    glyphs = isUnicode ? (name.hasPrefix("linux") ? .linuxConsole : .unicode) : .ascii
     size = Self.measure()
     shown = CellBuffer(size)
     var ends: [Int32] = [-1, -1]

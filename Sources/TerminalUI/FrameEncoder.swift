@@ -6,8 +6,8 @@
 package struct FrameEncoder: Sendable {
   /// What a terminal can do beyond placing its cursor and setting styles.
   package struct Abilities: OptionSet, Sendable {
-    package let rawValue: UInt8
-    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    package let rawValue: UInt16
+    package init(rawValue: UInt16) { self.rawValue = rawValue }
     /// Erased places take the background that is set (`bce`).
     package static let erasesInColor = Self(rawValue: 1)
     /// ECH: the next n places are erased.
@@ -24,6 +24,8 @@ package struct FrameEncoder: Sendable {
     package static let keepsPen = Self(rawValue: 64)
     /// HT goes to the next of the tab stops that are every eight columns.
     package static let tabs = Self(rawValue: 128)
+    /// CNL and CPL: to the beginning of a row below or above.
+    package static let goesByLines = Self(rawValue: 256)
   }
 
   /// What is known of a terminal besides its cells, from one frame to the next.

@@ -23,11 +23,13 @@ package indirect enum LayoutNode<ID: Hashable & Sendable>: Sendable {
     }
   }
 
-  /// The same tree by the leaves' floors: for a region their minima do not fit.
-  fileprivate var lowered: LayoutNode {
+  /// The same tree by the leaves' floors, for a region their minima do not fit; by their widths only where it is too
+  /// narrow, and then without those that are not for narrow ones.
+  fileprivate func lowered(width: Bool) -> LayoutNode {
     mapLeaves { leaf in
       var low = leaf
-      low.minimum = leaf.floor
+      low.minimum.height = leaf.floor.height
+      if width { low.minimum.width = leaf.floorPriority > 0 ? leaf.floor.width : .max / 4 }
       low.priority = leaf.floorPriority
       return low
     }
@@ -50,7 +52,8 @@ package struct LayoutLeaf<ID: Hashable & Sendable>: Sendable {
   package var adopts: Bool
   /// Whether a title row stands on top.
   package var titled: Bool
-  /// For regions too small for the minima: the least size it lives with, and its priority then.
+  /// For regions too small for the minima: the least size it lives with, and its priority then (0: where it is too
+  /// narrow, not at all).
   package var floor: Size
   package var floorPriority: Int
   /// The size a person gave it by dragging, in thousandths of what there is to share out; nil follows the weight.
@@ -100,12 +103,14 @@ package struct LayoutResult<ID: Hashable & Sendable>: Equatable, Sendable {
 
 package enum LayoutSolver {
   /// Places the tree in a region. Leaves come in by priority as long as the minima fit; in a region even the
-  /// leaves that never go do not fit, all of them count with their floors. What still does not fit is cut.
+  /// leaves that never go do not fit, all of them count with their floors, those of their widths where it is too narrow.
+  /// What still does not fit is cut.
   package static func solve<ID>(_ tree: LayoutNode<ID>, in region: Region) -> LayoutResult<ID> {
     var result = LayoutResult<ID>(placements: [], separators: [])
     let essential = removing(tree.leaves.filter { $0.priority < Int.max }.map(\.panes), from: tree)
-    let isRoomy = essential.map { fits($0, region) } ?? true
-    let (node, homeless) = choose(isRoomy ? tree : tree.lowered, in: region)
+    let needed = essential.map(minimum) ?? Size(width: 0, height: 0)
+    let (isNarrow, isLow) = (needed.width > region.width, needed.height > region.height)
+    let (node, homeless) = choose(isNarrow || isLow ? tree.lowered(width: isNarrow) : tree, in: region)
     guard let node else { return result }
     place(adopting(homeless, in: node), region, &result)
     return result

@@ -9,6 +9,8 @@ struct PenState {
   var kept: Kept?
   /// Its tab stops, every eight columns, are used up to this column; 0: not at all.
   var tabsEnd = 0
+  /// It knows CNL and CPL.
+  var goesByLines = false
 
   struct Kept {
     var place: Position
@@ -17,7 +19,7 @@ struct PenState {
 
   /// The pen when the terminal has gone back to what it keeps.
   var restored: PenState? {
-    kept.map { PenState(at: $0.place, row: $0.place.y, style: $0.style, kept: $0, tabsEnd: tabsEnd) }
+    kept.map { PenState(at: $0.place, row: $0.place.y, style: $0.style, kept: $0, tabsEnd: tabsEnd, goesByLines: goesByLines) }
   }
   /// Bytes that go back to it.
   static let restoring = 2
@@ -66,6 +68,15 @@ struct PenState {
     return best
   }
 
+  /// To the first column of a row above or below: by a carriage return and then, or by lines at once.
+  private func toStart(rows: Int) -> Int {
+    let plain = 1 + Self.down(rows)
+    return goesByLines && rows != 0 ? min(plain, Self.counted(abs(rows))) : plain
+  }
+
+  /// Lines at once are shorter than a carriage return and as many rows.
+  fileprivate func takesLines(_ rows: Int) -> Bool { toStart(rows: rows) < 1 + Self.down(rows) }
+
   /// The shortest way.
   func way(to place: Position) -> Way {
     if at == place { return Way(rows: 0, length: 0) }
@@ -75,7 +86,7 @@ struct PenState {
     let down = Self.down(place.y - row)
     // Behind the last column only a carriage return says where the cursor is.
     let fromStart = along(from: 0, to: place.x)
-    let returning = 1 + down + fromStart.length
+    let returning = toStart(rows: place.y - row) + fromStart.length
     if returning < best.length { best = Way(rows: place.y - row, returns: true, along: fromStart, length: returning) }
     guard let at, down < best.length else { return best }
     let straight = along(from: at.x, to: place.x)
@@ -96,6 +107,7 @@ struct Pen {
   init(_ state: PenState, width: Int, abilities: FrameEncoder.Abilities) {
     self.state = state
     self.state.tabsEnd = abilities.contains(.tabs) ? width : 0
+    self.state.goesByLines = abilities.contains(.goesByLines)
     self.abilities = abilities
   }
 
@@ -104,8 +116,12 @@ struct Pen {
   mutating func move(to place: Position) {
     let way = state.way(to: place)
     if let rows = way.rows {
-      if way.returns { bytes.append(0x0D) }
-      go(rows: rows)
+      if way.returns, state.takesLines(rows) {
+        control(abs(rows), UInt8(ascii: rows > 0 ? "E" : "F"))
+      } else {
+        if way.returns { bytes.append(0x0D) }
+        go(rows: rows)
+      }
       bytes += Array(repeating: 0x09, count: way.along.tabs)
       go(columns: way.along.columns)
     } else {

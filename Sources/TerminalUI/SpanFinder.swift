@@ -22,7 +22,7 @@ struct Span {
   func after(_ pen: PenState, _ width: Int) -> PenState {
     var end = place
     if kind == .text { end.x = self.end }
-    return PenState(at: reaches(width) || isUnsure ? nil : end, row: row, style: style, kept: pen.kept, tabsEnd: pen.tabsEnd)
+    return PenState(at: reaches(width) || isUnsure ? nil : end, row: row, style: style, kept: pen.kept, tabsEnd: pen.tabsEnd, goesByLines: pen.goesByLines)
   }
 
   /// Bytes before its own, without what the terminal keeps: to its place, in its style. May be anything not below `limit`

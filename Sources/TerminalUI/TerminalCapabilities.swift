@@ -51,6 +51,8 @@ package struct TerminalCapabilities: Sendable {
     if Self.hasBoth(("ich", "@"), ("dch", "P")) { drawing.insert(.movesColumns) }
     if Self.string("sc") == Array("\u{1B}7".utf8), Self.string("rc") == Array("\u{1B}8".utf8) { drawing.insert(.keepsPen) }
     if Self.string("ht") == [0x09], cncurses_number("it") == 8 { drawing.insert(.tabs) }
+    // Terminfo has no name for these two; who is xterm's kin, or Linux' own console, knows them.
+    if xterm || name.hasPrefix("linux") { drawing.insert(.goesByLines) }
     keys = [:]
     for (capability, code) in Self.keyNames {
       guard let sequence = Self.string(capability), sequence.count > 1, sequence.first == 0x1B else { continue }

@@ -39,12 +39,29 @@ package struct Theme: Sendable {
     let front = style(cell.role)
     let behind = style(cell.surface)
     let text = style(.text)
-    return Style(
-      foreground: (front.foreground ?? behind.foreground ?? text.foreground ?? .terminal).reduced(to: depth),
-      background: (cell.surface == .text
-        ? front.background ?? text.background ?? .terminal : behind.background ?? text.background ?? .terminal)
-        .reduced(to: depth),
+    let ground = text.background ?? .terminal
+    let style = Style(
+      foreground: front.foreground ?? behind.foreground ?? text.foreground ?? .terminal,
+      background: cell.surface == .text ? front.background ?? ground : behind.background ?? ground,
       attributes: front.attributes.union(cell.surface == .text ? [] : behind.attributes))
+    if depth == .eight { return Self.legible(style, on: ground, isSurface: cell.surface != .text) }
+    return Style(
+      foreground: style.foreground?.reduced(to: depth), background: style.background?.reduced(to: depth),
+      attributes: style.attributes)
+  }
+
+  /// A style in eight colours, as a Linux console has: greys become the text's own colour, bold black (which is drawn
+  /// grey) plain, and what lies behind rows and would look like the ground turns them round.
+  private static func legible(_ style: Style, on ground: Color, isSurface: Bool) -> Style {
+    let wanted = style.foreground ?? .terminal
+    let behind = (style.background ?? .terminal).behindText
+    var made = Style(foreground: wanted.reduced(to: .eight), background: behind, attributes: style.attributes)
+    if behind != .terminal, wanted.isGrey || made.foreground == behind || made.foreground == .indexed(0) && behind.isDark {
+      made.foreground = .indexed(behind.isDark ? 7 : 0)
+    }
+    if made.foreground == .indexed(0) { made.attributes.remove(.bold) }
+    if isSurface, style.background != ground, behind == ground.behindText { made.attributes.insert(.reverse) }
+    return made
   }
 
   /// VGA text attribute: 3:0 foreground, 6:4 background, with IBM's colour order (blue is 1).

@@ -82,7 +82,9 @@ import X86
 @usableFromInline package struct VMExit: Equatable, Sendable {
   @usableFromInline package var vcpu: UInt8
   @usableFromInline package var reason: ExitReason
-  @usableFromInline package var qualification: ExitQualification
+  /// The qualification, as it is carried.
+  @usableFromInline package var words: QualificationWords
+  package var qualification: ExitQualification { words.value }
   /// RIP of the exiting instruction (offset in CS, not linear).
   @usableFromInline package var rip: UInt64
   /// Length of the exiting instruction, 0 where there is none.
@@ -95,15 +97,25 @@ import X86
 
   @inlinable @inline(__always)
   package init(
-    vcpu: UInt8, reason: ExitReason, qualification: ExitQualification, rip: UInt64, instructionLength: UInt8,
+    vcpu: UInt8, reason: ExitReason, words: QualificationWords, rip: UInt64, instructionLength: UInt8,
     instructionCount: UInt64
   ) {
     self.vcpu = vcpu
     self.reason = reason
-    self.qualification = qualification
+    self.words = words
     self.rip = rip
     self.instructionLength = instructionLength
     self.instructionCount = instructionCount
+  }
+
+  @inlinable @inline(__always)
+  package init(
+    vcpu: UInt8, reason: ExitReason, qualification: ExitQualification, rip: UInt64, instructionLength: UInt8,
+    instructionCount: UInt64
+  ) {
+    self.init(
+      vcpu: vcpu, reason: reason, words: QualificationWords(qualification), rip: rip,
+      instructionLength: instructionLength, instructionCount: instructionCount)
   }
 }
 

@@ -48,7 +48,8 @@ struct AttachBench {
       shares.append(other.consoleShare)
     }
     func median(_ values: [Double]) -> Double { Statistics.median(values) ?? 0 }
-    let more = (median(watched) / median(alone) - 1) * 100
+    // The processor's speed changes from round to round: what counts is how the two of a round compare.
+    let more = median(ratios)
     let rounds = ratios.sorted().map { "\(Int($0.rounded()))" }.joined(separator: " ")
     return Finding(
       what: "\(workload.name) watched: the guest's thread", measured: "\(more < 0 ? "-" : "+")\(Figure.number(abs(more))) %",

@@ -4,12 +4,12 @@ import VMCore
 
 /// Measures what the project promises about speed, each with a peer beside it where there is one. Words
 /// choose parts: `guest`, `rewriter` for the rewriter beside TCG and native code alone, or `compute` for its compute
-/// kernels alone, `code` for the rewriter's code cache, `session`, `console`, `exits` and `hypercalls`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
+/// kernels alone, `code` for the rewriter's code cache, `session`, `console` (of it `frames` alone), `exits` and `hypercalls`; without one all is measured. BENCH_GUEST=PATH takes another guest of the same output format.
 @main
 struct Bench {
   static func main() {
     let words = CommandLine.arguments.dropFirst()
-    let parts = ["guest", "rewriter", "compute", "code", "session", "console", "exits", "hypercalls"]
+    let parts = ["guest", "rewriter", "compute", "code", "session", "console", "frames", "exits", "hypercalls"]
     if let unknown = words.first(where: { !parts.contains($0) }) {
       say("'\(unknown)': expected one of \(parts.joined(separator: ", "))")
       exit(2)
@@ -32,6 +32,7 @@ struct Bench {
       if words.isEmpty || words.contains("exits") { try measureExits() }
       if words.isEmpty || words.contains("hypercalls") { try measureHypercalls() }
       if words.isEmpty || words.contains("console") { try measureConsole() }
+      if words.contains("frames") { for line in Finding.table(try ConsoleBench().frames()).lines { show(line) } }
       for failure in failures { show("FAILED: \(failure)") }
       exit(failures.isEmpty ? 0 : 1)
     } catch {

@@ -15,7 +15,7 @@ struct ConsoleBench {
 
   private static let sizes = [Size(width: 80, height: 24), Size(width: 120, height: 40), Size(width: 200, height: 60)]
 
-  private func frames() throws(VMError) -> [Finding] {
+  func frames() throws(VMError) -> [Finding] {
     var found: [Finding] = []
     for size in Self.sizes {
       var bench = try FrameBench(size: size)

@@ -25,7 +25,7 @@ struct FrameBench {
 
   static let target = 1.5
   private static let xterm: FrameEncoder.Abilities = [
-    .erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen, .tabs,
+    .erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen, .tabs, .goesByLines,
   ]
 
   private let size: Size

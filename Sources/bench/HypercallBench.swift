@@ -45,20 +45,8 @@ struct HypercallBench {
     configuration.technique = .pv
     configuration.engine = engine
     configuration.memory = 16 << 20
-    configuration.measuresCost = isWatched
-    configuration.recordsStates = isWatched
-    let session = try Session(configuration)
-    if isWatched { session.start() }
-    let start = HostClock.ownCPUTime()
-    if isWatched {
-      session.submit("continue")
-      try session.awaitEnd()
-    } else {
-      try session.check("continue")
-    }
-    let time = HostClock.ownCPUTime() &- start
-    session.stop()
-    return Double(time)
+    configuration.watch(isWatched)
+    return try Session(configuration).timeToEnd(isWatched: isWatched)
   }
 
   // MARK: the guest

@@ -58,19 +58,7 @@ struct KVMExitBench {
     let machine = try VirtualMachine.assemble(name: "exits", memory: memory, cpus: 1, state: state, engine: "kvm").machine
     var configuration = SessionConfiguration()
     configuration.engine = "kvm"
-    configuration.measuresCost = isWatched
-    configuration.recordsStates = isWatched
-    let session = Session(configuration, machine: machine)
-    if isWatched { session.start() }
-    let start = HostClock.ownCPUTime()
-    if isWatched {
-      session.submit("continue")
-      try session.awaitEnd()
-    } else {
-      try session.check("continue")
-    }
-    let time = HostClock.ownCPUTime() &- start
-    session.stop()
-    return Double(time) / Double(count)
+    configuration.watch(isWatched)
+    return try Session(configuration, machine: machine).timeToEnd(isWatched: isWatched) / Double(count)
   }
 }

@@ -11,13 +11,17 @@ struct Batch {
   let digest: Bool
   /// Says how far the run is: nil for where standard error is a terminal.
   var saysProgress: Bool?
+  private let guestLine = GuestLine()
 
   /// Gives the status of the process.
   func run(_ commands: [String]) -> Int32 {
     let interrupt = Interrupt { [session] in session.pause() }
     let progress = saysProgress ?? (ProgressLine.isOnTerminal && !json) ? HeadlessProgress(session) : nil
     if commands.isEmpty || !json {
-      session.onConsoleOutput { if let progress { progress.write($0) } else { Output.write($0, to: STDOUT_FILENO) } }
+      session.onConsoleOutput { [guestLine] bytes in
+        guestLine.note(bytes)
+        if let progress { progress.write(bytes) } else { Output.write(bytes, to: STDOUT_FILENO) }
+      }
     }
     defer { progress?.end() }
     if isatty(STDIN_FILENO) == 0 { session.readGuestInput(from: STDIN_FILENO) }
@@ -46,6 +50,7 @@ struct Batch {
       if json {
         Output.standard(JSONValue.members(("command", .string(command)), ("answer", result.json)).text + "\n")
       } else {
+        if guestLine.end() { Output.standard("\n") }
         for line in result.lines {
           if result.failed { Ringside.complain(line) } else { Output.standard(line + "\n") }
         }
@@ -79,6 +84,16 @@ struct Batch {
     if case .error = snapshot.stop { return Ringside.Status.tripleFault }
     return snapshot.stop.endStatus ?? 0
   }
+}
+
+/// The guest's last line on the same output: an answer does not go on in it.
+private final class GuestLine: Sendable {
+  private let isOpen = Atomic<Bool>(false)
+
+  func note(_ bytes: [UInt8]) { if let last = bytes.last { isOpen.store(last != 0x0A, ordering: .relaxed) } }
+
+  /// Whether it was not ended; it is then.
+  func end() -> Bool { isOpen.exchange(false, ordering: .relaxed) }
 }
 
 /// SIGINT, SIGTERM and SIGHUP end what is being done in order, so that what is buffered is written before the process

@@ -53,6 +53,20 @@ struct ExplainTests {
     #expect(ExplainCatalogue.entry(word: word, context: context)?.name == name)
   }
 
+  @Test("a word of a sentence is no bit of a register", arguments: [
+    ("us", ["+3", "after"]), ("of", ["bits"]), ("reserved", ["vmcs"]), ("line", []), ("base", ["cs"]), ("monitor", []),
+  ] as [(String, [String])])
+  func prose(_ word: String, _ context: [String]) {
+    let found = ExplainCatalogue.entry(word: word, context: context, inProse: true)
+    #expect(found == nil, "\(found?.name ?? "")")
+  }
+
+  @Test("what a segment's row shows is explained", arguments: [("b=00000000", "descriptor.base"), ("l=ffffffff", "descriptor.limit"), ("interrupt", "descriptor.interruptgate"), ("VM", "vm")])
+  func segmentRow(_ word: String, _ name: String) {
+    let context = name == "vm" ? ["exit"] : ["CS", "descriptor"]
+    #expect(ExplainCatalogue.entry(word: word, context: context, inProse: true)?.name == name)
+  }
+
   @Test func `the present meaning follows the state`() throws {
     var state = VCPUState()
     state.rflags = 0x3002

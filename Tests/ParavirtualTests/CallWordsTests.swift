@@ -91,4 +91,10 @@ import VMCore
     bench.call(.grantTableOp, 1, pointer, 1)
     #expect(!CallWords.hasFailure(try #require(bench.xen.loggedCall(1))))
   }
+
+  @Test("a call whose first argument chooses an operation is known as such", arguments: HypercallNumber.allCases)
+  func command(_ call: HypercallNumber) {
+    // set_segment_base has one too, by another name.
+    #expect(call.hasCommand == (call.argumentNames.first == "command" || call == .setSegmentBase))
+  }
 }

@@ -26,7 +26,7 @@ struct CommandTests {
   @Test(arguments: [
     "break", "watch", "delete 9", "ignore 1", "condition 7 1", "bp", "x/3q 0", "set", "set rax", "set rax=", "limit x",
     "source", "source /nonexistent", "alias a nosuch", "send", "send \"abc", "key nosuchkey", "vcpu 9", "trace", "trace start",
-    "until", "step 0", "step x", "print 1/0", "print (", "be", "bh nothing", "bcr 5", "watch w 0 0", "info", "break 1 zz",
+    "step 0", "step x", "print 1/0", "print (", "be", "bh nothing", "bcr 5", "watch w 0 0", "info", "break 1 zz",
   ])
   func `refuse what they cannot use with a sentence`(line: String) throws {
     let result = try Self.session().perform(line)

@@ -18,7 +18,8 @@ import TerminalUI
       Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow, .repeats]),
       Kind(depth: depth, abilities: [.staysInRow, .movesRows, .movesColumns, .keepsPen]),
       Kind(depth: depth, abilities: [.staysInRow, .tabs]),
-      Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen, .tabs]),
+      Kind(depth: depth, abilities: [.staysInRow, .goesByLines]),
+      Kind(depth: depth, abilities: [.erasesInColor, .erasesCharacters, .staysInRow, .repeats, .movesRows, .movesColumns, .keepsPen, .tabs, .goesByLines]),
     ]
   }
 

@@ -94,6 +94,25 @@ struct ThemeTests {
     #expect(orange.reduced(to: .monochrome) == .terminal)
   }
 
+  /// On a Linux console a grey of eight is black, and so is the ground: nothing may be drawn in the colour it lies on.
+  @Test("in eight colours everything can be told from what lies behind it", arguments: [
+    "dark", "light", "high-contrast", "colour-blind", "midnight",
+  ])
+  func eightColours(_ name: String) throws {
+    let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let theme = try ThemeFile.load(path: "/\(root)/Themes/\(name).toml")
+    let ground = theme.style(of: Cell(0x41), depth: .eight)
+    for surface in [StyleRole.text, .selection, .currentLine, .match] {
+      for role in StyleRole.allCases where role != .vga {
+        let style = theme.style(of: Cell(0x41, role: role, surface: surface), depth: .eight)
+        #expect(style.foreground != style.background, "\(role.name) on \(surface.name)")
+        #expect(style.foreground != .indexed(0) || !style.attributes.contains(.bold), "\(role.name) on \(surface.name): bold black is grey")
+        let stands = style.background != ground.background || style.attributes.contains(.reverse)
+        if surface != .text { #expect(stands, "\(surface.name) can be seen") }
+      }
+    }
+  }
+
   @Test(arguments: [
     (["NO_COLOR": "1", "COLORTERM": "truecolor"], 256, ColorDepth.monochrome), (["NO_COLOR": ""], 256, .palette256),
     (["COLORTERM": "24bit"], 8, .trueColor), ([:], 16, .sixteen), ([:], 8, .eight), ([:], -1, .monochrome),

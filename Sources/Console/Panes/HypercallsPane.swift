@@ -1,26 +1,31 @@
 import Session
 import TerminalUI
 
-/// The newest hypercalls in words, the entries of a multicall before it; of the selected one what it pointed at.
+/// The newest hypercalls in words, the entries of a multicall before it; of the selected one all of it, where its row
+/// has no room, and what it pointed at.
 package final class HypercallsPane: ListPane {
-  /// Rows for what the current call pointed at.
-  private var details = 0
+  /// Of the current call what its row does not say.
+  private var details: [String] = []
+  private static let callColumn = 43
   private static let mostDetails = 6
 
   package init() { super.init(.hypercalls, followsEnd: true) }
 
   package override func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
-    let current = currentIndex(identities(snapshot))
-    details = current.map { min(snapshot.hypercalls[$0].structures.count, Self.mostDetails, canvas.height / 3) } ?? 0
+    details = current(snapshot).map { Array(lines($0, width: canvas.width).prefix(min(Self.mostDetails, canvas.height / 3))) } ?? []
     super.render(snapshot, on: canvas, focused: focused)
   }
 
-  package override func detailRows(height: Int) -> Int { details }
+  private func lines(_ record: HypercallRecord, width: Int) -> [String] {
+    let isCut = Self.callColumn + CharacterWidth.of(record.text) + (record.isInner ? 2 : 0) > width
+    let whole = isCut ? Format.wrap("> " + record.text, width: max(width - 1, 1)) : []
+    return whole + record.structures.map { "    " + $0 }
+  }
+
+  package override func detailRows(height: Int) -> Int { details.count }
 
   package override func drawDetail(_ index: Int, _ snapshot: SessionSnapshot, _ canvas: Canvas) {
-    for (y, line) in snapshot.hypercalls[index].structures.prefix(canvas.height).enumerated() {
-      canvas.fitted(line, x: 43, y: y, .value)
-    }
+    for (y, line) in details.prefix(canvas.height).enumerated() { canvas.fitted(line, x: 1, y: y, .value) }
   }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
@@ -47,7 +52,7 @@ package final class HypercallsPane: ListPane {
     canvas.text(Format.hex(record.rip, 4), x: 17, y: y, .address, limit: 17)
     let cost = snapshot.exit(of: record)?.cost ?? 0
     canvas.text(cost == 0 ? "-" : Format.duration(cost), x: 35, y: y, .dim, limit: 7)
-    canvas.fitted((record.isInner ? "| " : "") + record.text, x: 43, y: y, record.isError ? .error : .hypercall)
+    canvas.fitted((record.isInner ? "| " : "") + record.text, x: Self.callColumn, y: y, record.isError ? .error : .hypercall)
   }
 
   package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String {

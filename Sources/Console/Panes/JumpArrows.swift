@@ -36,22 +36,22 @@ struct JumpArrows {
 
   /// Draws into the columns from `x` on; `current` is the row of the next instruction.
   func draw(on canvas: Canvas, x: Int, current: Int?) {
-    let isUnicode = canvas.glyphs == .unicode
+    let glyphs = canvas.glyphs
     let head = x + Self.lanes
     for (row, isUp) in leaving {
-      canvas.put(isUnicode ? (isUp ? 0x2191 : 0x2193) : isUp ? 0x5E : 0x76, x: head, y: row, .dim)
+      canvas.put(isUp ? glyphs.up : glyphs.down, x: head, y: row, .dim)
     }
     for (jump, lane) in placed.sorted(by: { $0.lane > $1.lane }) {
       let role: StyleRole = jump.from == current ? .changed : .dim
       let column = head - 1 - lane
       for row in jump.top...jump.bottom {
         let isEnd = row == jump.top || row == jump.bottom
-        let corner: UInt32 = isUnicode ? (row == jump.top ? 0x250C : 0x2514) : 0x2B
-        canvas.put(isEnd ? corner : canvas.glyphs.vertical, x: column, y: row, role)
+        let corner = row == jump.top ? glyphs.topCorner : glyphs.bottomCorner
+        canvas.put(isEnd ? corner : glyphs.vertical, x: column, y: row, role)
         guard isEnd else { continue }
-        for between in column + 1..<head + 1 { canvas.put(canvas.glyphs.horizontal, x: between, y: row, role) }
+        for between in column + 1..<head + 1 { canvas.put(glyphs.horizontal, x: between, y: row, role) }
       }
-      canvas.put(isUnicode ? 0x25B6 : 0x3E, x: head, y: jump.to, role)
+      canvas.put(glyphs.head, x: head, y: jump.to, role)
     }
   }
 }

@@ -102,9 +102,10 @@ package final class ReasonsPane: ReportPane {
     let text = StatisticsReport.histogram(row.histogram, exponents)
     for (offset, character) in text.unicodeScalars.enumerated() {
       var scalar = character.value
-      if canvas.glyphs == .unicode, let step = Int(String(character)) {
-        // Lower one eighth block to full block.
-        scalar = 0x2580 + UInt32(min(step, 8))
+      // Of eight steps as many as there are glyphs for.
+      let levels = canvas.glyphs.levels
+      if !levels.isEmpty, let step = Int(String(character)), step > 0 {
+        scalar = levels[(min(step, 8) * levels.count + 7) / 8 - 1]
       }
       canvas.put(scalar, x: x + offset, y: y, character == "." ? .dim : .bar)
     }

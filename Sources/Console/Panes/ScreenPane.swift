@@ -39,7 +39,7 @@ package final class ScreenPane: Pane {
   private func cell(_ word: UInt16, isCursor: Bool, _ glyphs: Glyphs) -> Cell {
     let code = UInt8(truncatingIfNeeded: word)
     var scalar = Self.codePage.indices.contains(Int(code)) ? Self.codePage[Int(code)] : 0x20
-    if glyphs == .ascii && scalar >= 0x7F { scalar = code >= 0xB0 && code <= 0xDF ? 0x23 : 0x2E }
+    if glyphs.levels.isEmpty && scalar >= 0x7F { scalar = code >= 0xB0 && code <= 0xDF ? 0x23 : 0x2E }
     var cell = Cell(scalar, role: .vga)
     let attribute = UInt8(truncatingIfNeeded: word >> 8)
     cell.attribute = isCursor ? attribute << 4 | attribute >> 4 : attribute

@@ -50,14 +50,17 @@ package enum ExplainCatalogue {
   }
 
   /// What a word on the screen stands for: `ZF`, `IOPL0`, `!IO`, `CPL3`, `RAX`. `context` are words before it
-  /// in its row or its pane's subject (`cr0`, `pic`); the nearest comes first.
-  package static func entry(word: String, context: [String]) -> ExplainEntry? {
+  /// in its row or its pane's subject (`cr0`, `pic`); the nearest comes first. On a screen there is prose between the
+  /// names (`inProse`): there a word that is no name of its own must be written as one to be taken for a bit of some
+  /// register that nothing around it speaks of (`NX`, not `us` or `of`).
+  package static func entry(word: String, context: [String], inProse: Bool = false) -> ExplainEntry? {
+    let mayStandAlone = !inProse || word.contains { $0.isUppercase }
     for form in forms(of: word) {
       for head in context.lazy.compactMap({ place(of: $0) }) {
         if let index = byName["\(head).\(form)"] { return all[index] }
       }
       if let entry = entry(form) { return entry }
-      if let index = byName["exit.\(form)"] ?? byLastPart[form] { return all[index] }
+      if mayStandAlone, let index = byName["exit.\(form)"] ?? byLastPart[form] { return all[index] }
     }
     return nil
   }
@@ -82,6 +85,8 @@ package enum ExplainCatalogue {
   /// The word as it stands, without its marks, and without the value at its end.
   private static func forms(of word: String) -> [String] {
     let lower = word.lowercased()
+    // As segments are shown: `b=00000000 l=ffffffff`.
+    for (mark, name) in [("b=", "descriptor.base"), ("l=", "descriptor.limit")] where lower.hasPrefix(mark) { return [name] }
     let bare = String(lower.drop { !$0.isLetter && !$0.isNumber && $0 != "#" })
     let cut = String(bare.prefix { $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." || $0 == "/" || $0 == "#" || $0 == "(" || $0 == ")" })
     let closed = cut.hasSuffix(")") && !cut.contains("(") ? String(cut.dropLast()) : cut

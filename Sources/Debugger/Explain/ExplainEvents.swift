@@ -62,6 +62,7 @@ enum ExplainEvents {
     word("phase.ready", ["ready"], "READY", "Loaded; not one instruction has been executed."),
     word("icount", ["instructions"], "icount: instructions retired", "Counted exactly by the engine; virtual time follows from it."),
     word("mips", [], "MIPS", "Million guest instructions a second of host time, measured now."),
+    word("vm", [], "VM: virtual machine", "Processor, memory and devices as the monitor makes them for a guest. A VM exit leaves the guest for the monitor, a VM entry lets it go on."),
     word("exits", ["ex/s"], "exits", "How often the guest left for the monitor. Fast guests exit rarely: this is what hardware assistance, paravirtualization and rewriting try to lower."),
     word("virtualtime", [], "t: virtual time", "The guest's clock: one nanosecond an instruction, plus time slept in HLT."),
     word("technique.hvm", ["hvm"], "hvm: hardware-assisted", "The guest runs unmodified and exits where the VMCS says so; here on a software processor with the same exits."),

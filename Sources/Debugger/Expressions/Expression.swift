@@ -21,7 +21,9 @@ package struct ExpressionScope: Sendable {
 /// `< <= > >=`, `== !=`, `&`, `^`, `|`, `&&`, `||`, unary `- + ~ ! * &`. Numbers are decimal, `0x1f`, `1fh`, `0b101`,
 /// `'c'`; registers `rax`, `$rax`, `al`, `cs`, `zf`, `cr0`, `gs_base`; `pc` is the linear address of the next
 /// instruction; a symbol is its address. `byte[E]`, `word[E]`, `dword[E]`, `qword[E]` read linear memory,
-/// with `p` before the name physical memory; `*E` and `[E]` read as many bytes as the code is wide.
+/// with `p` before the name physical memory; `*E` and `[E]` read as many bytes as the code is wide. As in gdb,
+/// `*(int *)E` and `{char}E` read as many as the type has, `(short)E` cuts a number down to it, and `$sp` and `$fp` are
+/// the whole stack and frame pointer.
 /// `cs:ip`, `f000:fff0` (hexadecimal) are addresses by segment.
 package struct Expression: Equatable, Sendable {
   package static let maximumLength = 4096
@@ -57,6 +59,13 @@ package struct Expression: Equatable, Sendable {
   package var constant: UInt64? {
     if case .push(let value)? = program.first, program.count == 1 { return value }
     return nil
+  }
+
+  /// Where it reads, of an expression that is the contents of memory (`*E`, `dword[E]`, `{int}E`): the address, and how
+  /// many bytes (0: as many as the code is wide); nil for all others.
+  package var location: (address: Expression, size: Int, isPhysical: Bool)? {
+    guard case .load(let size, let physical, _)? = program.last else { return nil }
+    return (Expression(text: text, program: Array(program.dropLast())), Int(size), physical)
   }
 
   /// What it reads that is not known where only the event is, and with `registers` those that a `RegisterCapture`

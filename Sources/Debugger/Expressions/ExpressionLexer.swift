@@ -18,7 +18,7 @@ struct ExpressionLexer {
   private let characters: [Character]
   private var position = 0
   private static let pairs: Set<String> = ["<<", ">>", "&&", "||", "==", "!=", "<=", ">="]
-  private static let singles: Set<Character> = Set("+-*/%&|^~!<>()[]:=")
+  private static let singles: Set<Character> = Set("+-*/%&|^~!<>()[]{}:=")
 
   private init(_ text: String) { characters = Array(text) }
 

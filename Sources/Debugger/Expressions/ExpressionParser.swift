@@ -77,10 +77,18 @@ struct ExpressionParser {
       try unary()
       program.append(.unary(.not))
     case "*":
+      let pointee = takePointerCast()
       try unary()
-      program.append(.load(size: 0, physical: false, column: operation.column))
+      program.append(.load(size: pointee ?? 0, physical: false, column: operation.column))
+    case "{":
+      guard let size = takeType(closing: "}") else {
+        throw ExpressionError(column: token.column, message: "expected a type of C's, as in {int}, found '\(token.text)'")
+      }
+      try unary()
+      program.append(.load(size: size, physical: false, column: operation.column))
     case "&": try symbolAddress()
     case "(":
+      if let size = takeType(closing: ")") { return try cast(to: size) }
       try expression(0)
       try expect(")")
     case "[": try bracketed(size: 0, physical: false, column: operation.column)
@@ -88,6 +96,57 @@ struct ExpressionParser {
       throw ExpressionError(
         column: operation.column, message: "expected a number, register or symbol, found '\(operation.text)'")
     }
+  }
+
+  /// A number cut down to a type's bytes; a pointer stays whole.
+  private mutating func cast(to size: UInt8) throws(ExpressionError) {
+    try unary()
+    guard size > 0, size < 8 else { return }
+    program += [.push((1 << (UInt64(size) * 8)) - 1), .binary(.and, column: token.column)]
+  }
+
+  /// `(int *)` after a star: the bytes of what it points to.
+  private mutating func takePointerCast() -> UInt8? {
+    let start = position
+    guard at("(") else { return nil }
+    position += 1
+    if let size = takeType(closing: "*"), at("*") || at(")") {
+      var isPointer = false
+      while at("*") {
+        isPointer = true
+        position += 1
+      }
+      if at(")") {
+        position += 1
+        return isPointer ? 0 : size
+      }
+    }
+    position = start
+    return nil
+  }
+
+  /// The words of a type of C's and what closes it: its bytes, 0 for a pointer. Takes nothing where it is none.
+  private mutating func takeType(closing: String) -> UInt8? {
+    let start = position
+    var words: [String] = []
+    while token.kind == .name {
+      words.append(token.text)
+      position += 1
+    }
+    guard var size = CType.size(of: words) else {
+      position = start
+      return nil
+    }
+    while closing != "*", at("*") {
+      size = 0
+      position += 1
+    }
+    guard at(closing) else {
+      position = start
+      return nil
+    }
+    position += 1
+    return size
   }
 
   private mutating func bracketed(size: UInt8, physical: Bool, column: Int) throws(ExpressionError) {

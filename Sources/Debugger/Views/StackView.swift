@@ -51,10 +51,13 @@ package enum StackView {
     if value != 0, ReturnAddress.isPlausible(value, linear: code, view: view, far: false) {
       return "\(symbols.name(of: code.value) ?? Hex.padded(code.value, 4)) (return)"
     }
-    if let name = symbols.name(of: code.value) { return "<\(name)>" }
+    if let name = symbols.name(of: code.value) {
+      let text = PointerChain.string(at: code, view).map { " \($0)" } ?? ""
+      return "<\(name)>\(text)"
+    }
     if value > top, value &- top < 0x1_0000, value & (width - 1) == 0, value &- top < 0x1000 {
       return "-> stack+\(String(value &- top, radix: 16))"
     }
-    return ""
+    return PointerChain.text(from: value, view, symbols)
   }
 }

@@ -282,7 +282,7 @@ struct FetchEntry {
 /// The exit an instruction asks for when it throws `Stop.exit`.
 struct PendingExit {
   var reason = ExitReason.unknown
-  var qualification = ExitQualification.none
+  var words = QualificationWords(ExitQualification.none)
   var cause: VMXCause?
   /// The access goes straight to the device.
   var isDirect = false

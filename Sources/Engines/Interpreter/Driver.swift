@@ -127,7 +127,7 @@ extension InterpreterVCPU {
   }
 
   func complete(_ value: UInt64) {
-    if case .mmio(let gpa, _, let size, let write, _) = c.pointee.exit.qualification {
+    if case .mmio(let gpa, _, let size, let write, _) = c.pointee.exit.words.value {
       completed.append(CompletedAccess(gpa: gpa.value, size: size, write: write, value: value))
     } else {
       c.pointee.hasAnswer = true
@@ -147,7 +147,7 @@ extension InterpreterVCPU {
   /// The same for HLT.
   @inline(__always)
   private func finishHalt(_ length: UInt8) -> Bool {
-    guard case .hlt = c.pointee.exit.qualification, endsPlainly else { return false }
+    guard c.pointee.exit.words.tag == .hlt, endsPlainly else { return false }
     retire(length)
     c.pointee.activity = .halted
     return true
@@ -172,10 +172,10 @@ extension InterpreterVCPU {
   /// Gives an IN what its port gave; false where the exit is not that of an IN or OUT.
   @inline(__always)
   func putPort(_ value: UInt64) -> Bool {
-    guard case .io(_, let size, let write, false, _, _) = c.pointee.exit.qualification else { return false }
-    if write { return true }
-    let bits = UInt64(size) &* 8
-    c.setSized(0, UInt8(truncatingIfNeeded: size.trailingZeroBitCount), value & ((1 << bits) &- 1))
+    guard let port = c.pointee.exit.words.port, !c.pointee.exit.words.isString else { return false }
+    if port.write { return true }
+    let bits = UInt64(port.size) &* 8
+    c.setSized(0, UInt8(truncatingIfNeeded: port.size.trailingZeroBitCount), value & ((1 << bits) &- 1))
     return true
   }
 
@@ -206,8 +206,8 @@ extension InterpreterVCPU {
         return deliver(Fault(vector: vector, hasErrorCode: errorCode != nil, errorCode: errorCode ?? 0))
       }
     } catch {
-      guard error == .exit, case .taskSwitch = c.pointee.exit.qualification else { return stopped(error) }
-      let result = exit(.taskSwitch, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
+      guard error == .exit, c.pointee.exit.words.tag == .taskSwitch else { return stopped(error) }
+      let result = exit(.taskSwitch, c.pointee.exit.words, cause: c.pointee.exit.cause)
       afterExit = .injection(event)
       return result
     }
@@ -428,8 +428,8 @@ extension InterpreterVCPU {
       try c.deliver(fault)
     } catch {
       guard error == .exit else { return stopped(error) }
-      if isOfDelivery(c.pointee.exit.qualification) {
-        let result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, cause: c.pointee.exit.cause)
+      if isOfDelivery(c.pointee.exit.words.tag) {
+        let result = exit(c.pointee.exit.reason, c.pointee.exit.words, cause: c.pointee.exit.cause)
         afterExit = .delivery(fault)
         return answered(result)
       }
@@ -449,20 +449,15 @@ extension InterpreterVCPU {
   }
 
   /// The exit is that of an event on its way to the guest, not of the instruction at RIP.
-  private func isOfDelivery(_ qualification: ExitQualification) -> Bool {
-    switch qualification {
-    case .exception, .taskSwitch: true
-    default: false
-    }
-  }
+  private func isOfDelivery(_ tag: QualificationTag) -> Bool { tag == .exception || tag == .taskSwitch }
 
   @inline(__always)
   private func exitOfInstruction() -> VMExit? {
     if let prompt = promptAnswer { return finish(prompt) }
     var pending = c.pointee.exit
     let length = c.pointee.stopLength
-    if case .unknownInstruction = pending.qualification {
-      pending.qualification = .unknownInstruction(bytes: bytesAtRIP(), length: length)
+    if pending.words.tag == .unknownInstruction {
+      pending.words = QualificationWords(.unknownInstruction(bytes: bytesAtRIP(), length: length))
       c.unloadMXCSR()
       events.emit(Event(.unknownInstruction, vcpu: UInt8(index), rip: c.pointee.rip, b: bytesAtRIP()))
     }
@@ -473,10 +468,10 @@ extension InterpreterVCPU {
       }
       c.pointee.activity = .shutdown
     }
-    var result = exit(pending.reason, pending.qualification, length: length, cause: pending.cause)
+    var result = exit(pending.reason, pending.words, length: length, cause: pending.cause)
     result.isDirect = pending.isDirect
-    switch pending.qualification {
-    case .debug(.execution): afterExit = .breakpoint
+    switch pending.words.tag {
+    case .debug: afterExit = .breakpoint
     case .tripleFault, .kicked: afterExit = .nothing
     default: afterExit = .instruction(length: length)
     }
@@ -497,13 +492,20 @@ extension InterpreterVCPU {
     return bytes
   }
 
+  @inline(__always)
   func exit(
     _ reason: ExitReason, _ qualification: ExitQualification, length: UInt8 = 0, rip: UInt64? = nil,
     cause: VMXCause? = nil
   ) -> VMExit {
+    exit(reason, QualificationWords(qualification), length: length, rip: rip, cause: cause)
+  }
+
+  func exit(
+    _ reason: ExitReason, _ words: QualificationWords, length: UInt8 = 0, rip: UInt64? = nil, cause: VMXCause?
+  ) -> VMExit {
     exitCause = cause
     return VMExit(
-      vcpu: UInt8(truncatingIfNeeded: index), reason: reason, qualification: qualification,
+      vcpu: UInt8(truncatingIfNeeded: index), reason: reason, words: words,
       rip: rip ?? c.pointee.rip, instructionLength: length, instructionCount: c.retired)
   }
 }

@@ -22,7 +22,7 @@ extension InterpreterVCPU {
   /// it had never exited. Where only the answer is known, it waits for `exitOfInstruction`.
   func finishPromptly(_ o: MicroOpPointer) -> Stop? {
     guard asksPromptly, isPlain, !c.pointee.exit.isCallout, let monitor else { return .exit }
-    if case .io(_, _, _, string: true, _, _) = c.pointee.exit.qualification { return .exit }
+    if c.pointee.exit.words.isString { return .exit }
     let (next, stamp) = (c.pointee.rip, c.pointee.stamp)
     let ahead = Int64(o.pointee.remaining)
     c.pointee.rip = (next &- UInt64(o.pointee.length)) & c.pointee.addressMask
@@ -43,7 +43,7 @@ extension InterpreterVCPU {
   /// Asks about the pending exit at RIP, which leaves `open`.
   @inline(__always)
   private func ask(_ monitor: ExitMonitor, _ open: AfterExit, length: UInt8) -> PromptAnswer {
-    var result = exit(c.pointee.exit.reason, c.pointee.exit.qualification, length: length, cause: c.pointee.exit.cause)
+    var result = exit(c.pointee.exit.reason, c.pointee.exit.words, length: length, cause: c.pointee.exit.cause)
     result.isDirect = c.pointee.exit.isDirect
     afterExit = open
     // What the monitor computes with floating point is none of the guest's.
@@ -68,7 +68,7 @@ extension InterpreterVCPU {
       switch action {
       case .skip: break
       case .complete(let value):
-        if case .mmio = c.pointee.exit.qualification { return false }
+        if c.pointee.exit.words.tag == .mmio { return false }
         c.pointee.hasAnswer = !putPort(value)
         c.pointee.answer = value
         if !c.pointee.hasAnswer { c.pointee.rflags &= ~RFLAGS.rf }
@@ -98,7 +98,7 @@ extension InterpreterVCPU {
   /// The loop gave `o` up, a plain load or store at which no memory is: true where the monitor has answered that, so
   /// that it can be carried out.
   private func isAnswered(_ o: MicroOpPointer) -> Bool {
-    guard asksPromptly, promptAnswer == nil, isPlain, case .mmio = c.pointee.exit.qualification, let monitor else {
+    guard asksPromptly, promptAnswer == nil, isPlain, c.pointee.exit.words.tag == .mmio, let monitor else {
       return false
     }
     let answer = ask(monitor, .instruction(length: o.pointee.length), length: o.pointee.length)
@@ -195,7 +195,7 @@ extension InterpreterVCPU {
 
   /// What the monitor does about an exception on its way, where that can be carried out here.
   private func actionPromptly(on fault: Fault) -> VMEntry.Action? {
-    guard asksPromptly, isPlain, case .exception = c.pointee.exit.qualification, let monitor else { return nil }
+    guard asksPromptly, isPlain, c.pointee.exit.words.tag == .exception, let monitor else { return nil }
     let answer = ask(monitor, .delivery(fault), length: 0)
     if case .declined = answer { return nil }
     if case .action(let action) = answer, isPlain, c.pointee.activity == .active {

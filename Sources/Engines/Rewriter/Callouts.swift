@@ -5,14 +5,18 @@ let hostCallout:
   @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer) -> UInt64 = {
     cpu, block, op in
     let c = cpu.assumingMemoryBound(to: CPU.self)
-    return c.carryOut(op.assumingMemoryBound(to: MicroOp.self), of: block.assumingMemoryBound(to: Block.self))
+    let (op, block) = (op.assumingMemoryBound(to: MicroOp.self), block.assumingMemoryBound(to: Block.self))
+    // Most exits come this way: they need not pass by all the others.
+    switch op.pointee.op {
+    case .system, .systemEnd: return c.carryOutSystem(op, of: block)
+    default: return c.carryOut(op, of: block)
+    }
   }
 
 extension UnsafeMutablePointer<CPU> {
-  /// Executes one micro-op: one that ends its block leaves the way on in `rip`.
+  /// Executes one micro-op that is no system instruction: one that ends its block leaves the way on in `rip`.
   fileprivate func carryOut(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
     switch op.pointee.op {
-    case .system, .systemEnd: return carryOutSystem(op, of: block)
     case .keepCarry: keepCarry()
     case .rotateFlags: noteRotation(op.pointee.aux)
     default: return carryOutOther(op, of: block)
@@ -20,7 +24,7 @@ extension UnsafeMutablePointer<CPU> {
     return 0
   }
 
-  private func carryOutSystem(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
+  fileprivate func carryOutSystem(_ op: MicroOpPointer, of block: BlockPointer) -> UInt64 {
     let stamp = pointee.stamp
     pointee.rip = nextRIP(block, op)
     do throws(Stop) {

@@ -8,16 +8,18 @@ enum BreakpointCommands {
 
   static let all: [CommandDescriptor] = [
     CommandDescriptor(
-      ["break", "b", "lb", "vb"], .stopping, keys: ["b", "F9"], arguments: "ADDR \(options)",
-      help: "stop before the instruction at an address (hexadecimal or symbol)", whileRunning: true, completion: .symbol
+      ["break", "b", "lb", "vb", "hbreak"], .stopping, keys: ["b", "F9"], arguments: "ADDR \(options)",
+      help: "stop before the instruction at an address (hexadecimal or symbol)", whileRunning: true,
+      completion: .condition(.symbol)
     ) { core, arguments throws(CommandError) in try addExecution(core, arguments, once: false) },
     CommandDescriptor(
-      ["tbreak", "tb"], .stopping, arguments: "ADDR \(options)", help: "the same, once", whileRunning: true,
-      completion: .symbol
+      ["tbreak", "tb", "thbreak"], .stopping, arguments: "ADDR \(options)", help: "the same, once", whileRunning: true,
+      completion: .condition(.symbol)
     ) { core, arguments throws(CommandError) in try addExecution(core, arguments, once: true) },
     CommandDescriptor(
       ["be"], .stopping, arguments: "REASON [E] \(options)",
-      help: "stop at VM exits of a reason: be io port==0x3f8 if al==0x4b", whileRunning: true, completion: .reason
+      help: "stop at VM exits of a reason: be io port==0x3f8 if al==0x4b", whileRunning: true,
+      completion: .condition(.reason)
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       let word = scanner.takeWord() ?? ""
@@ -34,7 +36,8 @@ enum BreakpointCommands {
     },
     CommandDescriptor(
       ["bm", "bmsr"], .stopping, arguments: "MSR [r|w|rw] \(options)",
-      help: "stop at accesses to an MSR (hexadecimal or SDM name)", whileRunning: true
+      help: "stop at accesses to an MSR (hexadecimal or SDM name)", whileRunning: true,
+      completion: .condition(.words(MSR.allNames))
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       if let index = MSR.index(named: scanner.peek) {
@@ -46,7 +49,7 @@ enum BreakpointCommands {
     },
     CommandDescriptor(
       ["bcr"], .stopping, arguments: "0|3|4|8 [r|w|rw] \(options)", help: "stop at accesses to a control register",
-      whileRunning: true
+      whileRunning: true, completion: .condition(.words(["cr0", "cr3", "cr4", "cr8"]))
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       let word = scanner.takeWord() ?? ""
@@ -58,22 +61,47 @@ enum BreakpointCommands {
     },
     CommandDescriptor(
       ["bi", "bv"], .stopping, arguments: "VECTOR|#XX|any \(options)",
-      help: "stop before an interrupt or exception is delivered: bi 0x20, bi #pf", whileRunning: true
+      help: "stop before an interrupt or exception is delivered: bi 0x20, bi #pf", whileRunning: true,
+      completion: .condition(.words(Exception.allCases.map { $0.mnemonic.lowercased() } + ["any"]))
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       return try add(core, .vector(try takeVector(&scanner)), &scanner)
     },
     CommandDescriptor(
       ["bh"], .stopping, arguments: "NUMBER|NAME|any \(options)", help: "stop before a hypercall", whileRunning: true,
-      completion: .hypercall
+      completion: .condition(.hypercall)
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       return try add(core, .hypercall(try takeHypercall(core, &scanner)), &scanner)
     },
     CommandDescriptor(
       ["watch", "w", "ba"], .stopping, keys: ["w"], arguments: "[r|w|rw|x] ADDR [LEN] \(options)",
-      help: "stop when memory is read or written (or executed: x)", whileRunning: true, completion: .symbol
-    ) { core, arguments throws(CommandError) in try watch(core, arguments) },
+      help: "stop when memory is read or written (or executed: x); *(int *)ADDR and word[ADDR] say the length",
+      whileRunning: true, completion: .condition(.symbol)
+    ) { core, arguments throws(CommandError) in try watch(core, arguments, .write) },
+    CommandDescriptor(
+      ["rwatch"], .stopping, arguments: "ADDR [LEN] \(options)", help: "stop when memory is read", whileRunning: true,
+      completion: .condition(.symbol)
+    ) { core, arguments throws(CommandError) in try watch(core, arguments, .read) },
+    CommandDescriptor(
+      ["awatch"], .stopping, arguments: "ADDR [LEN] \(options)", help: "stop when memory is read or written",
+      whileRunning: true, completion: .condition(.symbol)
+    ) { core, arguments throws(CommandError) in try watch(core, arguments, .both) },
+    CommandDescriptor(
+      ["clear"], .stopping, arguments: "[ADDR]", help: "remove the breakpoints at an address, or where the guest stands",
+      whileRunning: true, completion: .symbol
+    ) { core, arguments throws(CommandError) in try clear(core, arguments) },
+    CommandDescriptor(
+      ["commands"], .stopping, arguments: "N [\"COMMANDS\"]",
+      help: "what a breakpoint does at its stop, with ; between commands; nothing more without them", whileRunning: true
+    ) { core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      let number = try takeNumber(core, &scanner)
+      let action = actions(try scanner.takeText() ?? "")
+      try scanner.end()
+      core.control.breakpoints.change(number) { $0.action = action }
+      return CommandResult("breakpoint \(number) \(action.isEmpty ? "only stops" : "does \"\(action.joined(separator: "; "))\"")")
+    },
     CommandDescriptor(
       ["delete", "d", "del", "bc"], .stopping, arguments: "[N]...|all", help: "remove breakpoints, in any order",
       whileRunning: true
@@ -117,7 +145,7 @@ enum BreakpointCommands {
     CommandDescriptor(
       ["sx"], .stopping, arguments: "REASON stop|log|count|ignore",
       help: "what a VM exit of a reason does: stop, say so, only be counted, or not happen where that can be chosen",
-      whileRunning: true, completion: .reason
+      whileRunning: true, completion: .each([.reason, .words(ExitAction.allCases.map(\.rawValue))])
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       guard let word = scanner.takeWord() else { return core.listExitActions() }
@@ -138,17 +166,35 @@ enum BreakpointCommands {
   ) throws(CommandError) -> CommandResult {
     var scanner = arguments.scanner
     let address =
-      scanner.isAtEnd ? core.currentState.linearRIP : try core.takeAddress(&scanner, "an address")
+      scanner.isAtEnd ? core.currentState.linearRIP : try core.takeCodeAddress(&scanner, "an address")
     return try add(core, .execution(address), &scanner, once: once)
   }
 
-  private static func watch(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+  /// Commands with semicolons between them.
+  private static func actions(_ text: String) -> [String] {
+    text.split(separator: ";").map { String($0.drop { $0 == " " }) }.filter { !$0.isEmpty }
+  }
+
+  private static func clear(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    let address = scanner.isAtEnd ? core.currentState.linearRIP : try core.takeCodeAddress(&scanner, "an address")
+    try scanner.end()
+    let there = core.control.breakpoints.all.filter { $0.cause == .execution(address) }.map(\.number)
+    guard !there.isEmpty else { throw scanner.fail(arguments.rest, "no breakpoint is at \(Hex.text(address.value))") }
+    for number in there { core.control.breakpoints.remove(number) }
+    return CommandResult(
+      "deleted \(there.map(String.init).joined(separator: ", "))", json: .array(there.map { .number(UInt64($0)) }))
+  }
+
+  private static func watch(
+    _ core: SessionCore, _ arguments: CommandArguments, _ usual: AccessKinds
+  ) throws(CommandError) -> CommandResult {
     var scanner = arguments.scanner
     let isExecution = scanner.take("x")
-    let access = kinds(&scanner, .write)
-    let address = try core.takeAddress(&scanner, "an address")
-    if isExecution { return try add(core, .execution(address), &scanner) }
-    var length: UInt64 = 1
+    let access = kinds(&scanner, usual)
+    if isExecution { return try add(core, .execution(try core.takeCodeAddress(&scanner, "an address")), &scanner) }
+    let (address, size) = try core.takeLocation(&scanner, "an address")
+    var length = UInt64(size ?? 1)
     if let given = scanner.takeNumber() {
       guard given > 0, given <= 4096 else { throw scanner.fail(String(given), "a length from 1 to 4096 was expected") }
       length = given
@@ -206,7 +252,7 @@ enum BreakpointCommands {
   ) throws(CommandError) -> CommandResult {
     var scanner = arguments.scanner
     var numbers: [Int] = []
-    if scanner.isAtEnd || scanner.take("all") { numbers = core.control.breakpoints.all.map(\.number) }
+    if scanner.isAtEnd || scanner.take("all") || scanner.take("breakpoints") { numbers = core.control.breakpoints.all.map(\.number) }
     while !scanner.isAtEnd { numbers.append(try takeNumber(core, &scanner)) }
     for number in numbers { _ = change(&core.control.breakpoints, number) }
     return CommandResult(
@@ -235,8 +281,7 @@ enum BreakpointCommands {
         guard let number = UInt64(word.dropFirst(6)) else { throw scanner.fail(word, "a hit count was expected") }
         hitLimit = number
       } else if scanner.take("do") {
-        let text = try scanner.takeText() ?? ""
-        action = text.split(separator: ";").map { String($0.drop { $0 == " " }) }
+        action = actions(try scanner.takeText() ?? "")
       } else if scanner.take("once") {
         oneShot = true
       } else if term, conditions.isEmpty {

@@ -5,9 +5,19 @@ package enum CompletionKind: Equatable, Sendable {
   case none, command, register, symbol, reason, hypercall, file
   /// Registers and symbols.
   case expression
+  /// The same, and what a condition may ask of an event.
+  case fields
+  /// What may follow a breakpoint's cause.
+  case options
   /// Names of the explain catalogue, and symbols.
   case explanation
   case words([String])
+  /// One kind for each argument in turn, the last for all further ones.
+  indirect case each([CompletionKind])
+  /// What a breakpoint waits for, then its options.
+  indirect case condition(CompletionKind)
+  /// The topics of `info`, then what a topic takes.
+  case topic
 }
 
 /// One command: everything that completion, help, the key sheet and the dispatcher need to know of it.
@@ -100,6 +110,24 @@ struct ArgumentScanner {
     rest = rest.dropFirst(word.count)
     skipSpace()
     return word
+  }
+
+  /// Takes everything before the next such character, and the character; nil, and nothing, where there is none.
+  mutating func takeUpTo(_ separator: Character) -> String? {
+    guard let end = rest.firstIndex(of: separator) else { return nil }
+    defer {
+      rest = rest[rest.index(after: end)...]
+      skipSpace()
+    }
+    return String(rest[..<end])
+  }
+
+  /// Takes these characters if they come next.
+  mutating func take(prefix: String) -> Bool {
+    guard rest.hasPrefix(prefix) else { return false }
+    rest = rest.dropFirst(prefix.count)
+    skipSpace()
+    return true
   }
 
   /// Takes the next word if it is `word`, in any case.

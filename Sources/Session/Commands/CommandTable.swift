@@ -3,7 +3,8 @@ import Debugger
 /// Every command there is, and finding one by what was typed.
 package enum CommandTable {
   package static let all: [CommandDescriptor] =
-    RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + EventCommands.all
+    RunCommands.all + BreakpointCommands.all + InfoCommands.all + MemoryCommands.all + DumpCommands.all
+    + DisplayCommands.all + EventCommands.all
     + RecordingCommands.all + XenCommands.all + VMCSCommands.all + RewritingCommands.all + TechniqueCommands.all
     + LessonCommands.all
     + SessionCommands.all
@@ -56,6 +57,7 @@ package enum CommandTable {
     if fitting.count > 1 {
       return CommandError(typed: word, expected: "could be \(fitting.joined(separator: ", "))")
     }
+    if let advice = ForeignWords.advice(for: word) { return CommandError(typed: word, expected: "no command here: \(advice)") }
     let nearest = NearestName.find(word, in: names)
     return CommandError(
       typed: word, expected: "no such command ('help' lists them)", nearest: nearest,

@@ -8,13 +8,15 @@ enum InfoCommands {
   struct Topic: Sendable {
     var names: [String]
     var help: String
+    /// What its argument can be completed with.
+    var completion = CompletionKind.none
     var action: @Sendable (SessionCore, inout ArgumentScanner) throws(CommandError) -> CommandResult
   }
 
   static let all: [CommandDescriptor] = [
     CommandDescriptor(
       ["info", "inf"], .looking, arguments: "TOPIC", help: "show registers, tables, exits, statistics, ...",
-      whileRunning: true, completion: .words(topics.map { $0.names[0] })
+      whileRunning: true, completion: .topic
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       let word = scanner.takeWord() ?? ""
@@ -30,6 +32,21 @@ enum InfoCommands {
       var scanner = arguments.scanner
       return try topic(core, "sregs", &scanner)
     },
+    CommandDescriptor(["creg", "crregs", "cregs"], .looking, help: "info cr", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, "cr", &scanner)
+    },
+    CommandDescriptor(["dreg", "dregs"], .looking, help: "info dr", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, "dr", &scanner)
+    },
+    CommandDescriptor(["eflags", "flags", "rflags"], .looking, help: "info flags", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, "flags", &scanner)
+    },
     CommandDescriptor(["bl", "blist"], .looking, keys: ["B"], help: "info bp", whileRunning: true) {
       core, arguments throws(CommandError) in
       var scanner = arguments.scanner
@@ -38,7 +55,7 @@ enum InfoCommands {
   ]
 
   static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all + ReportTopics.all + RecordingCommands.topics
-    + RewritingCommands.topics + XenTopics.all
+    + RewritingCommands.topics + XenTopics.all + DisplayCommands.topics + HabitTopics.all
 
   private static func topic(
     _ core: SessionCore, _ word: String, _ scanner: inout ArgumentScanner
@@ -47,6 +64,9 @@ enum InfoCommands {
     let exact = topics.first { $0.names.contains(wanted) }
     let fitting = topics.filter { !wanted.isEmpty && $0.names[0].hasPrefix(wanted) }
     guard let topic = exact ?? (fitting.count == 1 ? fitting[0] : nil) else {
+      if wanted.count > 1, core.machine.platform.inspection.contains(where: { $0.device.lowercased().hasPrefix(wanted) }) {
+        return core.execute("info devices \(wanted)")
+      }
       let names = topics.map { $0.names[0] }
       throw CommandError(
         typed: word, expected: "expected one of \(names.joined(separator: ", "))",

@@ -5,7 +5,7 @@ import X86
 /// Topics of `info` about exits, events, devices and the session.
 enum MachineTopics {
   static let all: [InfoCommands.Topic] = [
-    .init(names: ["exits"], help: "the newest VM exits: [N] [REASON]") { core, scanner throws(CommandError) in
+    .init(names: ["exits"], help: "the newest VM exits: [N] [REASON]", completion: .reason) { core, scanner throws(CommandError) in
       try exits(core, &scanner)
     },
     .init(names: ["hypercalls", "hypercall"], help: "the newest hypercalls: [N]") { core, scanner throws(CommandError) in
@@ -18,7 +18,7 @@ enum MachineTopics {
         }, empty: "no hypercalls so far",
         json: .array(records.map { json($0) }))
     },
-    .init(names: ["bp", "breakpoints", "break", "b"], help: "breakpoints") { core, _ throws(CommandError) in
+    .init(names: ["bp", "breakpoints", "break", "b", "watchpoints"], help: "breakpoints") { core, _ throws(CommandError) in
       let all = core.shownBreakpoints
       return InfoCommands.rows(all.map { text($0) }, empty: "no breakpoints", json: .array(all.map { core.json($0) }))
     },
@@ -60,7 +60,7 @@ enum MachineTopics {
         json: .object(
           shown.map { .init($0.device, .object($0.rows.map { .init($0.name, .string($0.value)) })) }))
     },
-    .init(names: ["symbols", "symbol", "functions"], help: "symbols: [PREFIX]") { core, scanner throws(CommandError) in
+    .init(names: ["symbols", "functions", "variables"], help: "symbols: [PREFIX]", completion: .symbol) { core, scanner throws(CommandError) in
       let prefix = scanner.takeWord() ?? ""
       let found = core.symbols.symbols.filter { $0.name.hasPrefix(prefix) }.prefix(1000)
       return InfoCommands.rows(

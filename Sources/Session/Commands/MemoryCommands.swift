@@ -11,17 +11,11 @@ enum MemoryCommands {
     ) { core, arguments throws(CommandError) in try examine(core, arguments) },
     CommandDescriptor(
       ["print", "p", "?", "output"], .looking, arguments: "[/F] E",
-      help: "value of an expression (numbers are decimal)", whileRunning: true, completion: .expression
-    ) { core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      let expression = try scanner.takeExpression(ExpressionScope(symbols: core.symbols), what: "an expression")
-      try scanner.end()
-      let value = try core.evaluate(expression, usage: arguments.usage)
-      return CommandResult(describe(value, arguments.format, core), json: .members(
-        ("value", .hex(value)), ("decimal", .number(value)), ("text", .string(expression.text))))
-    },
+      help: "value of an expression (numbers are decimal); F: x d u o t c, a for its name, i and s what is there",
+      whileRunning: true, completion: .expression
+    ) { core, arguments throws(CommandError) in try print(core, arguments) },
     CommandDescriptor(
-      ["disassemble", "disas", "dis"], .looking, arguments: "[ADDR] [N]",
+      ["disassemble", "disas", "dis", "nearpc", "list", "l", "pdisass"], .looking, arguments: "[ADDR] [N]",
       help: "show N instructions, with P for privileged and S for sensitive ones", whileRunning: true, completion: .symbol
     ) { core, arguments throws(CommandError) in try disassemble(core, arguments) },
     CommandDescriptor(
@@ -76,7 +70,7 @@ enum MemoryCommands {
       whileRunning: true, completion: .explanation
     ) { core, arguments throws(CommandError) in try explain(core, arguments) },
     CommandDescriptor(
-      ["set"], .changing, arguments: "$REG=E | byte|word|dword|qword[ADDR]=E",
+      ["set"], .changing, arguments: "$REG=E | byte|word|dword|qword[ADDR]=E | *(TYPE *)ADDR=E",
       help: "change a register or memory", completion: .register
     ) { core, arguments throws(CommandError) in try set(core, arguments) },
   ]
@@ -136,31 +130,42 @@ enum MemoryCommands {
     if text.isEmpty, scanner.peek.hasPrefix("/"), let word = scanner.takeWord() { text = String(word.dropFirst()) }
     let format = try Format(text, usage: arguments.usage)
     let isPhysical = arguments.name == "xp"
-    let address = scanner.isAtEnd ? core.currentState.linearRIP : try core.takeAddress(&scanner, "an address")
+    let address = scanner.isAtEnd ? core.examinedTo ?? core.currentState.linearRIP : try core.takeAddress(&scanner, "an address")
     try scanner.end()
     if format.letter == "i" {
-      return code(core, core.disassembly.forward(from: offset(core, address), count: format.count))
+      let rows = core.disassembly.forward(from: offset(core, address), count: format.count)
+      core.examinedTo = rows.last.map { GVA($0.linear.value &+ UInt64($0.instruction.length)) }
+      return code(core, rows)
     }
-    let size = format.letter == "c" || format.letter == "s" ? 1 : format.size ?? 4
-    let bytes = read(core, address, format.count * size, isPhysical)
-    if format.letter == "s" { return string(core, address, isPhysical) }
-    return dump(core, address, bytes, size, format.letter, isPhysical)
+    if format.letter == "s" { return strings(core, address, format.count, isPhysical) }
+    let size = format.letter == "c" ? 1 : format.size ?? 4
+    core.examinedTo = GVA(address.value &+ UInt64(format.count * size))
+    return dump(core, address, read(core, address, format.count * size, isPhysical), size, format.letter, isPhysical)
   }
 
-  private static func read(_ core: SessionCore, _ address: GVA, _ count: Int, _ isPhysical: Bool) -> [UInt8?] {
+  static func read(_ core: SessionCore, _ address: GVA, _ count: Int, _ isPhysical: Bool) -> [UInt8?] {
     isPhysical ? core.machine.memory.readBytes(GPA(address.value), count: count) : core.view.read(address, count: count)
   }
 
   /// Linear address to offset in CS.
-  private static func offset(_ core: SessionCore, _ address: GVA) -> UInt64 {
+  static func offset(_ core: SessionCore, _ address: GVA) -> UInt64 {
     let state = core.currentState
     return state.mode == .long64 ? address.value : (address.value &- state[.cs].base) & 0xFFFF_FFFF
   }
 
-  private static func string(_ core: SessionCore, _ address: GVA, _ isPhysical: Bool) -> CommandResult {
-    let bytes = read(core, address, 4096, isPhysical).prefix { $0 != nil && $0 != 0 }.map { $0 ?? 0 }
-    let text = String(decoding: bytes, as: UTF8.self)
-    return CommandResult("\(Hex.text(address.value)): \"\(text)\"", json: .string(text))
+  /// Texts that end in a zero byte, one after the other.
+  private static func strings(_ core: SessionCore, _ address: GVA, _ count: Int, _ isPhysical: Bool) -> CommandResult {
+    var (lines, texts) = ([String](), [JSONValue]())
+    var at = address
+    for _ in 0..<min(count, 256) {
+      let bytes = read(core, at, 4096, isPhysical).prefix { $0 != nil && $0 != 0 }.compactMap { $0 }
+      let name = isPhysical ? "" : core.symbols.name(of: at.value).map { " <\($0)>" } ?? ""
+      lines.append("\(Hex.text(at.value))\(name): \(PointerChain.quoted(bytes))")
+      texts.append(.string(String(decoding: bytes, as: UTF8.self)))
+      at = GVA(at.value &+ UInt64(bytes.count) &+ 1)
+    }
+    core.examinedTo = at
+    return CommandResult(lines, json: texts.count == 1 ? texts[0] : .array(texts))
   }
 
   private static func dump(
@@ -203,18 +208,37 @@ enum MemoryCommands {
 
   // MARK: print, disassemble
 
-  private static func describe(_ value: UInt64, _ format: String, _ core: SessionCore) -> String {
+  /// Also what `display` shows.
+  static func print(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    let expression = try scanner.takeExpression(ExpressionScope(symbols: core.symbols), what: "an expression")
+    try scanner.end()
+    let value = try core.evaluate(expression, usage: arguments.usage)
+    let text = try describe(value, arguments.format, core, arguments.usage)
+    return CommandResult(text, json: .members(
+      ("value", .hex(value)), ("decimal", .number(value)), ("text", .string(expression.text))))
+  }
+
+  private static func describe(
+    _ value: UInt64, _ format: String, _ core: SessionCore, _ usage: String
+  ) throws(CommandError) -> String {
+    let name = core.symbols.name(of: value).map { " <\($0)>" } ?? ""
     switch format {
+    case "": break
     case "x": return Hex.text(value)
     case "d": return String(Int64(bitPattern: value))
     case "u": return String(value)
     case "t": return "0b" + String(value, radix: 2)
     case "o": return "0" + String(value, radix: 8)
+    case "c": return "\(value & 0xFF) '\(text(value & 0xFF, 1, "c"))'"
+    case "a": return Hex.text(value) + name
+    case "i": return code(core, core.disassembly.forward(from: offset(core, GVA(value)), count: 1)).lines.joined(separator: "\n")
+    case "s": return strings(core, GVA(value), 1, false).lines.joined(separator: "\n")
     default:
-      let signed = Int64(bitPattern: value)
-      let name = core.symbols.name(of: value).map { " <\($0)>" } ?? ""
-      return "\(value) = \(Hex.text(value))" + (signed < 0 ? " = \(signed)" : "") + name
+      throw CommandError(typed: format, expected: "a format was expected: x d u o t c a i s", usage: usage)
     }
+    let signed = Int64(bitPattern: value)
+    return "\(value) = \(Hex.text(value))" + (signed < 0 ? " = \(signed)" : "") + name
   }
 
   private static func disassemble(
@@ -257,9 +281,8 @@ enum MemoryCommands {
     if target.hasPrefix("var ") { target = trim(String(target.dropFirst(4))) }
     let expression = try compile(trim(String(parts[1])), core, arguments.usage)
     let value = try core.evaluate(expression, usage: arguments.usage)
-    if let size = memorySize(target), let open = target.firstIndex(of: "["), target.hasSuffix("]") {
-      let inside = String(target[target.index(after: open)...].dropLast())
-      return try setMemory(core, inside, size, value, physical: target.hasPrefix("p"), arguments.usage)
+    if target.contains("[") || ["*", "{"].contains(target.first) {
+      return try setMemory(core, target, value, arguments.usage)
     }
     guard let register = RegisterNames.lookup(target) else {
       throw CommandError(
@@ -273,20 +296,11 @@ enum MemoryCommands {
     String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
   }
 
-  private static func compile(_ text: String, _ core: SessionCore, _ usage: String) throws(CommandError) -> Expression {
-    do { return try Expression(text, scope: ExpressionScope(symbols: core.symbols)) } catch {
+  private static func compile(
+    _ text: String, _ core: SessionCore, _ usage: String, hexadecimal: Bool = false
+  ) throws(CommandError) -> Expression {
+    do { return try Expression(text, scope: ExpressionScope(symbols: core.symbols, hexadecimal: hexadecimal)) } catch {
       throw CommandError(typed: text, expected: error.description, usage: usage)
-    }
-  }
-
-  private static func memorySize(_ target: String) -> Int? {
-    let name = target.prefix { $0 != "[" }
-    switch name.hasPrefix("p") ? name.dropFirst() : name {
-    case "byte": return 1
-    case "word": return 2
-    case "dword": return 4
-    case "qword": return 8
-    default: return nil
     }
   }
 
@@ -305,17 +319,20 @@ enum MemoryCommands {
     return CommandResult("\(register.name) = \(Hex.text(now))", json: .members((register.name, .hex(now))))
   }
 
+  /// `dword[ADDR]`, gdb's `*(int *)ADDR` and `{int}ADDR`, with `p` before the name physical memory.
   private static func setMemory(
-    _ core: SessionCore, _ address: String, _ size: Int, _ value: UInt64, physical: Bool, _ usage: String
+    _ core: SessionCore, _ target: String, _ value: UInt64, _ usage: String
   ) throws(CommandError) -> CommandResult {
-    var scanner = ArgumentScanner(address, usage: usage)
-    let start = try core.takeValue(&scanner, "an address")
-    try scanner.end()
+    guard let location = try compile(target, core, usage, hexadecimal: true).location else {
+      throw CommandError(typed: target, expected: "this is not a place in memory", usage: usage)
+    }
+    let start = try core.evaluate(location.address, usage: usage)
+    let size = location.size == 0 ? core.currentState.mode.codeBits / 8 : location.size
     for index in 0..<UInt64(size) {
       let at = start &+ index
-      let place = physical ? GPA(at) : core.view.translate(GVA(at))
+      let place = location.isPhysical ? GPA(at) : core.view.translate(GVA(at))
       guard let place, core.machine.memory.slot(at: place) != nil else {
-        throw CommandError(typed: address, expected: "there is no memory at \(Hex.text(at))", usage: usage)
+        throw CommandError(typed: target, expected: "there is no memory at \(Hex.text(at))", usage: usage)
       }
       core.machine.memory.write(place, [UInt8(truncatingIfNeeded: value >> (index * 8))], force: true)
     }

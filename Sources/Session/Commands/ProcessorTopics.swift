@@ -5,7 +5,7 @@ import X86
 /// Topics of `info` about the current vCPU.
 enum ProcessorTopics {
   static let all: [InfoCommands.Topic] = [
-    .init(names: ["regs", "registers", "r"], help: "general-purpose registers and flags") {
+    .init(names: ["regs", "registers", "r"], help: "general-purpose registers and flags", completion: .register) {
       core, scanner throws(CommandError) in
       scanner.isAtEnd ? registers(core.currentState) : try named(core.currentState, &scanner)
     },

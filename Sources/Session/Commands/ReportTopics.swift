@@ -17,18 +17,18 @@ enum ReportTopics {
       let report = TableReport(core.currentState, core.machine.memory, symbols: core.symbols)
       return result(report.gdt + report.ldt + report.interrupts + report.tss)
     },
-    .init(names: ["page"], help: "the page walk of an address with every bit, and who may do what: [ADDR]") {
+    .init(names: ["page"], help: "the page walk of an address with every bit, and who may do what: [ADDR]", completion: .symbol) {
       core, scanner throws(CommandError) in
       let address = scanner.isAtEnd ? core.currentState.linearRIP : try core.takeAddress(&scanner, "an address")
       return result(PagingReport(core.currentState, core.machine.memory, symbols: core.symbols).walk(address))
     },
-    .init(names: ["map"], help: "what the guest's page tables map") { core, _ throws(CommandError) in
+    .init(names: ["map", "tlb"], help: "what the guest's page tables map") { core, _ throws(CommandError) in
       result(PagingReport(core.currentState, core.machine.memory, symbols: core.symbols).map())
     },
-    .init(names: ["interrupts", "pic", "apic"], help: "interrupt controllers bit by bit, timers") {
+    .init(names: ["interrupts", "pic", "apic", "lapic", "ioapic", "irq"], help: "interrupt controllers bit by bit, timers") {
       core, _ throws(CommandError) in result(InterruptReport(core.machine.platform.inspection).whole)
     },
-    .init(names: ["log"], help: "the newest events in words: [N] [KIND]") { core, scanner throws(CommandError) in
+    .init(names: ["log"], help: "the newest events in words: [N] [KIND]", completion: .words(EventReport.Group.allCases.map(\.rawValue))) { core, scanner throws(CommandError) in
       try log(core, &scanner)
     },
     .init(names: ["costs"], help: "exits by reason, address and symbol, with costs and histogram") {
@@ -40,7 +40,8 @@ enum ReportTopics {
     .init(names: ["x87"], help: "x87 registers as numbers, control and status by name") {
       core, _ throws(CommandError) in result(registers(core).x87)
     },
-    .init(names: ["xmm"], help: "SSE registers: [bytes|words|dwords|qwords|signed|floats|doubles]") {
+    .init(names: ["xmm"], help: "SSE registers: [bytes|words|dwords|qwords|signed|floats|doubles]",
+      completion: .words(VectorFormat.allCases.map { "\($0)" })) {
       core, scanner throws(CommandError) in try vectors(core, &scanner)
     },
     .init(names: ["msrs"], help: "model-specific registers with their meaning") { core, _ throws(CommandError) in
@@ -49,7 +50,7 @@ enum ReportTopics {
     .init(names: ["dr"], help: "debug registers with their conditions") { core, _ throws(CommandError) in
       result(registers(core).debug)
     },
-    .init(names: ["vmcs"], help: "the VM's VMCS: [guest|host|controls|exit|bitmaps]") {
+    .init(names: ["vmcs"], help: "the VM's VMCS: [guest|host|controls|exit|bitmaps]", completion: .words(VMCSArea.allCases.map(\.rawValue))) {
       core, scanner throws(CommandError) in try vmcs(core, &scanner)
     },
     .init(names: ["host"], help: "engine, technique, traits, speed, and what this host lacks") {

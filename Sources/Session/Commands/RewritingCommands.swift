@@ -17,7 +17,7 @@ enum RewritingCommands {
     CommandDescriptor(
       ["compare", "cmp"], .looking, arguments: "with ENGINE [every N]",
       help: "run this guest from its start to here on another engine too, and say where they part",
-      completion: .words(["with"])
+      completion: .each([.words(["with"]), .words(["interpreter", "rewriter"]), .words(["every"])])
     ) { core, arguments throws(CommandError) in try compare(core, arguments) },
   ]
 
@@ -28,7 +28,7 @@ enum RewritingCommands {
       let report = report(core)
       return CommandResult((report.totals + report.causes + report.sites(20)).lines, json: report.json)
     },
-    .init(names: ["block"], help: "a block of guest code and its rewritten form: [ADDR]") {
+    .init(names: ["block"], help: "a block of guest code and its rewritten form: [ADDR]", completion: .symbol) {
       core, scanner throws(CommandError) in try block(core, &scanner)
     },
     .init(names: ["missed"], help: "sensitive instructions that trap and emulate would have missed") {

@@ -6,9 +6,9 @@ import X86
 enum RunCommands {
   static let all: [CommandDescriptor] = [
     CommandDescriptor(
-      ["continue", "c", "cont", "run", "r", "g"], .running, keys: ["c", "F5"], help: "run until something stops the guest",
-      runsGuest: true
-    ) { core, _ throws(CommandError) in core.go(nil) },
+      ["continue", "c", "cont", "run", "r", "g"], .running, keys: ["c", "F5"], arguments: "[N]",
+      help: "run until something stops the guest; with N, to the N-th stop at a breakpoint", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.goOn(try count(arguments)) },
     CommandDescriptor(
       ["pause", "stop", "break-in"], .running, keys: ["Space"], help: "stop a running guest", whileRunning: true
     ) { core, _ throws(CommandError) in core.pauseByCommand() },
@@ -25,11 +25,13 @@ enum RunCommands {
       help: "run to the return of this routine", runsGuest: true
     ) { core, arguments throws(CommandError) in core.go(StepPlan(.out, count: try count(arguments))) },
     CommandDescriptor(
-      ["until", "u", "advance"], .running, keys: ["u", "F7"], arguments: "ADDR [N]",
-      help: "run to an address (hexadecimal or symbol)", runsGuest: true, completion: .symbol
+      ["until", "u", "advance", "xuntil"], .running, keys: ["u", "F7"], arguments: "[ADDR [N]]",
+      help: "run to an address (hexadecimal or symbol), or on in this routine and out of a loop", runsGuest: true,
+      completion: .symbol
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
-      let address = try core.takeAddress(&scanner, "an address")
+      if scanner.isAtEnd { return core.go(StepPlan(.search(.beyond(core.currentState.linearRIP)))) }
+      let address = try core.takeCodeAddress(&scanner, "an address")
       let count = scanner.takeNumber() ?? arguments.count ?? 1
       try scanner.end()
       return core.go(StepPlan(.until(address), count: count))
@@ -45,12 +47,39 @@ enum RunCommands {
     ) { core, arguments throws(CommandError) in core.go(StepPlan(.hypercall, count: try count(arguments))) },
     CommandDescriptor(
       ["interrupt", "i", "int"], .running, keys: ["i"], arguments: "[N]",
-      help: "run to the N-th next interrupt or exception", runsGuest: true
-    ) { core, arguments throws(CommandError) in core.go(StepPlan(.delivery, count: try count(arguments))) },
+      help: "run to the N-th next interrupt or exception ('i TOPIC' is 'info TOPIC')", runsGuest: true
+    ) { core, arguments throws(CommandError) in
+      // gdb's `i r`: its short name of 'info' is taken here, but nothing that counts begins with a letter.
+      if arguments.rest.first?.isLetter == true { return core.execute("info \(arguments.rest)") }
+      return core.go(StepPlan(.delivery, count: try count(arguments)))
+    },
     CommandDescriptor(
-      ["rsi", "reverse-stepi", "back", "rs"], .running, keys: ["Backspace"], arguments: "[N]",
+      ["nextcall"], .running, arguments: "[N]", help: "run to the N-th next CALL", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.search(.call), count: try count(arguments))) },
+    CommandDescriptor(
+      ["nextret"], .running, arguments: "[N]", help: "run to the N-th next RET or IRET", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.search(.ret), count: try count(arguments))) },
+    CommandDescriptor(
+      ["nextjump", "nextjmp"], .running, arguments: "[N]", help: "run to the N-th next jump, taken or not", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.search(.branch), count: try count(arguments))) },
+    CommandDescriptor(
+      ["nextsyscall"], .running, arguments: "[N]", help: "run to the N-th next SYSCALL, SYSENTER or INT", runsGuest: true
+    ) { core, arguments throws(CommandError) in core.go(StepPlan(.search(.systemCall), count: try count(arguments))) },
+    CommandDescriptor(
+      ["jump", "j"], .running, arguments: "ADDR", help: "go on from another address (hexadecimal or symbol)", runsGuest: true,
+      completion: .symbol
+    ) { core, arguments throws(CommandError) in try jump(core, arguments) },
+    CommandDescriptor(
+      ["rsi", "reverse-stepi", "reverse-step", "back", "rs"], .running, keys: ["Backspace"], arguments: "[N]",
       help: "go back N instructions, the guest's state with it (deterministic engines)"
     ) { core, arguments throws(CommandError) in core.stepBack(try count(arguments)) },
+    CommandDescriptor(
+      ["rn", "reverse-next", "reverse-nexti", "rni"], .running,
+      help: "go back one instruction, over a call that was made (deterministic engines)"
+    ) { core, _ throws(CommandError) in core.stepBackOver() },
+    CommandDescriptor(
+      ["rf", "reverse-finish"], .running, help: "go back to where this routine was called (deterministic engines)"
+    ) { core, _ throws(CommandError) in core.runBackToCaller() },
     CommandDescriptor(
       ["rc", "reverse-continue"], .running, help: "go back to the last breakpoint before now, or to the start"
     ) { core, _ throws(CommandError) in core.runBack() },
@@ -61,6 +90,14 @@ enum RunCommands {
       ["reset", "restart", "system_reset"], .running, help: "load the guest again and stop before its first instruction"
     ) { core, _ throws(CommandError) in core.reset() },
   ]
+
+  private static func jump(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    var scanner = arguments.scanner
+    let address = try core.takeCodeAddress(&scanner, "an address")
+    try scanner.end()
+    let moved = core.execute("set $rip=\(Hex.text(MemoryCommands.offset(core, address)))")
+    return moved.failed ? moved : core.go(nil)
+  }
 
   private static func count(_ arguments: CommandArguments) throws(CommandError) -> UInt64 {
     var scanner = arguments.scanner

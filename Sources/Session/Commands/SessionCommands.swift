@@ -66,7 +66,8 @@ enum SessionCommands {
     },
     CommandDescriptor(
       ["key", "sendkey"], .changing, arguments: "NAME|CODE...",
-      help: "press and release keys of the guest's keyboard: key a, key ctrl-c, key esc, key 0x1e", whileRunning: true
+      help: "press and release keys of the guest's keyboard: key a, key ctrl-c, key esc, key 0x1e", whileRunning: true,
+      completion: .words(ScanCodeNames.all)
     ) { core, arguments throws(CommandError) in
       var codes: [UInt8] = []
       var scanner = arguments.scanner
@@ -101,7 +102,7 @@ enum SessionCommands {
       _, arguments throws(CommandError) in CommandResult(arguments.rest)
     },
     CommandDescriptor(
-      ["help", "commands"], .session, keys: ["?", "F1"], arguments: "[COMMAND]", help: "list commands, or explain one",
+      ["help"], .session, keys: ["?", "F1"], arguments: "[COMMAND]", help: "list commands, or explain one",
       whileRunning: true, completion: .command
     ) { core, arguments throws(CommandError) in try help(arguments) },
     CommandDescriptor(

@@ -15,7 +15,8 @@ enum XenTopics {
     },
     .init(
       names: ["xen"],
-      help: "the domain of --technique pv: start_info, frames, mfn NUMBER, pfn NUMBER, log, or nothing for all its state"
+      help: "the domain of --technique pv: start_info, frames, mfn NUMBER, pfn NUMBER, log, or nothing for all its state",
+      completion: .words(["start_info", "frames", "mfn", "pfn", "log"])
     ) { core, scanner throws(CommandError) in
       guard let xen = core.machine.platform as? XenPlatform else {
         return InfoCommands.rows([], empty: "the guest is no paravirtual domain (--technique pv)", json: .null)

@@ -72,10 +72,10 @@ package final class RunDigest {
     switch source.pointee.kind {
     case .exit:
       // A rewriter's callout counts as the exit that VT-x would have had in its place.
-      if a & 0xFFFF == Self.callout, let exit = source.pointee.vmExit {
+      if a & 0xFFFF == UInt32(ExitReason.callout.rawValue), let exit = source.pointee.vmExit {
         a = a & ~0xFFFF | UInt32(exit.architecturalReason.rawValue)
       }
-      if !isGuests(a & 0xFFFF) { return false }
+      if !isGuests(UInt16(truncatingIfNeeded: a)) { return false }
     case .exception, .softwareInterrupt, .unknownInstruction, .nested: time = 0
     // The engine's, of a guest monitor's injection, carry an address and the time of whatever exited last.
     case .interrupt where rip != 0: time = 0
@@ -96,15 +96,14 @@ package final class RunDigest {
     return true
   }
 
-  /// `ExitReason.callout`.
-  private static var callout: UInt32 { 260 }
-
   /// Exits that happen with or without a debugger, by the number of their reason.
   @inline(__always)
-  private static func isGuests(_ reason: UInt32) -> Bool {
+  private static func isGuests(_ reason: UInt16) -> Bool {
     switch reason {
-    case 30, 48, 10, 12, 2, 18: true  // io, eptViolation, cpuid, hlt, tripleFault, vmcall
-    case 261, 263: true  // unknownInstruction, syscall
+    case ExitReason.io.rawValue, ExitReason.eptViolation.rawValue, ExitReason.cpuid.rawValue, ExitReason.hlt.rawValue,
+      ExitReason.tripleFault.rawValue, ExitReason.vmcall.rawValue, ExitReason.unknownInstruction.rawValue,
+      ExitReason.syscall.rawValue:
+      true
     default: false
     }
   }

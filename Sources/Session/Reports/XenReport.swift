@@ -22,7 +22,7 @@ package struct XenReport {
     let all = snapshot.hypercallStatistics
     guard !all.isEmpty else { return [] }
     let total = all.reduce(0) { $0 + $1.count }
-    var rows = [ReportRow(Column.left("hypercall", 34) + "     count  share   errors       avg       max", .dim)]
+    var rows = [ReportRow(Column.left("hypercall", 30) + "     count  share  errors      avg      max", .dim)]
     rows += all.map { row(of: $0, total) }
     rows += [ReportRow(), .heading("by caller")]
     for place in snapshot.hypercallAddresses {
@@ -37,16 +37,16 @@ package struct XenReport {
 
   private func row(of call: HypercallStatistics, _ total: UInt64) -> ReportRow {
     var row = ReportRow()
-    row.add(Column.left(call.name, 34), .exit)
+    row.add(Column.left(call.name, 30), .exit)
     row.add(Column.right("\(call.count)", 10), .value)
     row.add(Column.right(StatisticsReport.percent(Double(call.count) / Double(max(total, 1))), 7), .value)
-    row.add(Column.right("\(call.errors)", 9), call.errors > 0 ? .bad : .dim)
+    row.add(Column.right("\(call.errors)", 8), call.errors > 0 ? .bad : .dim)
     row.add(cost(UInt64(min(max(call.averageCost, 0), 1e15)), call) + cost(call.maximumCost, call), .dim)
     return row
   }
 
   private func cost(_ nanoseconds: UInt64, _ call: HypercallStatistics) -> String {
-    Column.right(call.maximumCost == 0 ? "-" : StatisticsReport.duration(nanoseconds), 10)
+    Column.right(call.maximumCost == 0 ? "-" : StatisticsReport.duration(nanoseconds), 9)
   }
 
   // MARK: what devices tell

@@ -26,16 +26,13 @@ package struct ExitCosts: Sendable {
   }
   /// Exits recorded, bookkeeping ones left out.
   package internal(set) var exitCount: UInt64 = 0
-  private var sums = [Sum](repeating: Sum(), count: ExitCosts.reasons)
-  /// Counts by reason and size class, `CostHistogram.classes` a reason.
-  private var classes = [UInt32](repeating: 0, count: ExitCosts.reasons * CostHistogram.classes)
+  private var table = CostTable()
   /// By hypercall, those inside of a multicall with it; those of `call`, the newest, are still in `open`.
   private var booked: [UInt32: Sum] = [:]
   private var call: UInt32 = 0
   private var open = Sum()
-  private var recent = [UInt64](repeating: 0, count: ExitCosts.kept)
   static let kept = 1024
-  private static let reasons = 64
+  fileprivate static let reasons = 64
 
   /// Host nanoseconds of the monotonic clock.
   static func now() -> UInt64 {
@@ -48,12 +45,19 @@ package struct ExitCosts: Sendable {
     Int(reason.rawValue) < 56 ? Int(reason.rawValue) : Int(reason.rawValue) - 200
   }
 
-  /// The cost of the newest exit.
+  /// The cost of the newest exit, which `begin` was told is measured.
   mutating func add(_ cost: UInt64, _ reason: ExitReason) {
     let index = Self.index(reason)
-    sums.withUnsafeMutableBufferPointer { $0[index].add(cost) }
-    classes[index &* CostHistogram.classes &+ CostHistogram.index(cost)] &+= 1
-    recent[Int(truncatingIfNeeded: (exitCount &- 1) % UInt64(Self.kept))] = cost
+    table.sums[index].add(cost)
+    table.classes[index &* CostHistogram.classes &+ CostHistogram.index(cost)] &+= 1
+    table.recent[Self.place(exitCount &- 1)] = cost
+  }
+
+  @inline(__always)
+  private static func place(_ ordinal: UInt64) -> Int { Int(truncatingIfNeeded: ordinal % UInt64(kept)) }
+
+  private mutating func own() {
+    if !isKnownUniquelyReferenced(&table) { table = CostTable(copying: table) }
   }
 
   /// The cost of the newest exit, which was a hypercall.
@@ -75,6 +79,7 @@ package struct ExitCosts: Sendable {
 
   /// The cost of an exit that was measured before, in order.
   mutating func put(_ cost: UInt64, _ reason: ExitReason, ordinal: UInt64) {
+    own()
     let count = exitCount
     exitCount = ordinal &+ 1
     add(cost, reason)
@@ -84,21 +89,55 @@ package struct ExitCosts: Sendable {
   /// An exit happened, whose cost is not known yet.
   @inline(__always)
   mutating func begin(measured: Bool) {
-    if measured { recent[Int(truncatingIfNeeded: exitCount % UInt64(Self.kept))] = 0 }
+    if measured {
+      own()
+      table.recent[Self.place(exitCount)] = 0
+    }
     exitCount &+= 1
   }
 
-  package func sum(_ reason: ExitReason) -> Sum { sums[Self.index(reason)] }
+  package func sum(_ reason: ExitReason) -> Sum { table.sums[Self.index(reason)] }
 
   package func histogram(_ reason: ExitReason) -> CostHistogram {
-    let start = Self.index(reason) * CostHistogram.classes
-    return CostHistogram(Array(classes[start..<start + CostHistogram.classes]))
+    let start = table.classes + Self.index(reason) * CostHistogram.classes
+    return CostHistogram(Array(UnsafeBufferPointer(start: start, count: CostHistogram.classes)))
   }
 
   /// Cost of the exit with this ordinal (the first has 0); 0 where it was not measured or is too long ago.
   package func cost(ofExit ordinal: UInt64) -> UInt64 {
     guard ordinal < exitCount, exitCount - ordinal <= UInt64(Self.kept) else { return 0 }
-    return recent[Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))]
+    return table.recent[Self.place(ordinal)]
+  }
+}
+
+/// What `ExitCosts` counts in: an element of an array costs a check of its uniqueness with each write.
+///
+/// Invariant of the unsafe part: all elements are initialized from `init` to `deinit`; a value of `ExitCosts` writes to
+/// a table that is its own alone.
+private final class CostTable: @unchecked Sendable {
+  /// By reason.
+  let sums = UnsafeMutablePointer<ExitCosts.Sum>.allocate(capacity: ExitCosts.reasons)
+  /// Counts by reason and size class, `CostHistogram.classes` a reason.
+  let classes = UnsafeMutablePointer<UInt32>.allocate(capacity: CostTable.classCount)
+  let recent = UnsafeMutablePointer<UInt64>.allocate(capacity: ExitCosts.kept)
+  private static let classCount = ExitCosts.reasons * CostHistogram.classes
+
+  init() {
+    sums.initialize(repeating: ExitCosts.Sum(), count: ExitCosts.reasons)
+    classes.initialize(repeating: 0, count: Self.classCount)
+    recent.initialize(repeating: 0, count: ExitCosts.kept)
+  }
+
+  init(copying other: CostTable) {
+    sums.initialize(from: other.sums, count: ExitCosts.reasons)
+    classes.initialize(from: other.classes, count: Self.classCount)
+    recent.initialize(from: other.recent, count: ExitCosts.kept)
+  }
+
+  deinit {
+    sums.deallocate()
+    classes.deallocate()
+    recent.deallocate()
   }
 }
 

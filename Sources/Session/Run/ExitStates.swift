@@ -17,8 +17,8 @@ package struct ExitStates: Equatable, Sendable {
   }
 }
 
-/// The states of the newest exits, by their ordinal. Writing one costs a few dozen nanoseconds and no
-/// allocation.
+/// The states of the newest exits, by their ordinal. Writing one costs a dozen nanoseconds and no allocation. A value:
+/// copies share their storage until one of them is changed.
 struct ExitStateRing {
   struct Slot {
     var ordinal = UInt64.max
@@ -28,62 +28,91 @@ struct ExitStateRing {
     var cause: VMXCause?
   }
   static let kept = 1024
-  private var slots: [Slot] = []
-  /// By vCPU, the exit whose answer is still to be carried out.
-  private var open: [UInt64?] = []
+  /// Nil as long as nothing was recorded.
+  private var storage: StateStorage?
+
+  /// The storage, this ring's alone.
+  @inline(__always)
+  private mutating func own() -> StateStorage {
+    // In this order: a reference held here would be a second one.
+    if isKnownUniquelyReferenced(&storage), let storage { return storage }
+    let new = StateStorage(copying: storage)
+    storage = new
+    return new
+  }
 
   /// An exit happened.
   mutating func begin(_ ordinal: UInt64, _ vcpu: any VCPU, _ cause: VMXCause?) {
-    if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
-    while open.count <= vcpu.index { open.append(nil) }
-    let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
-    slots.withUnsafeMutableBufferPointer { slots in
-      slots[index].ordinal = ordinal
-      slots[index].isClosed = false
-      slots[index].cause = cause
-      vcpu.capture(into: &slots[index].before)
-    }
-    open[vcpu.index] = ordinal
+    let own = own()
+    let slot = own.slot(ordinal)
+    slot.pointee.ordinal = ordinal
+    slot.pointee.isClosed = false
+    slot.pointee.cause = cause
+    vcpu.capture(into: &slot.pointee.before)
+    own.open[vcpu.index & StateStorage.lastVCPU] = ordinal
   }
 
   /// The vCPU carried out the answer to its last exit.
   mutating func finish(_ vcpu: any VCPU) {
-    guard open.indices.contains(vcpu.index), let ordinal = open[vcpu.index] else { return }
-    open[vcpu.index] = nil
-    let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
-    slots.withUnsafeMutableBufferPointer { slots in
-      guard slots[index].ordinal == ordinal else { return }
-      vcpu.capture(into: &slots[index].after)
-      slots[index].isClosed = true
-    }
+    let ordinal = storage?.open[vcpu.index & StateStorage.lastVCPU] ?? .max
+    guard ordinal != .max else { return }
+    let own = own()
+    own.open[vcpu.index & StateStorage.lastVCPU] = .max
+    let slot = own.slot(ordinal)
+    guard slot.pointee.ordinal == ordinal else { return }
+    vcpu.capture(into: &slot.pointee.after)
+    slot.pointee.isClosed = true
   }
 
-  /// The answer to the vCPU's last exit is carried out without anybody looking.
-  mutating func forgetOpen(_ vcpu: any VCPU) { if open.indices.contains(vcpu.index) { open[vcpu.index] = nil } }
+  /// The answer to the exit that `begin` was just told of is carried out without anybody looking.
+  mutating func forgetOpen(_ vcpu: any VCPU) { storage?.open[vcpu.index & StateStorage.lastVCPU] = .max }
 
   /// What was recorded of an exit before.
   mutating func put(_ ordinal: UInt64, _ states: ExitStates) {
-    if slots.isEmpty { slots = [Slot](repeating: Slot(), count: Self.kept) }
-    let index = Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
-    slots[index] = Slot(
+    own().slot(ordinal).pointee = Slot(
       ordinal: ordinal, before: states.before, after: states.after ?? RegisterCapture(), isClosed: states.after != nil,
       cause: states.cause)
   }
 
   /// Hands `body` what was recorded of an exit, without a copy; nil where there is nothing.
   func read(_ ordinal: UInt64, _ body: (UnsafePointer<Slot>?) -> Void) {
-    slots.withUnsafeBufferPointer { slots in
-      guard let start = slots.baseAddress else { return body(nil) }
-      let slot = start + Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))
-      body(slot.pointee.ordinal == ordinal ? slot : nil)
-    }
+    guard let slot = storage?.slot(ordinal), slot.pointee.ordinal == ordinal else { return body(nil) }
+    body(UnsafePointer(slot))
   }
 
   /// Nil where the exit was not recorded or is too long ago.
   subscript(_ ordinal: UInt64) -> ExitStates? {
-    guard !slots.isEmpty else { return nil }
-    let slot = slots[Int(truncatingIfNeeded: ordinal % UInt64(Self.kept))]
-    guard slot.ordinal == ordinal else { return nil }
+    guard let slot = storage?.slot(ordinal).pointee, slot.ordinal == ordinal else { return nil }
     return ExitStates(before: slot.before, after: slot.isClosed ? slot.after : nil, cause: slot.cause)
+  }
+}
+
+/// Invariant of the unsafe part: all elements are initialized from `init` to `deinit`; a ring writes to storage that is
+/// its own alone.
+private final class StateStorage: @unchecked Sendable {
+  private let slots = UnsafeMutablePointer<ExitStateRing.Slot>.allocate(capacity: ExitStateRing.kept)
+  /// By vCPU, the exit whose answer is still to be carried out; `.max` for none.
+  let open = UnsafeMutablePointer<UInt64>.allocate(capacity: StateStorage.lastVCPU + 1)
+  /// An event's vCPU has eight bits.
+  static let lastVCPU = 255
+
+  init(copying other: StateStorage?) {
+    if let other {
+      slots.initialize(from: other.slots, count: ExitStateRing.kept)
+      open.initialize(from: other.open, count: Self.lastVCPU + 1)
+    } else {
+      slots.initialize(repeating: ExitStateRing.Slot(), count: ExitStateRing.kept)
+      open.initialize(repeating: .max, count: Self.lastVCPU + 1)
+    }
+  }
+
+  deinit {
+    slots.deallocate()
+    open.deallocate()
+  }
+
+  @inline(__always)
+  func slot(_ ordinal: UInt64) -> UnsafeMutablePointer<ExitStateRing.Slot> {
+    slots + Int(truncatingIfNeeded: ordinal % UInt64(ExitStateRing.kept))
   }
 }

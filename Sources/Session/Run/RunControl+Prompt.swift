@@ -31,7 +31,7 @@ extension RunControl {
 
   private func answer(_ exit: VMExit, of vcpu: any VCPU) -> PromptAnswer {
     guard promptReasons.contains(exit.reason) else { return .declined }
-    if exit.reason == .callout, case .hlt = exit.qualification { return .declined }
+    if exit.reason == .callout, exit.words.tag == .hlt { return .declined }
     retired &+= exit.instructionCount &- countedTo
     countedTo = exit.instructionCount
     let now = vcpu.virtualTime

@@ -39,7 +39,11 @@ package final class RunControl {
   /// Exits that are only reported, by `sx REASON log`.
   var loggedReasons = ReasonSet() { didSet { trapsAreStale = true } }
   /// Host time per exit is measured into `costs`.
-  var measuresCost = false
+  var measuresCost: Bool {
+    get { meter != nil }
+    set { meter = newValue ? HostTicks() : nil }
+  }
+  private var meter: HostTicks?
   var costs = ExitCosts()
   /// The registers at each exit are kept in `exitStates`.
   var recordsStates = false
@@ -75,8 +79,7 @@ package final class RunControl {
   /// Whether a breakpoint's condition holds now. An exit is given where there is one.
   var judge: (Expression, VMExit?, Int) -> Bool = { _, _, _ in true }
   var hypercallNumber: (VMExit, any VCPU) -> UInt64? = { exit, _ in
-    if case .hypercall(let number) = exit.qualification { return number }
-    return nil
+    exit.words.hypercall
   }
   /// Told of each exit before it is dealt with; nil where nobody listens.
   var onRecord: ((VMExit, any VCPU) -> Void)?
@@ -331,7 +334,7 @@ package final class RunControl {
     onRecord?(exit, vcpu)
     lastCause = cause
     if recordsStates { exitStates.begin(costs.exitCount, vcpu, cause) }
-    costs.begin(measured: measuresCost)
+    costs.begin(measured: meter != nil)
   }
 
   /// Exits come from another code segment than the last one.
@@ -370,8 +373,8 @@ package final class RunControl {
   }
 
   private func isLineFeed(_ exit: VMExit) -> Bool {
-    if case .io(port: _, size: _, write: true, string: _, rep: _, value: 0x0A) = exit.qualification { return true }
-    return false
+    guard let port = exit.words.port else { return false }
+    return port.write && port.value == 0x0A
   }
 
   private func debugExit(_ exit: VMExit, _ vcpu: any VCPU, _ goal: RunGoal) -> RunOutcome? {
@@ -415,8 +418,7 @@ package final class RunControl {
     }
   }
 
-  private func measure(_ exit: VMExit, _ call: UInt64?, since start: UInt64) {
-    let cost = HostTicks.nanoseconds(HostTicks.now() &- start)
+  private func note(_ cost: UInt64, of exit: VMExit, _ call: UInt64?) {
     costs.add(cost, exit.reason)
     if let call { costs.add(cost, hypercall: UInt32(truncatingIfNeeded: call)) }
   }
@@ -439,19 +441,20 @@ package final class RunControl {
     default: break
     }
     lanes[current].action = handle(exit, vcpu)
-    if case .hlt = exit.qualification, lanes[current].action.isEmulate { halt(vcpu) }
+    if exit.words.tag == .hlt, lanes[current].action.isEmulate { halt(vcpu) }
     return dealWithRequests()
   }
 
   /// The platform's answer.
   @inline(__always)
   func handle(_ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
-    let start = measuresCost ? HostTicks.now() : 0
-    let call = measuresCost ? hypercallNumber(exit, vcpu) : nil
+    let meter = meter
+    let start = meter?.now() ?? 0
+    let call = meter == nil ? nil : hypercallNumber(exit, vcpu)
     let action = platform.handle(exit, on: vcpu)
     events.emit(action, to: exit)
-    if measuresCost { measure(exit, call, since: start) }
-    switch exit.qualification {
+    if let meter { note(meter.nanoseconds(meter.now() &- start), of: exit, call) }
+    switch exit.words.tag {
     case .cr: if action.isEmulate { followShadows(exit) }
     // A line feed to a port may end a line of the guest's console, which is to be seen before the guest goes on.
     case .io: if isLineFeed(exit) { takeSlack() }

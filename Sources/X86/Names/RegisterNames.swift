@@ -4,7 +4,8 @@ package enum RegisterNames {
   package static let all: [String] = canonical.map(\.name)
 
   /// The register called `name` (any case, with or without `$` or `%`), or nil.
-  /// Accepts the aliases `pc`, `sp`, `fp` (as the mode's full width), `st(0)`, `if`, `cr3` and so on.
+  /// Accepts the aliases `pc`, `fp`, `st(0)`, `if`, `cr3` and so on. `$sp` is gdb's: the whole stack pointer; `sp` is
+  /// the manual's, its low 16 bits.
   package static func lookup(_ name: some StringProtocol) -> Register? {
     if let register = table[String(name)] { return register }
     var text = name.lowercased()
@@ -35,6 +36,7 @@ package enum RegisterNames {
     for register in canonical { table[register.name] = register }
     table["pc"] = .instructionPointer(bits: 64)
     table["fp"] = .gpr(.rbp, .qword)
+    table["$sp"] = .gpr(.rsp, .qword)
     table["ldt"] = .segment(.ldtr)
     table["fs.base"] = .segmentField(.fs, .base)
     table["gs.base"] = .segmentField(.gs, .base)

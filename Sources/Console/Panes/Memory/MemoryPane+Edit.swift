@@ -37,7 +37,7 @@ extension MemoryPane {
     return .perform(MemoryEdit.command(place.value, byte))
   }
 
-  private func takeBack() -> PaneResponse {
+  func takeBack() -> PaneResponse {
     guard let change = edit.takeBack() else { return .say("nothing to take back") }
     show(change.cursor)
     return .perform(MemoryEdit.command(change.place, change.old))

@@ -154,6 +154,7 @@ package final class MemoryPane: Pane {
     case .character("m"): return switchSpace(snapshot)
     case .character("d"): unit = unit == 8 ? 1 : unit * 2
     case .character("x"), .insert: return beginEdit(snapshot)
+    case .character("u") where !edit.changes.isEmpty && !snapshot.isLive: return takeBack()
     case .character("M"): return toggleMark(snapshot)
     case .character("'"): return nextMark()
     case .character("r"): return follow(.read, snapshot)

@@ -95,24 +95,34 @@ extension UnsafeMutablePointer<CPU> {
   }
 
   /// Asks for the monitor: `throw c.leave(.hlt, .hlt, cause)`.
+  @inline(__always)
   func leave(_ reason: ExitReason, _ qualification: ExitQualification, _ cause: VMXCause? = nil) -> Stop {
-    pointee.exit = PendingExit(reason: reason, qualification: qualification, cause: cause)
+    leave(reason, QualificationWords(qualification), cause)
+  }
+
+  private func leave(_ reason: ExitReason, _ words: QualificationWords, _ cause: VMXCause?) -> Stop {
+    pointee.exit = PendingExit(reason: reason, words: words, cause: cause)
     if pointee.rewrites { makeCallout() }
     return .exit
   }
 
   /// With a policy in force a sensitive instruction's exit is a callout, whatever bit asked for it.
   private func makeCallout() {
-    if pointee.exit.reason == .invd { pointee.exit.qualification = .callout(.cacheControl) }
-    guard let operation = pointee.exit.qualification.operation else { return }
+    if pointee.exit.reason == .invd { pointee.exit.words = QualificationWords(.callout(.cacheControl)) }
+    guard let operation = pointee.exit.words.value.operation else { return }
     pointee.exit.reason = .callout
     pointee.exit.cause = .policy(operation)
   }
 
   /// An access to the platform: an exit where a bit says so, else straight to the device.
+  @inline(__always)
   func access(_ event: VMXEvent, _ reason: ExitReason, _ qualification: ExitQualification) -> Stop {
+    access(event, reason, QualificationWords(qualification))
+  }
+
+  private func access(_ event: VMXEvent, _ reason: ExitReason, _ words: QualificationWords) -> Stop {
     let cause = monitorCause(event)
-    let stop = leave(reason, qualification, cause)
+    let stop = leave(reason, words, cause)
     pointee.exit.isDirect = cause == nil
     return stop
   }

@@ -1,14 +1,15 @@
-import Session
-
 /// What the person looks for in memory: `hex:55 aa`, `text:Hello`, `value:1234` or `value:0x1234/4`; without a
 /// prefix, bytes where it reads like bytes, else text.
-struct MemoryNeedle: Equatable {
-  var bytes: [UInt8]
+package struct MemoryNeedle: Equatable, Sendable {
+  package private(set) var bytes: [UInt8]
   /// Letters match in either case.
-  var ignoresCase = false
+  package private(set) var ignoresCase = false
+
+  /// Exactly these bytes.
+  package init(bytes: [UInt8]) { self.bytes = bytes }
 
   /// Nil where nothing can be made of the text.
-  init?(_ text: String) {
+  package init?(_ text: String) {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
     let prefix = parts.count == 2 ? parts[0].lowercased() : ""
     switch prefix {
@@ -54,7 +55,7 @@ struct MemoryNeedle: Equatable {
   private static func lower(_ byte: UInt8) -> UInt8 { (0x41...0x5A).contains(byte) ? byte | 0x20 : byte }
 
   /// The first or last place in `content` where it stands.
-  func index(in content: [UInt8?], last: Bool) -> Int? {
+  package func index(in content: [UInt8?], last: Bool) -> Int? {
     guard content.count >= bytes.count, let first = bytes.first else { return nil }
     func matches(_ start: Int) -> Bool {
       guard let byte = content[start], (ignoresCase ? Self.lower(byte) : byte) == first else { return false }
@@ -68,11 +69,11 @@ struct MemoryNeedle: Equatable {
   }
 
   /// Bytes searched before giving up, in each direction: more would keep the person waiting.
-  static let reach = 2 << 20
+  package static let reach = 2 << 20
   private static let chunk = 1 << 16
 
   /// The address nearest to `from`, itself not counted.
-  func find(from: UInt64, backward: Bool, _ read: (UInt64, Int) -> [UInt8?]) -> UInt64? {
+  package func find(from: UInt64, backward: Bool, _ read: (UInt64, Int) -> [UInt8?]) -> UInt64? {
     var unreadable = 0
     for step in 0..<Self.reach / Self.chunk {
       let offset = UInt64(step * Self.chunk)

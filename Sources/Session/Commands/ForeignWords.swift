@@ -1,0 +1,43 @@
+/// Words of other debuggers that are no commands here, and what does it instead.
+enum ForeignWords {
+  static func advice(for word: String) -> String? { all[word.lowercased()] }
+
+  private static let all: [String: String] = [
+    "start": "the guest stands before its first instruction already; 'reset' goes back there",
+    "starti": "the guest stands before its first instruction already; 'reset' goes back there",
+    "kill": "'reset' starts the guest again, 'quit' leaves",
+    "frame": "'backtrace' lists the frames; in the console pane 7 does, and Enter goes to one",
+    "up": "'backtrace' lists the frames; in the console pane 7 does, and Enter goes to one",
+    "down": "'backtrace' lists the frames; in the console pane 7 does, and Enter goes to one",
+    "shell": "^Z brings the shell back, and 'fg' there Ringside",
+    "monitor": "the monitor's words are commands here: info, xp, sendkey, system_reset",
+    "call": "a guest's routine cannot be called from outside; 'jump ADDR' goes on from it",
+    "return": "'finish' runs to the return; 'set $rip=' and 'set $rsp=' do without",
+    "attach": "the guest runs inside; 'ringside GUEST' begins with another",
+    "target": "the guest runs inside; 'ringside GUEST' begins with another",
+    "file": "'symbol-file FILE' loads symbols; 'ringside GUEST' begins with another guest",
+    "handle": "'bi VECTOR' stops at an exception or interrupt, 'sx REASON stop|log|count|ignore' at exits",
+    "catch": "'bi #pf' stops at an exception, 'be REASON' at a VM exit, 'bh NAME' at a hypercall",
+    "tcatch": "'bi #pf once' stops at an exception, 'be REASON once' at a VM exit",
+    "rbreak": "'info symbols PREFIX' lists names, 'break NAME' stops at one",
+    "modebp": "'bcr 0' stops where CR0 changes, 'be exception' at exceptions",
+    "trap": "'bi VECTOR' stops at exceptions and interrupts",
+    "show": "'info TOPIC' shows; 'sx REASON log' says each exit",
+    "rdmsr": "'info msr' shows the MSRs, 'print $efer' one, 'bm NAME' stops at accesses",
+    "wrmsr": "'set $efer=E' sets an MSR that is a register of the vCPU's",
+    "cpuid": "'explain exit.cpuid', 'be cpuid' stops at it, 'info exits 20 cpuid' has the answers",
+    "setpmem": "'set pbyte[ADDR]=E' (pword, pdword, pqword) changes physical memory",
+    "writemem": "'set byte[ADDR]=E' changes memory; the console's memory pane edits it",
+    "eb": "'set byte[ADDR]=E' changes memory", "ew": "'set word[ADDR]=E' changes memory",
+    "ed": "'set dword[ADDR]=E' changes memory", "eq": "'set qword[ADDR]=E' changes memory",
+    "gva2gpa": "'walk ADDR' translates level by level", "gpa2hva": "in the console 'm' in the memory pane shows host addresses",
+    "xinfo": "'symbol ADDR' says where an address lies, 'info page ADDR' how it is mapped",
+    "dump": "'x/NFU ADDR' and 'hexdump ADDR N' print memory",
+    "checkpoint": "'snap save NAME' keeps the whole machine, 'snap load NAME' goes back to it",
+    "tui": "the console is one: 'ringside GUEST' without --headless",
+    "layout": "that is the console's: 'ringside GUEST' without --headless",
+    "record": "every run can go back already: 'rsi', 'rn', 'rc'; 'trace start FILE' writes a recording",
+    "ptype": "there are no types here: 'x/NFU ADDR' shows memory as wanted",
+    "lm": "'info symbols' lists names, 'map' what is mapped",
+  ]
+}
