@@ -60,6 +60,23 @@ private typealias B = SystemBench
     #expect(b.stack(1) as [UInt32] == [UInt32(B.handlers) + 3 * 16])
   }
 
+  @Test(arguments: engines) func `a breakpoint on the instruction behind MOV SS is passed over`(engine: String) throws {
+    for (code, isHit) in [([0x8E, 0xD0], false), ([0xFB, 0x90], true)] as [([UInt8], Bool)] {
+      let b = try SystemBench(engine: engine)
+      b.enterProtected()
+      b.vcpu.setGPR(.rax, UInt64(B.data0))
+      b.change {
+        $0.dr[0] = B.code + 2
+        $0.dr7 = 0x402
+      }
+      // MOV SS, EAX, or STI and NOP; then INC ECX.
+      b.memory.write(GPA(B.code), code + [0x41, 0x90])
+      _ = b.vcpu.run(.resume, limit: 3)
+      #expect(b.delivered() == (isHit ? [Seen(1, nil, 1)] : []))
+      #expect(b.state[.rcx] == (isHit ? 0 : 1))
+    }
+  }
+
   @Test(arguments: engines) func `an NMI waits for the IRET of the last one, whose window exits`(engine: String) throws {
     let b = try SystemBench(engine: engine)
     b.enterLong()

@@ -327,9 +327,11 @@ extension InterpreterVCPU {
     return result
   }
 
-  /// #DB for DR0..DR3 set on the instruction at RIP (SDM 3B 18.3.1.1), unless RF is set.
+  /// #DB for DR0..DR3 set on the instruction at RIP (SDM 3B 18.3.1.1), unless RF is set or the instruction before was
+  /// MOV or POP SS (SDM 3A 6.8.3).
   private func guestInstructionBreakpoint() -> (exit: VMExit?, hit: Bool)? {
     guard c.pointee.dr7 & 0xFF != 0, c.pointee.rflags & RFLAGS.rf == 0 else { return nil }
+    if c.pointee.shadowAt == c.retired && c.pointee.shadowIsMOVSS { return nil }
     var bits: UInt64 = 0
     for i in 0..<4 {
       let enabled = c.pointee.dr7 >> UInt64(i * 2) & 3 != 0
