@@ -42,7 +42,7 @@ struct Compare: ParsableCommand {
     let comparison = Comparison.ofEngines(pair, configuration, plan: plan)
     let (progress, interrupt) = (ProgressLine(), Interrupt())
     comparison.goesOn = { done in
-      progress.show("\(done / 1_000_000) million instructions compared")
+      progress.show("\(ProgressLine.millions(done)) compared")
       return interrupt.signal == nil
     }
     let report = try comparison.run()

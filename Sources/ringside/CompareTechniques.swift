@@ -39,7 +39,7 @@ struct CompareTechniques: ParsableCommand {
     var plan = Techniques(configuration, guests: guests, choices: choices)
     let (progress, interrupt) = (ProgressLine(), Interrupt())
     plan.goesOn = { choice, done in
-      progress.show(done == 0 ? choice.name : "\(choice.name): \(done / 1_000_000) million instructions")
+      progress.show(done == 0 ? choice.name : "\(choice.name): \(ProgressLine.millions(done))")
       return interrupt.signal == nil
     }
     let report = plan.run()

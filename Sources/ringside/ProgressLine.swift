@@ -29,6 +29,12 @@ final class ProgressLine {
     shown = line.count
   }
 
+  /// `812.4 M instructions`
+  static func millions(_ count: UInt64) -> String {
+    let tenths = count / 100_000
+    return "\(tenths / 10).\(tenths % 10) M instructions"
+  }
+
   /// Takes the line away, for others to write in its row.
   func erase() {
     guard shown > 0 else { return }
@@ -67,8 +73,7 @@ final class HeadlessProgress {
 
   /// `812.4 M instructions, 96 MIPS, in start_kernel+1c: [    0.004000] Console: ...`
   static func text(_ progress: RunProgress) -> String {
-    let tenths = progress.instructions / 100_000
-    var text = "\(tenths / 10).\(tenths % 10) M instructions, \(Int(progress.mips)) MIPS"
+    var text = "\(ProgressLine.millions(progress.instructions)), \(Int(progress.mips)) MIPS"
     if let place = progress.place { text += ", in \(place)" }
     if let line = progress.line {
       text += ": " + String(String.UnicodeScalarView(line.unicodeScalars.filter { $0.value >= 0x20 && $0.value < 0x7F }))

@@ -15,7 +15,7 @@ final class TechniqueMeter {
   private var open: (name: String, treatment: TechniqueTreatment)?
   private var emulated: UInt64 = 0
 
-  /// `goesOn` is asked now and then with the instructions done.
+  /// `goesOn` is asked now and then with the instructions done, 0 where the engine does not count them.
   init(
     _ choice: TechniqueChoice, _ configuration: SessionConfiguration, _ machine: VirtualMachine,
     goesOn: @escaping (UInt64) -> Bool
@@ -31,7 +31,7 @@ final class TechniqueMeter {
     core.control.onRecord = { [unowned self] in note($0, $1) }
     core.control.onSlack = { [unowned core] in
       core.takeSlack()
-      if !goesOn(core.control.retired) { core.exchange.raise(.pause) }
+      if !goesOn(core.control.countsInstructions ? core.control.retired : 0) { core.exchange.raise(.pause) }
     }
   }
 
