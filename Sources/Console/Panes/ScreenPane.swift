@@ -1,7 +1,7 @@
 import Session
 import TerminalUI
 
-/// The guest's VGA text screen in its own colours.
+/// The guest's VGA screen in its own colours.
 package final class ScreenPane: Pane {
   package let id = PaneID.screen
   private var topRow: Int?
@@ -17,7 +17,7 @@ package final class ScreenPane: Pane {
     return low.unicodeScalars.map(\.value) + ascii + high.unicodeScalars.map(\.value)
   }()
 
-  package func title(_ snapshot: SessionSnapshot) -> String { "VGA text" }
+  package func title(_ snapshot: SessionSnapshot) -> String { "VGA screen" }
 
   package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
     guard let screen = snapshot.screen, screen.columns > 0 else {
