@@ -48,12 +48,19 @@ extension UnsafeMutablePointer<CPU> {
   /// instruction does not run by itself.
   func beforeWrite(_ gpa: UInt64, _ size: Int) throws(Stop) {
     guard !pointee.alone, hasCode(gpa) else { return }
-    if vcpu.engine.overlapsCode(gpa, size) { throw .alone }
+    if withEngine({ $0.overlapsCode(gpa, size) }) { throw .alone }
   }
 
   /// Drops decoded code under bytes about to change.
   func codeWritten(_ gpa: UInt64, _ size: Int) {
-    if hasCode(gpa) { vcpu.engine.invalidateCode(gpa, size) }
+    if hasCode(gpa) { withEngine { $0.invalidateCode(gpa, size) } }
+  }
+
+  /// The engine for the time of a call, without counting a reference: programs of one page store beside their code all
+  /// the time.
+  @inline(__always)
+  private func withEngine<Result>(_ body: (InterpreterEngine) -> Result) -> Result {
+    pointee.owner._withUnsafeGuaranteedRef { Unmanaged.passUnretained($0.engine)._withUnsafeGuaranteedRef(body) }
   }
 
   // MARK: MMIO
