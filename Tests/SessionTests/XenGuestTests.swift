@@ -34,6 +34,17 @@ import VMCore
     #expect(sentence(session).contains("f3h") || sentence(session).contains("F3h"), "\(sentence(session))")
   }
 
+  @Test func `a hypercall by INT 82h is an exit to whom runs from exit to exit, and no interrupt`() throws {
+    let session = try session("interpreter")
+    _ = session.perform("exit")
+    #expect(sentence(session).contains("VM exit #0 (int): int 82h"), "\(sentence(session))")
+    _ = session.perform("sx int stop")
+    _ = session.perform("continue")
+    #expect(sentence(session).contains("VM exit #1 (int): int 82h"), "\(sentence(session))")
+    _ = session.perform("hypercall")
+    #expect(sentence(session).hasPrefix("Hypercall "), "\(sentence(session))")
+  }
+
   @Test func `hypercalls stop by name and argument`() throws {
     let session = try session("interpreter")
     #expect(session.perform("bh update_va_mapping if (arg1 & 2) == 0 && arg2 == 2").failed == false)

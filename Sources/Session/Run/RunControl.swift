@@ -398,10 +398,10 @@ package final class RunControl {
       stepPlan = waiting
       // What the monitor does about it is the point, not the exception that the guest may never hear of.
       if reached, case .service = waiting.goal { return .exit(exit.reason) }
-      if reached { return Self.stop(for: exit, hypercall: waiting.goal == .hypercall ? hypercall : nil) }
+      if reached { return Self.stop(for: exit, hypercall, isSought: waiting.goal == .hypercall) }
     }
     if Self.contains(loggedReasons, exit) { onLog(exit) }
-    return Self.contains(stopReasons, exit) ? Self.stop(for: exit, hypercall: nil) : nil
+    return Self.contains(stopReasons, exit) ? Self.stop(for: exit, hypercall) : nil
   }
 
   /// A callout is also known by the reason it would have with VT-x.
@@ -409,8 +409,9 @@ package final class RunControl {
     reasons.contains(exit.reason) || exit.reason == .callout && reasons.contains(exit.architecturalReason)
   }
 
-  private static func stop(for exit: VMExit, hypercall: UInt64?) -> StopReason {
-    if let hypercall { return .hypercall(number: hypercall) }
+  /// A hypercall that was not sought is an exit like any other, and INT 82h no interrupt for the guest.
+  private static func stop(for exit: VMExit, _ hypercall: UInt64?, isSought: Bool = false) -> StopReason {
+    if let hypercall { return isSought ? .hypercall(number: hypercall) : .exit(exit.reason) }
     switch exit.qualification {
     case .exception(let vector, _, _): return .exception(vector)
     case .softwareInterrupt(let vector): return .interrupt(vector)
