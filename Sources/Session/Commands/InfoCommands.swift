@@ -22,37 +22,22 @@ enum InfoCommands {
       let word = scanner.takeWord() ?? ""
       return try topic(core, word, &scanner)
     },
-    CommandDescriptor(["regs", "registers", "rd"], .looking, help: "info regs", whileRunning: true) {
-      core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      return try topic(core, "regs", &scanner)
-    },
-    CommandDescriptor(["sregs", "sreg"], .looking, help: "info sregs", whileRunning: true) {
-      core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      return try topic(core, "sregs", &scanner)
-    },
-    CommandDescriptor(["creg", "crregs", "cregs"], .looking, help: "info cr", whileRunning: true) {
-      core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      return try topic(core, "cr", &scanner)
-    },
-    CommandDescriptor(["dreg", "dregs"], .looking, help: "info dr", whileRunning: true) {
-      core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      return try topic(core, "dr", &scanner)
-    },
-    CommandDescriptor(["eflags", "flags", "rflags"], .looking, help: "info flags", whileRunning: true) {
-      core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      return try topic(core, "flags", &scanner)
-    },
-    CommandDescriptor(["bl", "blist"], .looking, keys: ["B"], help: "info bp", whileRunning: true) {
-      core, arguments throws(CommandError) in
-      var scanner = arguments.scanner
-      return try topic(core, "bp", &scanner)
-    },
+    topicAlone(["regs", "registers", "rd"], "regs"),
+    topicAlone(["sregs", "sreg"], "sregs"),
+    topicAlone(["creg", "crregs", "cregs"], "cr"),
+    topicAlone(["dreg", "dregs"], "dr"),
+    topicAlone(["eflags", "flags", "rflags"], "flags"),
+    topicAlone(["bl", "blist"], "bp", keys: ["B"]),
   ]
+
+  /// A word of its own for a topic.
+  private static func topicAlone(_ names: [String], _ name: String, keys: [String] = []) -> CommandDescriptor {
+    CommandDescriptor(names, .looking, keys: keys, help: "info \(name)", whileRunning: true) {
+      core, arguments throws(CommandError) in
+      var scanner = arguments.scanner
+      return try topic(core, name, &scanner)
+    }
+  }
 
   static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all + ReportTopics.all + RecordingCommands.topics
     + RewritingCommands.topics + XenTopics.all + DisplayCommands.topics + HabitTopics.all
