@@ -17,7 +17,7 @@ package struct ExitStates: Equatable, Sendable {
   }
 }
 
-/// The states of the newest exits, by their ordinal. Writing one costs a dozen nanoseconds and no allocation. A value:
+/// The states of the newest exits, by their ordinal. Writing one costs a few dozen nanoseconds and no allocation. A value:
 /// copies share their storage until one of them is changed.
 struct ExitStateRing {
   struct Slot {
