@@ -40,7 +40,7 @@ extension MicroOp {
 }
 
 /// How an ALU micro-op's opcode is made up (`Op`'s order).
-private struct Binary {
+struct Binary {
   /// 0 to 7 as in the host's opcodes, 8 TEST, 9 MOV.
   let operation: UInt8
   /// 0 rr, 1 ri, 2 rm, 3 mr, 4 mi.
@@ -297,7 +297,7 @@ extension BlockWriter {
   private mutating func fromMemory(_ k: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
     guard let to = operand(o.pointee.dst) else { return false }
     let miss = reach(o, size: k.size, write: false)
-    let (a, memory) = (Self.a, HostOperand.memory(Self.b))
+    let (a, memory) = (Self.a, found)
     let flagOperand = offsets.field(offsets.flagOperand)
     let x = FlagRecipe.Place.register(o.pointee.dst)
     var repair = OperandRepair.none
@@ -341,7 +341,7 @@ extension BlockWriter {
     if !immediate, operand(o.pointee.src) == nil { return false }
     let number = Int32(truncatingIfNeeded: o.pointee.imm)
     let miss = reach(o, size: k.size, write: k.writes)
-    let (a, memory) = (Self.a, HostOperand.memory(Self.b))
+    let (a, memory) = (Self.a, found)
     if k.operation == 9 {
       if immediate {
         asm.store(memory, number, size: k.size)
@@ -393,15 +393,16 @@ extension BlockWriter {
     if state.flags == .saved(.unknown) || state.rotation != nil { knowFlags() }
     var miss: Miss?
     if k.form > 1 { miss = reach(o, size: k.size, write: inMemory) }
-    if k.form == 2 { asm.move(b, .memory(b), size: k.size) }
+    let memory = found
+    if k.form == 2 { asm.move(b, memory, size: k.size) }
     // Values are fetched before the carry comes in: that uses `a`.
     if !inMemory, k.form == 0, home(o.pointee.src) == nil { asm.move(b, HostLayout.register(Int(o.pointee.src >> 3)), size: 8) }
     bringFlags(for: 2)
     if inMemory {
       if immediate {
-        asm.alu(k.operation, .memory(b), Int32(truncatingIfNeeded: o.pointee.imm), size: k.size)
+        asm.alu(k.operation, memory, Int32(truncatingIfNeeded: o.pointee.imm), size: k.size)
       } else {
-        asm.alu(k.operation, .memory(b), value(o.pointee.src, a, size: k.size), size: k.size)
+        asm.alu(k.operation, memory, value(o.pointee.src, a, size: k.size), size: k.size)
       }
     } else if let to = operand(o.pointee.dst) {
       let from = k.form == 0 ? home(o.pointee.src) ?? b : b
@@ -419,10 +420,10 @@ extension BlockWriter {
     asm.pop(a)
     asm.alu(4, .register(a), 0x811, size: 4)
     asm.move(offsets.field(offsets.flagA), a, size: 8)
-    saveResult(inMemory ? .memory(b) : operand(o.pointee.dst) ?? .memory(b), size: k.size)
+    saveResult(inMemory ? memory : operand(o.pointee.dst) ?? memory, size: k.size)
     noteFlags(.mixed8, size: k.size)
     host = .none
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 
@@ -445,9 +446,9 @@ extension BlockWriter {
     let miss = reach(o, size: from, write: false)
     let target = home(o.pointee.dst) ?? Self.a
     if signed {
-      asm.extendSigned(target, .memory(Self.b), from: from, size: size)
+      asm.extendSigned(target, found, from: from, size: size)
     } else {
-      asm.extend(target, .memory(Self.b), size: from)
+      asm.extend(target, found, size: from)
     }
     if home(o.pointee.dst) == nil { put(o.pointee.dst, target, size: size) }
     slowWay(from: miss, o)

@@ -45,7 +45,7 @@ extension BlockWriter {
     keepCondition(o)
     let miss = reach(o, size: 1, write: true)
     asm.move(Self.a, offsets.field(offsets.spare), size: 1)
-    asm.move(.memory(Self.b), Self.a, size: 1)
+    asm.move(found, Self.a, size: 1)
     slowWay(from: miss, o)
   }
 
@@ -54,7 +54,7 @@ extension BlockWriter {
     guard let home = home(o.pointee.dst) else { return false }
     keepCondition(o)
     let miss = reach(o, size: size, write: false)
-    asm.move(Self.a, .memory(Self.b), size: size)
+    asm.move(Self.a, found, size: size)
     asm.alu(7, offsets.field(offsets.spare), 0, size: 1)
     asm.conditionalMove(5, home, .register(Self.a), size: size)
     slowWay(from: miss, o)
@@ -71,7 +71,7 @@ extension BlockWriter {
       asm.move(flagOperand, a, size: 8)
     }
     let from = value(o.pointee.src, a, size: size)
-    asm.modRM(size == 1 ? 0x0FB0 : 0x0FB1, from.number, .memory(Self.b), size: size)
+    asm.modRM(size == 1 ? 0x0FB0 : 0x0FB1, from.number, found, size: size)
     if live { promise(.compare, size, .operand, .place(.register(0))) } else { state.flags = .saved(.unknown) }
     slowWay(from: miss, o, repair: .first)
     return true
@@ -79,8 +79,8 @@ extension BlockWriter {
 
   private mutating func exchangeAdd(_ o: MicroOpPointer, _ size: Int, _ live: Bool) {
     guard let from = home(o.pointee.src) else { return }
-    let memory = HostOperand.memory(Self.b)
     let miss = reach(o, size: size, write: true)
+    let memory = found
     asm.modRM(size == 1 ? 0x0FC0 : 0x0FC1, from.number, memory, size: size)
     if live {
       asm.extend(Self.a, memory, size: size)
@@ -94,8 +94,8 @@ extension BlockWriter {
 
   private mutating func exchangeMemory(_ o: MicroOpPointer, _ size: Int) {
     guard let from = home(o.pointee.src) else { return }
-    let memory = HostOperand.memory(Self.b)
     let miss = reach(o, size: size, write: true)
+    let memory = found
     asm.move(Self.a, memory, size: size)
     asm.move(memory, from, size: size)
     asm.move(from, .register(Self.a), size: size)
@@ -118,7 +118,7 @@ extension BlockWriter {
 
   /// BT, BTS, BTR, BTC: they change CF alone.
   private mutating func testBit(_ o: MicroOpPointer, _ operation: IntegerOp, _ size: Int, _ live: Bool) -> Bool {
-    let (a, b) = (Self.a, Self.b)
+    let a = Self.a
     let inMemory = o.pointee.flags & MicroOp.hasMemory != 0
     let writes = operation != .bt
     if !inMemory, operand(o.pointee.dst) == nil { return false }
@@ -126,13 +126,13 @@ extension BlockWriter {
     var miss: Miss?
     if inMemory {
       miss = reach(o, size: size, write: writes)
-      asm.move(a, .memory(b), size: size)
+      asm.move(a, found, size: size)
     } else if let to = operand(o.pointee.dst) {
       asm.move(a, to, size: size)
     }
     applyBitTest(o, operation, size)
     if live { asm.set(2, offsets.field(offsets.spare)) }
-    if writes, inMemory { asm.move(.memory(b), a, size: size) }
+    if writes, inMemory { asm.move(found, a, size: size) }
     if !inMemory, writes { put(o.pointee.dst, a, size: size) }
     if live {
       asm.extend(a, offsets.field(offsets.spare), size: 1)
@@ -140,7 +140,7 @@ extension BlockWriter {
       asm.alu(1, offsets.field(offsets.rflags), a, size: 4)
     }
     host = .none
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 

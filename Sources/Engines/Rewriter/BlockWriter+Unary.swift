@@ -29,7 +29,7 @@ extension BlockWriter {
     case (.neg, true): return false
     case (.not, true):
       let miss = reach(o, size: k.size, write: true)
-      asm.unary(2, .memory(Self.b), size: k.size)
+      asm.unary(2, found, size: k.size)
       slowWay(from: miss, o)
       return true
     }
@@ -154,7 +154,7 @@ extension BlockWriter {
 
   /// The same in memory. The carry is put aside before the operand is reached, in CPU it would be missing where it cannot.
   private mutating func stepMemory(_ o: MicroOpPointer, _ code: UInt8, size: Int, _ live: Bool) -> Bool {
-    let (a, memory, spare) = (Self.a, HostOperand.memory(Self.b), offsets.field(offsets.spare))
+    let (a, spare) = (Self.a, offsets.field(offsets.spare))
     if live {
       bringFlags(for: 2)
       asm.set(2, .register(a))
@@ -162,6 +162,7 @@ extension BlockWriter {
       asm.move(spare, a, size: 8)
     }
     let miss = reach(o, size: size, write: true)
+    let memory = found
     asm.step(code, memory, size: size)
     state.flags = .saved(.unknown)
     if live {
