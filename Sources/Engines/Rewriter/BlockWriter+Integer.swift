@@ -212,8 +212,7 @@ extension BlockWriter {
   private mutating func compareHighByte(_ offset: UInt8, _ number: Int32, isTest: Bool) -> Bool {
     guard let whole = home(offset & ~7) else { return false }
     let a = Self.a
-    asm.move(a, .register(whole), size: 4)
-    asm.shift(5, .register(a), by: 8, size: 4)
+    bringHighByte(of: whole)
     asm.move(offsets.field(offsets.flagOperand), a, size: 8)
     if isTest { asm.test(.register(a), number, size: 1) } else { asm.alu(7, .register(a), number, size: 1) }
     promise(isTest ? .test : .compare, 1, .operand, .number(number))
@@ -338,7 +337,7 @@ extension BlockWriter {
 
   private mutating func toMemory(_ k: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
     let immediate = k.form == 4
-    if !immediate, operand(o.pointee.src) == nil { return false }
+    if !immediate, operand(o.pointee.src) == nil { return k.operation == 9 && storeHighByte(o) }
     let number = Int32(truncatingIfNeeded: o.pointee.imm)
     let miss = reach(o, size: k.size, write: k.writes)
     let (a, memory) = (Self.a, found)
@@ -380,6 +379,21 @@ extension BlockWriter {
     }
     slowWay(from: miss, o, repair: k.operation == 7 ? .first : .result)
     return true
+  }
+
+  private mutating func storeHighByte(_ o: MicroOpPointer) -> Bool {
+    guard let whole = home(o.pointee.src & ~7) else { return false }
+    let miss = reach(o, size: 1, write: true)
+    bringHighByte(of: whole)
+    asm.move(found, Self.a, size: 1)
+    slowWay(from: miss, o)
+    return true
+  }
+  /// AH, CH, DH or BH into `a`.
+  private mutating func bringHighByte(of whole: HostRegister) {
+    asm.move(Self.a, .register(whole), size: 4)
+    asm.shift(5, .register(Self.a), by: 8, size: 4)
+    host = .none
   }
 
   // MARK: ADC and SBB
@@ -430,7 +444,14 @@ extension BlockWriter {
   // MARK: Moves that widen, LEA
 
   private mutating func widen(_ o: MicroOpPointer, from: Int, signed: Bool, to size: Int) -> Bool {
-    guard let source = operand(o.pointee.src), o.pointee.dst & 7 == 0 else { return false }
+    guard o.pointee.dst & 7 == 0 else { return false }
+    var source = HostOperand.register(Self.a)
+    if let whole = operand(o.pointee.src) {
+      source = whole
+    } else {
+      guard let whole = home(o.pointee.src & ~7) else { return false }
+      bringHighByte(of: whole)
+    }
     let target = home(o.pointee.dst) ?? Self.a
     if signed {
       asm.extendSigned(target, source, from: from, size: size)

@@ -7,6 +7,8 @@ extension MicroOp {
     let inMemory = flags & Self.hasMemory != 0
     switch operation {
     case .setccM: return true
+    case .imul2, .imul3: return inMemory && sizeLog2 >= 2 && dst & 7 == 0
+    case .mul, .imul, .div, .idiv: return sizeLog2 >= 2 && (inMemory || dst & 7 == 0)
     case .cmov: return inMemory && sizeLog2 >= 2
     case .cmpxchg: return inMemory
     case .xadd, .xchg: return inMemory && HostLayout.home(Int(src >> 3)) != nil && src & 7 == 0
@@ -24,6 +26,9 @@ extension BlockWriter {
     let size = 1 << Int(o.pointee.sizeLog2)
     switch operation {
     case .setccM: storeCondition(o)
+    case .imul2, .imul3: multiplyByMemory(o, size, live, constant: operation == .imul3)
+    case .mul, .imul: return multiplyAccumulator(o, size, live, code: operation == .mul ? 4 : 5)
+    case .div, .idiv: return divide(o, size, isSigned: operation == .idiv)
     case .cmov: return loadByCondition(o, size)
     case .cmpxchg: return compareExchange(o, size, live)
     case .xadd: exchangeAdd(o, size, live)

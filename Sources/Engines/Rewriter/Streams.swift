@@ -161,6 +161,7 @@ extension MicroOp {
     case .decJnz64: return .adds(-1, to: dst, size: 8)
     case .jcc, .jmp, .next, .nop: return EffectOnRegisters.none
     case .sse: return effectOfSSE
+    case .integer where aux == IntegerOp.imul2.rawValue || aux == IntegerOp.imul3.rawValue: return .sets(dst)
     case .vector: return isRewrittenVector ? vectorRegister.map { .sets($0) } ?? EffectOnRegisters.none : nil
     default: return comparesAndJumps ? EffectOnRegisters.none : nil
     }
