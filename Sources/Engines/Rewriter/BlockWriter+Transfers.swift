@@ -1,4 +1,4 @@
-/// The stack and what ends a block.
+/// What ends a block, and the choice among PUSH and POP.
 extension BlockWriter {
   /// False if the micro-op is neither, or is left to the interpreter. `onward` is where the trace goes on behind the
   /// block's last one.
@@ -79,52 +79,7 @@ extension BlockWriter {
     branch(5, onward)
   }
 
-  // MARK: The stack
-
-  private var stack: HostRegister { .r12 }
-
-  /// Host address of the stack `distance` bytes from its top.
-  private mutating func reachStack(_ distance: Int32, size: Int, write: Bool) -> Miss {
-    asm.lea(Self.b, .memory(stack, displacement: distance), size: isLong ? 8 : 4)
-    return probe(size: size, write: write)
-  }
-  mutating func moveStack(_ distance: Int32) {
-    asm.lea(stack, .memory(stack, displacement: distance), size: isLong ? 8 : 4)
-  }
-
-  private mutating func push(_ o: MicroOpPointer, size: Int, immediate: Bool = false) -> Bool {
-    if !immediate, o.pointee.src & 7 != 0 { return false }
-    guard isLong == (size == 8) else { return false }
-    let miss = reachStack(-Int32(size), size: size, write: true)
-    if immediate {
-      asm.store(.memory(Self.b), Int32(truncatingIfNeeded: o.pointee.imm), size: size)
-    } else {
-      asm.move(.memory(Self.b), value(o.pointee.src, Self.a, size: size), size: size)
-    }
-    moveStack(-Int32(size))
-    slowWay(from: miss, o)
-    return true
-  }
-
-  private mutating func pop(_ o: MicroOpPointer, size: Int) -> Bool {
-    guard o.pointee.dst & 7 == 0, isLong == (size == 8) else { return false }
-    let miss = reachStack(0, size: size, write: false)
-    asm.move(Self.a, .memory(Self.b), size: size)
-    moveStack(Int32(size))
-    put(o.pointee.dst, Self.a, size: size)
-    slowWay(from: miss, o)
-    return true
-  }
-
-  mutating func leaveFrame(_ o: MicroOpPointer, size: Int) -> Bool {
-    guard isLong == (size == 8) else { return false }
-    asm.lea(Self.b, .memory(.rbp), size: size)
-    let miss = probe(size: size, write: false)
-    asm.lea(stack, .memory(.rbp, displacement: Int32(size)), size: size)
-    asm.move(.rbp, .memory(Self.b), size: size)
-    slowWay(from: miss, o)
-    return true
-  }
+  // MARK: Calls and jumps
 
   private mutating func call(_ o: MicroOpPointer, size: Int, _ onward: Trace.Onward?) {
     guard isLong == (size == 8) else { return interpret(o) }
@@ -170,9 +125,11 @@ extension BlockWriter {
 
   private mutating func ret(_ o: MicroOpPointer, size: Int, _ onward: Trace.Onward?) {
     guard isLong == (size == 8), let more = Int32(exactly: o.pointee.imm) else { return interpret(o) }
-    let miss = reachStack(0, size: size, write: false)
+    // A run of pops in front may have looked the stack up already.
+    let miss = returnAt == nil ? reachStack(0, size: size, write: false) : nil
     interpretInstead(from: miss, o)
-    asm.move(Self.b, .memory(Self.b), size: size)
+    asm.move(Self.b, .memory(Self.b, displacement: returnAt ?? 0), size: size)
+    returnAt = nil
     if onward == .returning, let foreseen {
       if let short = Int32(exactly: Int64(bitPattern: foreseen)) {
         asm.alu(7, .register(Self.b), short, size: 8)

@@ -31,6 +31,8 @@ struct BlockWriter {
   var streams: Streams?
   /// The operand that was reached last.
   var found = HostOperand.memory(HostLayout.b)
+  /// How far from `b` a RET finds its target, where the stack was looked up for it.
+  var returnAt: Int32?
   private var calloutsBefore = 0
   /// Streams of the loop that are looked up once for many rounds.
   private(set) var streamCount = 0
@@ -53,6 +55,8 @@ struct BlockWriter {
       /// Carries out a micro-op and comes back, with these vectors and flags in the host's registers.
       case callout(
         MicroOpPointer, back: Int, vectors: UInt16, repair: OperandRepair, bring: Bring, site: UnsafeMutablePointer<HostSite>?)
+      /// Does a run of pushes or pops one by one and comes back.
+      case run(MicroOpPointer, count: Int, back: Int, returns: Bool)
       /// Goes on in the interpreter.
       case interpret(MicroOpPointer)
       /// The interpreter carries out the micro-op that ends the block.
@@ -152,18 +156,27 @@ struct BlockWriter {
       excess = part.excess
       let body = block.body
       findLiveFlags(body)
-      for i in body.indices {
-        guard let o = body.baseAddress.map({ $0 + i }) else { continue }
+      guard let first = body.baseAddress else { continue }
+      var i = 0
+      while i < body.count {
+        let o = first + i
         mark(o)
-        let live = flagsLive[i]
-        let forgets = protectFlags(o, live: live)
-        if !emit(o, flagsLive: live, part.onward) { callout(o) }
+        let run = stackRun(body, from: i)
+        let returns = run > 0 && returns(body, behind: i + run)
+        var forgets = false
+        for at in i..<(i + max(run, 1) + (returns ? 1 : 0)) where protectFlags(first + at, live: flagsLive[at]) { forgets = true }
+        if run > 0 {
+          emitStackRun(o, run, returns: returns)
+        } else if !emit(o, flagsLive: flagsLive[i], part.onward) {
+          callout(o)
+        }
         if forgets { state.flags = .saved(.unknown) }
+        i += max(run, 1)
       }
     }
   }
 
-  private mutating func mark(_ o: MicroOpPointer) {
+  mutating func mark(_ o: MicroOpPointer) {
     let mark = RewrittenCode.Mark(o.pointee, in: block, head: trace.head, at: asm.count)
     if let last = marks.last, last.distance == mark.distance {
       marks[marks.count - 1].kind = last.kind.joined(mark.kind)
@@ -406,6 +419,7 @@ struct BlockWriter {
       settle()
       giveBack()
       leaveForInterpreter(o)
+    case .run(let o, let count, let back, let returns): writeRun(o, count, back: back, returns: returns)
     case .end(let o): calloutAtEnd(o)
     case .exit(let taken): edge(taken: taken)
     case .edge(let edge, let over): writeUnlinked(edge, over)
