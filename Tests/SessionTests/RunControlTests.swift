@@ -17,6 +17,17 @@ struct RunControlTests {
     }
   }
 
+  @Test func `somebody wants attention just when the guest goes on from a breakpoint: it goes on all the same`() throws {
+    var configuration = SessionConfiguration()
+    configuration.guest = "long-kernel"
+    let session = try Session(configuration)
+    _ = session.perform("break log_write")
+    let first = session.perform("continue").json["icount"]
+    session.typeToGuest([])
+    let second = session.perform("continue").json["icount"]
+    #expect(first == .number(5242) && second == .number(5769))
+  }
+
   @Test func `an answered exit retires once and counts against the budget`() throws {
     let machine = try Scripted([0x1001: Scripted.out(0x80)])
     let control = machine.control()

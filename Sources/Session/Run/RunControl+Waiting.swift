@@ -241,8 +241,10 @@ extension RunControl {
   /// Executes one instruction with the execution traps off. An event delivered first wins: then the trap
   /// stays, and catches the return.
   func runOverTrap(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64) -> VMExit {
+    // Without room, as at the end of a turn, the instruction is still to come.
+    if limit == 0, entry.action == .resume, entry.inject == nil { return vcpu.run(entry, limit: 0) }
     overTrap = nil
-    guard entry.action == .resume, entry.inject == nil, limit > 0 else { return vcpu.run(entry, limit: limit) }
+    guard entry.action == .resume, entry.inject == nil else { return vcpu.run(entry, limit: limit) }
     let traps = vcpu.traps
     var without = traps
     without.execution = []
