@@ -21,7 +21,8 @@ package struct HelpOverlay {
   }
 
   package mutating func scroll(_ distance: Int, width: Int, height: Int) {
-    first = min(max(first + distance, 0), max(lay(width: width).rows.count - max(height - 2, 1), 0))
+    let (columns, rows) = lay(width: width)
+    first = min(max(first + distance, 0), max(rows.count - max(height - 2, 1) * columns, 0))
   }
 
   package func draw(on canvas: Canvas) {
@@ -31,7 +32,7 @@ package struct HelpOverlay {
     let height = max(canvas.height - 2, 1)
     let (columns, rows) = lay(width: canvas.width)
     let width = canvas.width / columns
-    for (index, row) in rows.dropFirst(columns == 1 ? first : 0).enumerated() {
+    for (index, row) in rows.dropFirst(first).enumerated() {
       let column = index / height
       guard column < columns else { break }
       let part = canvas.inner(x: column * width, y: 2 + index % height, width: width, height: 1)

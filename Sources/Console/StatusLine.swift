@@ -64,7 +64,7 @@ package enum StatusLine {
       snapshot.replay.flatMap { $0.complaint == nil ? nil : Part(text: "DAMAGED", role: .statusRunning, importance: 93) },
       Part(
         text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: snapshot.vcpus.count > 1 ? 80 : 40,
-        isSteady: snapshot.vcpus.count > 1),
+        isSteady: true),
       Part(text: "\(state.mode.name) CPL\(state.cpl)", importance: 90),
       Part(
         text: phaseWord(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, rest: phaseReason(snapshot), importance: 100),
@@ -109,20 +109,30 @@ package enum StatusLine {
   /// Columns kept for what changes while the guest goes on: mode, why it stands, instruction count.
   private static let keptForChanges = "PROT32 CPL0 | STOPPED breakpoint 1 | icount 999,999,999".utf8.count
 
+  /// A steady part of less importance gives way like those that change.
+  private static let dispensable = 45
+  /// And needs room for the exits, too.
+  private static let keptForExits = " | exits 9,999".utf8.count
+
   /// Without the steady parts that have no room beside what changes: so those shown stay where they are all the time.
   private static func settled(_ parts: [Part], width: Int) -> [Part] {
     var left = width - 2 - keptForChanges
     let steady = parts.indices.filter { parts[$0].isSteady }.sorted { parts[$0].importance > parts[$1].importance }
     let dropped = steady.filter { index in
-      left -= CharacterWidth.of(parts[index].text) + 3
-      return left < 0
+      let needed = CharacterWidth.of(parts[index].text) + 3
+      let fits = left >= needed + (parts[index].importance < dispensable ? keptForExits : 0)
+      if fits { left -= needed }
+      return !fits
     }
     return parts.indices.filter { !dropped.contains($0) }.map { parts[$0] }
   }
 
   /// The part that gives way next: the steady ones only where what must be seen has no room otherwise.
   private static func leastNeeded(_ parts: [Part]) -> Int? {
-    let changing = parts.indices.filter { !parts[$0].isSteady && parts[$0].importance < 90 }
+    let changing = parts.indices.filter { index in
+      let part = parts[index]
+      return part.importance < 90 && (!part.isSteady || part.importance < dispensable)
+    }
     return (changing.isEmpty ? Array(parts.indices) : changing).min { parts[$0].importance < parts[$1].importance }
   }
 

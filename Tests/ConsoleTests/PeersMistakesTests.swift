@@ -52,6 +52,14 @@ import X86
     #expect(Desk(snapshot).rows[0].contains("vcpu 1/2"))
   }
 
+  @Test func `quit with a word too many is refused, and so is a pane that is not there`() throws {
+    let desk = Desk(try Fixture.realMode())
+    #expect(desk.type(":quit now\n") == .none)
+    #expect(desk.session.submitted == ["quit now"])
+    desk.type(":focus zz\n")
+    #expect(desk.screen.contains("no pane 'zz'; Tab completes their names"))
+  }
+
   @Test func `an answer too long for its row has two, and the log has all of it`() throws {
     var snapshot = try Fixture.realMode()
     let long = "'zz': " + (1...18).map { "word\($0)" }.joined(separator: " ") + " end-of-it"

@@ -223,13 +223,13 @@ extension RunControl {
     trapsAreStale = trap != nil
   }
 
-  /// A trap lies on the next instruction: it stopped the session there, or is the goal itself, and is not
+  /// A trap lies on a vCPU's next instruction: it stopped the session there, or is the goal itself, and is not
   /// to stop it before that instruction retired.
-  var isAtTrap: Bool {
-    let lane = lanes[current]
-    let traps = vcpus[current].traps
+  func isAtTrap(_ index: Int) -> Bool {
+    let lane = lanes[index]
+    let traps = vcpus[index].traps
     return !traps.execution.isEmpty && lane.action == .resume && lane.activity == .active
-      && traps.execution.contains(vcpus[current].state.linearRIP.value)
+      && traps.execution.contains(vcpus[index].state.linearRIP.value)
   }
 
   /// Whether the current vCPU is about to execute at `address` with its stack pointer at least there.
@@ -249,8 +249,12 @@ extension RunControl {
     var without = traps
     without.execution = []
     vcpu.traps = without
-    defer { vcpu.traps = traps }
-    return vcpu.run(entry, limit: 1)
+    let before = (vcpu.instructionCount, vcpu.state.rip)
+    let exit = vcpu.run(entry, limit: 1)
+    vcpu.traps = traps
+    // Called back before it executed anything: the instruction is still to come.
+    if exit.reason == .kicked, (vcpu.instructionCount, vcpu.state.rip) == before { overTrap = current }
+    return exit
   }
 
   // MARK: what was left at a stop
