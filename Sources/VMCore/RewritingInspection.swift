@@ -28,6 +28,8 @@ package struct RewritingTotals: Equatable, Sendable {
   package var flushes: UInt64 = 0
   /// Loads and stores made direct callouts because they kept ending in the slow path.
   package var adaptive: UInt64 = 0
+  /// Memory operands of loops whose page is looked up once for all rounds that stay on it.
+  package var streams: UInt64 = 0
   /// Instructions executed by the interpreter and in the code cache, to within a block each time one gives over to
   /// the other.
   package var interpreted: UInt64 = 0

@@ -10,15 +10,21 @@ struct ComparisonProgram {
   /// Linear page that may become a second view of the program's page.
   private static let alias: UInt64 = 0x20
 
-  /// A program of up to a kilobyte that begins again at its end.
-  static func program(_ mode: GuestMode, _ random: inout Random) -> [UInt8] {
-    var program = ComparisonProgram(mode)
+  private let hasStreams: Bool
+
+  /// A program of up to a kilobyte that begins again at its end; with `hasStreams` also of loops that run through memory by
+  /// equal steps.
+  static func program(_ mode: GuestMode, hasStreams: Bool, _ random: inout Random) -> [UInt8] {
+    var program = ComparisonProgram(mode, hasStreams: hasStreams)
     let length = 64 + random.below(700)
     while program.code.count < length { program.addPiece(&random) }
     return program.closed()
   }
 
-  private init(_ mode: GuestMode) { self.mode = mode }
+  private init(_ mode: GuestMode, hasStreams: Bool) {
+    self.mode = mode
+    self.hasStreams = hasStreams
+  }
   private var bits: Int { mode.bits }
 
   private func closed() -> [UInt8] {
@@ -33,6 +39,7 @@ struct ComparisonProgram {
   // MARK: Pieces
 
   private mutating func addPiece(_ random: inout Random) {
+    if hasStreams, random.one(in: 4) { return addStream(&random) }
     switch random.below(40) {
     case 0..<8: addArithmetic(&random)
     case 8..<12: addMove(&random)
@@ -129,7 +136,7 @@ struct ComparisonProgram {
   }
 
   private func piece(_ random: inout Random, _ count: Int) -> [UInt8] {
-    var inner = ComparisonProgram(mode)
+    var inner = ComparisonProgram(mode, hasStreams: false)
     inner.depth = depth + 1
     guard inner.depth < 4 else { return [] }
     for _ in 0..<count { inner.addPiece(&random) }
@@ -154,6 +161,38 @@ struct ComparisonProgram {
       return
     }
     code += body + [random.one(in: 4) ? 0x7F : 0x75, UInt8(truncatingIfNeeded: -(body.count + 2))]
+  }
+
+  /// A loop whose operands go on by equal distances, over pages' ends and perhaps the program itself.
+  private mutating func addStream(_ random: inout Random) {
+    guard bits != 16 else { return addLoop(&random) }
+    let pointer: UInt8 = random.pick([3, 6, 7])
+    code += [0xB8 + pointer] + Self.little(UInt64(0x7E00 + random.below(0x6000)), 4)
+    code += [0xB9] + Self.little(UInt64(20 + random.below(100)), 4)
+    var body: [UInt8] = []
+    for _ in 0...random.below(2) { body += streamOperand(pointer, &random) }
+    body += streamStep(pointer, &random)
+    for _ in 0..<random.below(3) { body += streamOperand(pointer, &random) }
+    body += [0x83, 0xE9, 1]
+    code += body + [0x75, UInt8(truncatingIfNeeded: -(body.count + 2))]
+  }
+
+  private func streamOperand(_ pointer: UInt8, _ random: inout Random) -> [UInt8] {
+    let width: [UInt8] = bits == 64 && random.one(in: 2) ? [0x48] : []
+    let register: UInt8 = random.pick([0, 2])
+    let operand: [UInt8] = [0x40 | register << 3 | pointer, random.byte()]
+    if random.one(in: 5) { return [0x0F, 0x10 + UInt8(random.below(2))] + operand }
+    return width + [random.pick([0x8B, 0x89, 0x03, 0x01, 0x39, 0x3B, 0x8A, 0x88, 0x31, 0x13] as [UInt8])] + operand
+  }
+
+  private func streamStep(_ pointer: UInt8, _ random: inout Random) -> [UInt8] {
+    let width: [UInt8] = bits == 64 && !random.one(in: 4) ? [0x48] : []
+    let code: UInt8 = random.pick([0, 0, 5]) << 3
+    switch random.below(4) {
+    case 0: return width + [0xFF, 0xC0 | code & 8 | pointer]
+    case 1: return width + [0x81, 0xC0 | code | pointer] + Self.little(UInt64(random.below(0x240)), 4)
+    default: return width + [0x83, 0xC0 | code | pointer, UInt8(random.below(0x50))]
+    }
   }
 
   /// A function, called a few times.

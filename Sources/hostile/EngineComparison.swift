@@ -30,7 +30,9 @@ package struct EngineComparison {
     let tables = GuestTables(mode, in: memory)
     tables.install(&random)
     let isCompiled = number % 2 == 0
-    let program = isCompiled ? ComparisonProgram.program(mode, &random) : ProgramGenerator.program(bits: mode.bits, &random)
+    let program = isCompiled
+      ? ComparisonProgram.program(mode, hasStreams: number % 8 == 6, &random)
+      : ProgramGenerator.program(bits: mode.bits, &random)
     memory.write(GPA(GuestTables.program), program)
     var state = tables.state
     maker.scatter(&state, &random)

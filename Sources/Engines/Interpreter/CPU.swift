@@ -240,6 +240,10 @@ struct CPU {
   var hostBlock: UInt = 0
   /// What generated code of one instruction puts aside.
   var spare: UInt64 = 0
+  /// Of a loop whose operands were looked up for several rounds (`Streams`): what the budget may go down to, and what is added
+  /// to the register of each.
+  var streamsEnd: Int64 = 0
+  var streams = InlineArray<6, UInt64>(repeating: 0)
   /// The last returns by IRET from 64-bit code to it, to ring 0 and to an outer one.
   var returns = InlineArray<2, ReturnMemo>(repeating: ReturnMemo())
   /// Pages that code was fetched from lately, by page number.

@@ -1,11 +1,10 @@
 /// Code that several others have in common.
 extension Assembler {
-  /// Goes on at `CPU.rip`, everything settled, where the jump cache knows host code for it and the budget reaches to its
-  /// end. Gives the jumps that are taken where not.
+  /// Goes on at `CPU.rip`, which `b` holds, everything settled, where the jump cache knows host code for it and the budget
+  /// reaches to its end. Gives the jumps that are taken where not.
   mutating func dispatch(_ offsets: HostOffsets) -> [Int] {
     let (a, b, budget) = (HostLayout.a, HostLayout.b, HostLayout.budget)
     let entry = Int32(HostLayout.jumpOffset)
-    move(b, offsets.field(offsets.rip), size: 8)
     move(a, .register(b), size: 8)
     shift(5, .register(a), by: 12, size: 8)
     alu(6, .register(a), b, size: 4)

@@ -56,7 +56,7 @@ extension BlockWriter {
     let rm: HostOperand
     if o.pointee.flags & MicroOp.hasMemory != 0 {
       miss = reach(o, size: size, write: false)
-      rm = .memory(Self.b)
+      rm = found
     } else {
       guard let register = operand(o.pointee.src) else { return false }
       rm = register
@@ -75,7 +75,7 @@ extension BlockWriter {
     }
     if bits.setsFlags { saveBitFlags(to, size, live) }
     if to == Self.a { put(o.pointee.dst, to, size: size) }
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 
@@ -100,9 +100,9 @@ extension BlockWriter {
     if stores, let from = operand(o.pointee.src) {
       asm.move(Self.a, from, size: size)
       asm.swap(Self.a, size: size)
-      asm.move(.memory(Self.b), Self.a, size: size)
+      asm.move(found, Self.a, size: size)
     } else {
-      asm.move(Self.a, .memory(Self.b), size: size)
+      asm.move(Self.a, found, size: size)
       asm.swap(Self.a, size: size)
       put(o.pointee.dst, Self.a, size: size)
     }

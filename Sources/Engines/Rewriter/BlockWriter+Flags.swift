@@ -304,6 +304,8 @@ extension MicroOp {
     case .pop64r, .pop32r: return (UInt8(Slot.rsp * 8), dst & ~7)
     case .xchg32rr, .xchg64rr: return (dst & ~7, src & ~7)
     case .system where aux == SystemOp.rdtsc.rawValue || aux == SystemOp.rdmsr.rawValue: return (0, 16)
+    case .integer where aux <= IntegerOp.imul.rawValue || aux == IntegerOp.div.rawValue || aux == IntegerOp.idiv.rawValue:
+      return (0, 16)
     case .integer where aux == IntegerOp.cmpxchg.rawValue: return (0, nil)
     case .integer where aux == IntegerOp.xadd.rawValue || aux == IntegerOp.xchg.rawValue: return (src & ~7, nil)
     case .vector: return (vectorRegister, nil)

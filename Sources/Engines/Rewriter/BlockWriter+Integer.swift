@@ -40,7 +40,7 @@ extension MicroOp {
 }
 
 /// How an ALU micro-op's opcode is made up (`Op`'s order).
-private struct Binary {
+struct Binary {
   /// 0 to 7 as in the host's opcodes, 8 TEST, 9 MOV.
   let operation: UInt8
   /// 0 rr, 1 ri, 2 rm, 3 mr, 4 mi.
@@ -212,8 +212,7 @@ extension BlockWriter {
   private mutating func compareHighByte(_ offset: UInt8, _ number: Int32, isTest: Bool) -> Bool {
     guard let whole = home(offset & ~7) else { return false }
     let a = Self.a
-    asm.move(a, .register(whole), size: 4)
-    asm.shift(5, .register(a), by: 8, size: 4)
+    bringHighByte(of: whole)
     asm.move(offsets.field(offsets.flagOperand), a, size: 8)
     if isTest { asm.test(.register(a), number, size: 1) } else { asm.alu(7, .register(a), number, size: 1) }
     promise(isTest ? .test : .compare, 1, .operand, .number(number))
@@ -297,7 +296,7 @@ extension BlockWriter {
   private mutating func fromMemory(_ k: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
     guard let to = operand(o.pointee.dst) else { return false }
     let miss = reach(o, size: k.size, write: false)
-    let (a, memory) = (Self.a, HostOperand.memory(Self.b))
+    let (a, memory) = (Self.a, found)
     let flagOperand = offsets.field(offsets.flagOperand)
     let x = FlagRecipe.Place.register(o.pointee.dst)
     var repair = OperandRepair.none
@@ -338,10 +337,10 @@ extension BlockWriter {
 
   private mutating func toMemory(_ k: Binary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
     let immediate = k.form == 4
-    if !immediate, operand(o.pointee.src) == nil { return false }
+    if !immediate, operand(o.pointee.src) == nil { return k.operation == 9 && storeHighByte(o) }
     let number = Int32(truncatingIfNeeded: o.pointee.imm)
     let miss = reach(o, size: k.size, write: k.writes)
-    let (a, memory) = (Self.a, HostOperand.memory(Self.b))
+    let (a, memory) = (Self.a, found)
     if k.operation == 9 {
       if immediate {
         asm.store(memory, number, size: k.size)
@@ -382,6 +381,21 @@ extension BlockWriter {
     return true
   }
 
+  private mutating func storeHighByte(_ o: MicroOpPointer) -> Bool {
+    guard let whole = home(o.pointee.src & ~7) else { return false }
+    let miss = reach(o, size: 1, write: true)
+    bringHighByte(of: whole)
+    asm.move(found, Self.a, size: 1)
+    slowWay(from: miss, o)
+    return true
+  }
+  /// AH, CH, DH or BH into `a`.
+  private mutating func bringHighByte(of whole: HostRegister) {
+    asm.move(Self.a, .register(whole), size: 4)
+    asm.shift(5, .register(Self.a), by: 8, size: 4)
+    host = .none
+  }
+
   // MARK: ADC and SBB
 
   private mutating func withCarry(_ k: Binary, _ o: MicroOpPointer) -> Bool {
@@ -393,15 +407,16 @@ extension BlockWriter {
     if state.flags == .saved(.unknown) || state.rotation != nil { knowFlags() }
     var miss: Miss?
     if k.form > 1 { miss = reach(o, size: k.size, write: inMemory) }
-    if k.form == 2 { asm.move(b, .memory(b), size: k.size) }
+    let memory = found
+    if k.form == 2 { asm.move(b, memory, size: k.size) }
     // Values are fetched before the carry comes in: that uses `a`.
     if !inMemory, k.form == 0, home(o.pointee.src) == nil { asm.move(b, HostLayout.register(Int(o.pointee.src >> 3)), size: 8) }
     bringFlags(for: 2)
     if inMemory {
       if immediate {
-        asm.alu(k.operation, .memory(b), Int32(truncatingIfNeeded: o.pointee.imm), size: k.size)
+        asm.alu(k.operation, memory, Int32(truncatingIfNeeded: o.pointee.imm), size: k.size)
       } else {
-        asm.alu(k.operation, .memory(b), value(o.pointee.src, a, size: k.size), size: k.size)
+        asm.alu(k.operation, memory, value(o.pointee.src, a, size: k.size), size: k.size)
       }
     } else if let to = operand(o.pointee.dst) {
       let from = k.form == 0 ? home(o.pointee.src) ?? b : b
@@ -419,17 +434,24 @@ extension BlockWriter {
     asm.pop(a)
     asm.alu(4, .register(a), 0x811, size: 4)
     asm.move(offsets.field(offsets.flagA), a, size: 8)
-    saveResult(inMemory ? .memory(b) : operand(o.pointee.dst) ?? .memory(b), size: k.size)
+    saveResult(inMemory ? memory : operand(o.pointee.dst) ?? memory, size: k.size)
     noteFlags(.mixed8, size: k.size)
     host = .none
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 
   // MARK: Moves that widen, LEA
 
   private mutating func widen(_ o: MicroOpPointer, from: Int, signed: Bool, to size: Int) -> Bool {
-    guard let source = operand(o.pointee.src), o.pointee.dst & 7 == 0 else { return false }
+    guard o.pointee.dst & 7 == 0 else { return false }
+    var source = HostOperand.register(Self.a)
+    if let whole = operand(o.pointee.src) {
+      source = whole
+    } else {
+      guard let whole = home(o.pointee.src & ~7) else { return false }
+      bringHighByte(of: whole)
+    }
     let target = home(o.pointee.dst) ?? Self.a
     if signed {
       asm.extendSigned(target, source, from: from, size: size)
@@ -445,9 +467,9 @@ extension BlockWriter {
     let miss = reach(o, size: from, write: false)
     let target = home(o.pointee.dst) ?? Self.a
     if signed {
-      asm.extendSigned(target, .memory(Self.b), from: from, size: size)
+      asm.extendSigned(target, found, from: from, size: size)
     } else {
-      asm.extend(target, .memory(Self.b), size: from)
+      asm.extend(target, found, size: from)
     }
     if home(o.pointee.dst) == nil { put(o.pointee.dst, target, size: size) }
     slowWay(from: miss, o)

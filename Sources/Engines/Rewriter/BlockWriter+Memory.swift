@@ -48,9 +48,16 @@ extension BlockWriter {
     }
   }
 
-  /// The host address of the micro-op's operand into `b`; gives the jump that is taken where the TLB does not
-  /// know it. Uses `a`, changes the host's flags.
-  mutating func reach(_ o: MicroOpPointer, size: Int, write: Bool) -> Miss {
+  /// Has the micro-op's operand as `found`; gives the jump that is taken where the TLB does not know it, nil where its page
+  /// was looked up before. Uses `b` for `found`, leaves the entry's distance from the table's first in `a`, changes the
+  /// host's flags.
+  mutating func reach(_ o: MicroOpPointer, size: Int, write: Bool) -> Miss? {
+    if let streams, let index = streams.place(of: o) {
+      reach(o, stream: index, of: streams)
+      return nil
+    }
+    found = .memory(Self.b)
+    accesses.append(Streams.Access(op: o, size: size, isWrite: write))
     let b = Self.b
     let start = asm.count
     if o.pointee.segment == UInt8(Slot.zero * 8), !isLong, let direct = directAddress(o) {
@@ -65,12 +72,22 @@ extension BlockWriter {
     return probe(size: size, write: write, from: start)
   }
 
-  /// The same for the linear address in `b`. An entry's tag and an address of its page differ in the offset alone; it
-  /// must leave room for all bytes.
+  /// Where the entries for reads or writes begin, from `CPU` on.
+  func table(write: Bool) -> Int32 { write ? tlb + Int32(TLB.half * MemoryLayout<TLBEntry>.stride) : tlb }
+
+  /// Has the address of `found` in `b`.
+  mutating func findAddress() {
+    asm.lea(Self.b, found, size: 8)
+    found = .memory(Self.b)
+  }
+
+  /// The host address for the linear one in `b`, in its place. An entry's tag and an address of its page differ in the offset
+  /// alone; it must leave room for all bytes.
   mutating func probe(size: Int, write: Bool, from start: Int? = nil) -> Miss {
+    probes += 1
     let start = start ?? asm.count
     let (a, b) = (Self.a, Self.b)
-    let table = write ? tlb + Int32(TLB.half * MemoryLayout<TLBEntry>.stride) : tlb
+    let table = table(write: write)
     host = .none
     asm.move(a, .register(b), size: 4)
     asm.shift(5, .register(a), by: 7, size: 4)

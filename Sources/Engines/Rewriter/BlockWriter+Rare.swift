@@ -7,6 +7,8 @@ extension MicroOp {
     let inMemory = flags & Self.hasMemory != 0
     switch operation {
     case .setccM: return true
+    case .imul2, .imul3: return inMemory && sizeLog2 >= 2 && dst & 7 == 0
+    case .mul, .imul, .div, .idiv: return sizeLog2 >= 2 && (inMemory || dst & 7 == 0)
     case .cmov: return inMemory && sizeLog2 >= 2
     case .cmpxchg: return inMemory
     case .xadd, .xchg: return inMemory && HostLayout.home(Int(src >> 3)) != nil && src & 7 == 0
@@ -24,6 +26,9 @@ extension BlockWriter {
     let size = 1 << Int(o.pointee.sizeLog2)
     switch operation {
     case .setccM: storeCondition(o)
+    case .imul2, .imul3: multiplyByMemory(o, size, live, constant: operation == .imul3)
+    case .mul, .imul: return multiplyAccumulator(o, size, live, code: operation == .mul ? 4 : 5)
+    case .div, .idiv: return divide(o, size, isSigned: operation == .idiv)
     case .cmov: return loadByCondition(o, size)
     case .cmpxchg: return compareExchange(o, size, live)
     case .xadd: exchangeAdd(o, size, live)
@@ -45,7 +50,7 @@ extension BlockWriter {
     keepCondition(o)
     let miss = reach(o, size: 1, write: true)
     asm.move(Self.a, offsets.field(offsets.spare), size: 1)
-    asm.move(.memory(Self.b), Self.a, size: 1)
+    asm.move(found, Self.a, size: 1)
     slowWay(from: miss, o)
   }
 
@@ -54,7 +59,7 @@ extension BlockWriter {
     guard let home = home(o.pointee.dst) else { return false }
     keepCondition(o)
     let miss = reach(o, size: size, write: false)
-    asm.move(Self.a, .memory(Self.b), size: size)
+    asm.move(Self.a, found, size: size)
     asm.alu(7, offsets.field(offsets.spare), 0, size: 1)
     asm.conditionalMove(5, home, .register(Self.a), size: size)
     slowWay(from: miss, o)
@@ -71,7 +76,7 @@ extension BlockWriter {
       asm.move(flagOperand, a, size: 8)
     }
     let from = value(o.pointee.src, a, size: size)
-    asm.modRM(size == 1 ? 0x0FB0 : 0x0FB1, from.number, .memory(Self.b), size: size)
+    asm.modRM(size == 1 ? 0x0FB0 : 0x0FB1, from.number, found, size: size)
     if live { promise(.compare, size, .operand, .place(.register(0))) } else { state.flags = .saved(.unknown) }
     slowWay(from: miss, o, repair: .first)
     return true
@@ -79,8 +84,8 @@ extension BlockWriter {
 
   private mutating func exchangeAdd(_ o: MicroOpPointer, _ size: Int, _ live: Bool) {
     guard let from = home(o.pointee.src) else { return }
-    let memory = HostOperand.memory(Self.b)
     let miss = reach(o, size: size, write: true)
+    let memory = found
     asm.modRM(size == 1 ? 0x0FC0 : 0x0FC1, from.number, memory, size: size)
     if live {
       asm.extend(Self.a, memory, size: size)
@@ -94,8 +99,8 @@ extension BlockWriter {
 
   private mutating func exchangeMemory(_ o: MicroOpPointer, _ size: Int) {
     guard let from = home(o.pointee.src) else { return }
-    let memory = HostOperand.memory(Self.b)
     let miss = reach(o, size: size, write: true)
+    let memory = found
     asm.move(Self.a, memory, size: size)
     asm.move(memory, from, size: size)
     asm.move(from, .register(Self.a), size: size)
@@ -118,7 +123,7 @@ extension BlockWriter {
 
   /// BT, BTS, BTR, BTC: they change CF alone.
   private mutating func testBit(_ o: MicroOpPointer, _ operation: IntegerOp, _ size: Int, _ live: Bool) -> Bool {
-    let (a, b) = (Self.a, Self.b)
+    let a = Self.a
     let inMemory = o.pointee.flags & MicroOp.hasMemory != 0
     let writes = operation != .bt
     if !inMemory, operand(o.pointee.dst) == nil { return false }
@@ -126,13 +131,13 @@ extension BlockWriter {
     var miss: Miss?
     if inMemory {
       miss = reach(o, size: size, write: writes)
-      asm.move(a, .memory(b), size: size)
+      asm.move(a, found, size: size)
     } else if let to = operand(o.pointee.dst) {
       asm.move(a, to, size: size)
     }
     applyBitTest(o, operation, size)
     if live { asm.set(2, offsets.field(offsets.spare)) }
-    if writes, inMemory { asm.move(.memory(b), a, size: size) }
+    if writes, inMemory { asm.move(found, a, size: size) }
     if !inMemory, writes { put(o.pointee.dst, a, size: size) }
     if live {
       asm.extend(a, offsets.field(offsets.spare), size: 1)
@@ -140,7 +145,7 @@ extension BlockWriter {
       asm.alu(1, offsets.field(offsets.rflags), a, size: 4)
     }
     host = .none
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 

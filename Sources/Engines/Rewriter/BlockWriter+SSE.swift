@@ -109,9 +109,10 @@ extension BlockWriter {
     host = .none
   }
 
-  private mutating func reachVector(_ o: MicroOpPointer, size: Int, aligned: Bool, write: Bool = false) -> Miss {
+  private mutating func reachVector(_ o: MicroOpPointer, size: Int, aligned: Bool, write: Bool = false) -> Miss? {
     let miss = reach(o, size: size, write: write)
     if aligned {
+      findAddress()
       asm.test(.register(Self.b), 15, size: 1)
       interpretInstead(from: asm.jumpAhead(5), o)
     }
@@ -119,12 +120,12 @@ extension BlockWriter {
   }
 
   private mutating func load(_ o: MicroOpPointer) {
-    let memory = HostOperand.memory(Self.b)
     let dst = o.pointee.dst
     let half = o.pointee.sseOp == .loadLow || o.pointee.sseOp == .loadHigh
     if half { ensure(dst) }
     let size = o.pointee.sseOp == .load64 || half ? 8 : o.pointee.sseOp == .load32 ? 4 : 16
     let miss = reachVector(o, size: size, aligned: o.pointee.sseOp == .load128Aligned)
+    let memory = found
     switch o.pointee.sseOp {
     case .load64: host(2, 0x7E, number(dst), memory)
     case .load32: host(2, 0x10, number(dst), memory)
@@ -137,11 +138,11 @@ extension BlockWriter {
   }
 
   private mutating func store(_ o: MicroOpPointer) {
-    let memory = HostOperand.memory(Self.b)
     let src = o.pointee.src
     ensure(src)
     let size = o.pointee.sseOp == .store32 ? 4 : o.pointee.sseOp == .store64 || o.pointee.sseOp == .storeHigh ? 8 : 16
     let miss = reachVector(o, size: size, aligned: o.pointee.sseOp == .store128Aligned, write: true)
+    let memory = found
     switch o.pointee.sseOp {
     case .store32: host(2, 0x11, number(src), memory)
     case .store64: host(0, 0x13, number(src), memory)
@@ -160,7 +161,7 @@ extension BlockWriter {
     let detail = SSEDetail(o.pointee.imm)
     guard detail.bytes == 4 || detail.bytes == 8 || detail.bytes == 16 && detail.aligned else { return nil }
     let miss = reachVector(o, size: Int(detail.bytes), aligned: detail.aligned)
-    return (.memory(Self.b), miss)
+    return (found, miss)
   }
 
   private mutating func shuffle(_ o: MicroOpPointer, _ prefix: UInt32, _ opcode: UInt32) -> Bool {
@@ -168,7 +169,7 @@ extension BlockWriter {
     guard let (source, miss) = bringSource(o) else { return false }
     host(prefix, opcode, number(o.pointee.dst), source, immediate: SSEDetail(o.pointee.imm).immediate)
     define(o.pointee.dst)
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 
@@ -211,7 +212,7 @@ extension BlockWriter {
       host(detail.stub >> 8, detail.stub & 0xFF, number(o.pointee.dst), source)
     }
     define(o.pointee.dst)
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 }

@@ -76,7 +76,7 @@ extension BlockWriter {
     guard isLong || o.pointee.sizeLog2 == 2 else { return false }
     let (a, b) = (Self.a, Self.b)
     var jumps = whereWanted(.descriptorTables)
-    jumps.append(reach(o, size: isLong ? 10 : 6, write: false).jump)
+    if let miss = reach(o, size: isLong ? 10 : 6, write: false) { jumps.append(miss.jump) }
     asm.move(a, .memory(b, displacement: 2), size: isLong ? 8 : 4)
     if isLong {
       asm.shift(4, .register(a), by: 16, size: 8)

@@ -156,7 +156,7 @@ extension BlockWriter {
     guard isLong else { return interpret(o) }
     let miss = reach(o, size: 8, write: false)
     interpretInstead(from: miss, o)
-    asm.move(Self.b, .memory(Self.b), size: 8)
+    asm.move(Self.b, found, size: 8)
     callIndirect(o)
   }
   /// To `b`, which waits in `CPU.rip` while the stack is reached.
@@ -184,35 +184,34 @@ extension BlockWriter {
       moveStack(Int32(size) + more)
       return
     }
-    checkCanonical(o)
     moveStack(Int32(size) + more)
-    indirect()
+    indirect(o, popped: Int32(size) + more)
   }
 
   private mutating func jumpToRegister(_ o: MicroOpPointer) {
     guard o.pointee.src & 7 == 0 else { return interpret(o) }
     let target = value(o.pointee.src, Self.b, size: 8)
     if target != Self.b { asm.move(Self.b, .register(target), size: 8) }
-    checkCanonical(o)
-    indirect()
+    indirect(o)
   }
 
   private mutating func jumpToMemory(_ o: MicroOpPointer) {
     let miss = reach(o, size: 8, write: false)
     interpretInstead(from: miss, o)
-    asm.move(Self.b, .memory(Self.b), size: 8)
-    checkCanonical(o)
-    indirect()
+    asm.move(Self.b, found, size: 8)
+    indirect(o)
   }
 
   /// A target in `b` that is not canonical faults: the interpreter's work. Uses `a`.
   mutating func checkCanonical(_ o: MicroOpPointer) {
-    guard isLong else { return }
+    if isLong { interpretInstead(from: whereNotCanonical(), o) }
+  }
+  mutating func whereNotCanonical() -> Int {
     let a = Self.a
     asm.move(a, .register(Self.b), size: 8)
     asm.shift(4, .register(a), by: 16, size: 8)
     asm.shift(7, .register(a), by: 16, size: 8)
     asm.alu(7, .register(a), Self.b, size: 8)
-    interpretInstead(from: asm.jumpAhead(5), o)
+    return asm.jumpAhead(5)
   }
 }

@@ -15,7 +15,7 @@ struct Unary {
   }
 }
 
-/// Shifts, rotates, multiplications and what has one operand.
+/// Shifts, rotates and what has one operand.
 extension BlockWriter {
   /// False for what is left to a callout.
   mutating func emit(_ k: Unary, _ o: MicroOpPointer, _ live: Bool) -> Bool {
@@ -29,7 +29,7 @@ extension BlockWriter {
     case (.neg, true): return false
     case (.not, true):
       let miss = reach(o, size: k.size, write: true)
-      asm.unary(2, .memory(Self.b), size: k.size)
+      asm.unary(2, found, size: k.size)
       slowWay(from: miss, o)
       return true
     }
@@ -154,7 +154,7 @@ extension BlockWriter {
 
   /// The same in memory. The carry is put aside before the operand is reached, in CPU it would be missing where it cannot.
   private mutating func stepMemory(_ o: MicroOpPointer, _ code: UInt8, size: Int, _ live: Bool) -> Bool {
-    let (a, memory, spare) = (Self.a, HostOperand.memory(Self.b), offsets.field(offsets.spare))
+    let (a, spare) = (Self.a, offsets.field(offsets.spare))
     if live {
       bringFlags(for: 2)
       asm.set(2, .register(a))
@@ -162,6 +162,7 @@ extension BlockWriter {
       asm.move(spare, a, size: 8)
     }
     let miss = reach(o, size: size, write: true)
+    let memory = found
     asm.step(code, memory, size: size)
     state.flags = .saved(.unknown)
     if live {
@@ -192,32 +193,6 @@ extension BlockWriter {
   mutating func complement(_ o: MicroOpPointer, size: Int) -> Bool {
     guard let to = operand(o.pointee.dst) else { return false }
     writeBack(o, to, size) { $0.unary(2, $1, size: size) }
-    return true
-  }
-
-  mutating func multiply(_ o: MicroOpPointer, size: Int, immediate: Bool, _ live: Bool) -> Bool {
-    guard o.pointee.dst & 7 == 0, let from = operand(o.pointee.src) else { return false }
-    let target = home(o.pointee.dst) ?? Self.b
-    if immediate {
-      guard let number = Int32(exactly: o.pointee.imm) else { return false }
-      asm.multiply(target, from, number, size: size)
-    } else {
-      if home(o.pointee.dst) == nil, let to = operand(o.pointee.dst) { asm.move(target, to, size: size) }
-      asm.multiply(target, from, size: size)
-    }
-    if live {
-      // CF and OF are one.
-      asm.set(0, .register(Self.a))
-      asm.extend(Self.a, .register(Self.a), size: 1)
-      asm.multiply(Self.a, .register(Self.a), 0x801, size: 4)
-      asm.move(offsets.field(offsets.flagA), Self.a, size: 8)
-      saveResult(.register(target), size: size)
-      noteFlags(.mixed8, size: size)
-    } else {
-      state.flags = .saved(.unknown)
-    }
-    if home(o.pointee.dst) == nil { put(o.pointee.dst, target, size: size) }
-    host = .none
     return true
   }
 

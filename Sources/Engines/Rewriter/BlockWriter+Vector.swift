@@ -34,7 +34,7 @@ extension BlockWriter {
     switch shape.rm.kind {
     case .memory:
       miss = reachVector(o, size: shape.bytes, alignment: form.pointee.alignment, write: shape.rm.writes)
-      rm = .memory(Self.b)
+      rm = found
     case .general where shape.rm.writes: rm = .register(Self.a)
     case .general: rm = operand(o.pointee.src) ?? rm
     default: break
@@ -46,7 +46,7 @@ extension BlockWriter {
     for (place, number) in registers where place.writes { defineVector(number, shape) }
     if shape.isLong { for byte: UInt8 in [0xC5, 0xF8, 0x77] { asm.byte(byte) } }
     if let to = o.pointee.vectorRegister { put(to, Self.a, size: shape.isWide ? 8 : 4) }
-    if let miss { slowWay(from: miss, o) }
+    slowWay(from: miss, o)
     return true
   }
 
@@ -117,9 +117,10 @@ extension BlockWriter {
     host = .none
   }
 
-  private mutating func reachVector(_ o: MicroOpPointer, size: Int, alignment: UInt8, write: Bool) -> Miss {
+  private mutating func reachVector(_ o: MicroOpPointer, size: Int, alignment: UInt8, write: Bool) -> Miss? {
     let miss = reach(o, size: size, write: write)
     if alignment != 0 {
+      findAddress()
       asm.test(.register(Self.b), Int32(alignment), size: 1)
       interpretInstead(from: asm.jumpAhead(5), o)
     }

@@ -24,6 +24,16 @@ struct BlockWriter {
   /// `findLiveFlags` of the present block.
   private var flagsLive: [Bool] = []
   private var edgeCount = 0
+  /// Operands reached in the round of a loop that was written last, and how often the TLB is asked there.
+  var accesses: [Streams.Access] = []
+  var probes = 0
+  /// Those of the round being written that were looked up before it.
+  var streams: Streams?
+  /// The operand that was reached last.
+  var found = HostOperand.memory(HostLayout.b)
+  private var calloutsBefore = 0
+  /// Streams of the loop that are looked up once for many rounds.
+  private(set) var streamCount = 0
   /// Where the code is to read though it must not.
   var trespass: UInt?
 
@@ -54,8 +64,9 @@ struct BlockWriter {
       case spent
       /// The mapping of its pages is to be looked at.
       case stale
-      /// RIP is known, in `CPU.rip`.
-      case find
+      /// RIP is known, in `CPU.rip`; by a micro-op that faults where it is not canonical, and has taken so many bytes from the
+      /// stack.
+      case find(MicroOpPointer?, popped: Int32)
       /// A return to `HostLayout.b` that was not foreseen.
       case surprise(MicroOpPointer, distance: Int32)
     }
@@ -66,6 +77,8 @@ struct BlockWriter {
     let state: HostState
     let block: BlockPointer
     let excess: Int32
+    /// Of rounds that look nothing up.
+    let isInStreams: Bool
   }
 
   static var a: HostRegister { HostLayout.a }
@@ -111,14 +124,14 @@ struct BlockWriter {
     if trace.loops {
       let first = state
       if first == HostState() {
-        loop(to: start)
+        loop(to: start, start: start)
       } else {
         // What the first round left in registers the others find there.
         charge()
         let again = asm.count
         writeRound()
         if state != first { settle() }
-        loop(to: state == first ? again : start)
+        loop(to: state == first ? again : start, start: start)
       }
     }
     straightEnd = asm.count
@@ -130,7 +143,9 @@ struct BlockWriter {
     return entry
   }
 
-  private mutating func writeRound() {
+  mutating func writeRound() {
+    accesses.removeAll(keepingCapacity: true)
+    (probes, calloutsBefore) = (0, callouts)
     for (index, part) in trace.parts.enumerated() {
       block = part.block
       foreseen = part.onward == nil ? nil : (index + 1 < trace.parts.count ? trace.parts[index + 1].block : trace.head).pointee.rip
@@ -181,7 +196,15 @@ struct BlockWriter {
     host = .none
     later(.spent, from: asm.jumpAhead(12))
   }
-  private mutating func loop(to target: Int) {
+  /// The same where `again` is as good a place to go on at as behind all of the round just written.
+  private mutating func loop(to again: Int, start: Int) {
+    let isPlain = probes == accesses.count && callouts == calloutsBefore
+    guard isPlain, again != start || state == HostState(), let streams = Streams(accesses, trace) else { return loop(to: again) }
+    charge()
+    streamCount = streams.all.count
+    writeStreams(streams, again: again, start: start)
+  }
+  mutating func loop(to target: Int) {
     asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
     asm.jump(13, to: target)
     host = .none
@@ -191,7 +214,8 @@ struct BlockWriter {
   // MARK: Callouts
 
   mutating func later(_ kind: Stub.Kind, from: Int, others: ArraySlice<Int> = [], state: HostState? = nil) {
-    stubs.append(Stub(kind: kind, from: from, others: others, state: state ?? self.state, block: block, excess: excess))
+    stubs.append(Stub(kind: kind, from: from, others: others, state: state ?? self.state, block: block, excess: excess,
+        isInStreams: streams != nil))
   }
   mutating func later(_ kind: Stub.Kind, from jumps: [Int]) {
     guard let first = jumps.first else { return }
@@ -220,7 +244,8 @@ struct BlockWriter {
   }
 
   /// A micro-op's slow way, taken by `miss`, back to here.
-  mutating func slowWay(from miss: Miss, _ o: MicroOpPointer, repair: OperandRepair = .none) {
+  mutating func slowWay(from miss: Miss?, _ o: MicroOpPointer, repair: OperandRepair = .none) {
+    guard let miss else { return }
     var bring = Bring.nothing
     if host != .none {
       if case .deferred(let recipe) = state.flags { bring = .recipe(recipe) } else { bring = .saved }
@@ -254,7 +279,8 @@ struct BlockWriter {
     host = .none
   }
   mutating func interpretInstead(from: Int, _ o: MicroOpPointer) { later(.interpret(o), from: from) }
-  mutating func interpretInstead(from miss: Miss, _ o: MicroOpPointer) {
+  mutating func interpretInstead(from miss: Miss?, _ o: MicroOpPointer) {
+    guard let miss else { return }
     later(.interpret(o), from: miss.jump, state: miss.state)
   }
   /// Taken where a return goes elsewhere than foreseen.
@@ -312,18 +338,22 @@ struct BlockWriter {
     later(.edge(edge, over: over), from: unlinked)
   }
 
-  /// Goes on at the RIP in `b`, wherever that is.
-  mutating func indirect() {
+  /// Goes on at the RIP in `b`, wherever that is. No code is known for one that is not canonical: that is looked at where
+  /// none is found.
+  mutating func indirect(_ o: MicroOpPointer, popped: Int32 = 0) {
     asm.move(offsets.field(offsets.rip), Self.b, size: 8)
     settle()
-    goOn()
+    giveBack()
+    host = .none
+    later(.find(isLong ? o : nil, popped: popped), from: asm.dispatch(offsets))
   }
 
   /// Goes on at `CPU.rip` with everything else settled.
   mutating func goOn() {
     giveBack()
     host = .none
-    later(.find, from: asm.dispatch(offsets))
+    asm.move(Self.b, offsets.field(offsets.rip), size: 8)
+    later(.find(nil, popped: 0), from: asm.dispatch(offsets))
   }
 
   /// The interpreter carries out the micro-op that ends the block.
@@ -350,6 +380,7 @@ struct BlockWriter {
     block = stub.block
     excess = stub.excess
     host = .none
+    if stub.isInStreams { takeBudget() }
     switch stub.kind {
     case .callout(let o, let back, let vectors, let repair, let bring, let site):
       if let site {
@@ -374,11 +405,7 @@ struct BlockWriter {
     case .interpret(let o):
       settle()
       giveBack()
-      asm.load(Self.a, UInt64(UInt(bitPattern: o)))
-      asm.move(offsets.field(offsets.hostOp), Self.a, size: 8)
-      asm.load(Self.a, UInt64(UInt(bitPattern: block)))
-      asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
-      leave(.interpret)
+      leaveForInterpreter(o)
     case .end(let o): calloutAtEnd(o)
     case .exit(let taken): edge(taken: taken)
     case .edge(let edge, let over): writeUnlinked(edge, over)
@@ -392,12 +419,29 @@ struct BlockWriter {
       asm.load(Self.a, UInt64(UInt(bitPattern: block)))
       asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
       leave(.stale)
-    case .find: leave(.find)
+    case .find(let o, let popped):
+      if let o {
+        asm.move(Self.b, offsets.field(offsets.rip), size: 8)
+        let other = whereNotCanonical()
+        leave(.find)
+        asm.land(other)
+        if popped != 0 { moveStack(-popped) }
+        leaveForInterpreter(o)
+      } else {
+        leave(.find)
+      }
     case .surprise(let o, let distance):
-      checkCanonical(o)
       moveStack(distance)
-      indirect()
+      indirect(o, popped: distance)
     }
+  }
+
+  private mutating func leaveForInterpreter(_ o: MicroOpPointer) {
+    asm.load(Self.a, UInt64(UInt(bitPattern: o)))
+    asm.move(offsets.field(offsets.hostOp), Self.a, size: 8)
+    asm.load(Self.a, UInt64(UInt(bitPattern: block)))
+    asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
+    leave(.interpret)
   }
 
   private mutating func writeUnlinked(_ edge: UnsafeMutablePointer<HostEdge>, _ over: Int) {

@@ -50,7 +50,8 @@ struct HostOffsets {
   let cr0, cr4, xcr0, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
   let kernelGSBase, gsSegmentBase, quick, nonRoot, slept, tscOffset, ownTSCOffset, cr2, cr3: Int32
   let efer, star, lstar, cstar, sfmask, tscAux, sysenterCS, sysenterESP, sysenterEIP, cpl, tlb, tlbs: Int32
-  private let segments: Int32
+  let streamsEnd: Int32
+  private let segments, streams: Int32
   let gdtrBase, gdtrLimit, idtrBase, idtrLimit: Int32
   let jumpHost, jumpCount: Int32
 
@@ -100,6 +101,7 @@ struct HostOffsets {
     let tableLimit = Int32(MemoryLayout<TableRegister>.offset(of: \.limit) ?? 0)
     (gdtrBase, gdtrLimit) = (cpu(\.gdtr) + tableBase, cpu(\.gdtr) + tableLimit)
     (idtrBase, idtrLimit) = (cpu(\.idtr) + tableBase, cpu(\.idtr) + tableLimit)
+    (streamsEnd, streams) = (cpu(\.streamsEnd), cpu(\.streams))
     jumpHost = jump(\.host)
     jumpCount = jump(\.hostCount)
   }
@@ -108,6 +110,9 @@ struct HostOffsets {
   func segment(_ index: Int, _ part: PartialKeyPath<SegmentState>) -> Int32 {
     segments + Int32(index * MemoryLayout<SegmentState>.stride + (MemoryLayout<SegmentState>.offset(of: part) ?? 0))
   }
+
+  /// Of what is added to the register of stream `index`.
+  func stream(_ index: Int) -> HostOperand { .memory(.rsp, displacement: streams + Int32(index * 8)) }
 
   func field(_ offset: Int32) -> HostOperand { .memory(.rsp, displacement: offset) }
 }

@@ -131,6 +131,7 @@ extension InterpreterEngine: RewritingInspection {
     totals.hostBytes = rewriter.statistics.hostBytes
     totals.flushes = rewriter.statistics.flushes
     totals.adaptive = rewriter.statistics.adaptive
+    totals.streams = rewriter.statistics.streams
     totals.guestBytes = tally.guestBytes
     totals.kinds = tally.kinds
     totals.refused = tally.refused

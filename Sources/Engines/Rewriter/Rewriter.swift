@@ -112,6 +112,7 @@ final class Rewriter {
     statistics.blocks += 1
     statistics.instructions += UInt64(trace.total)
     statistics.callouts += UInt64(writer.callouts)
+    statistics.streams += UInt64(writer.streamCount)
     statistics.hostBytes += UInt64(buffer.used - start)
   }
 
@@ -186,6 +187,7 @@ final class Rewriter {
     if let hostGuard { hostGuard.write(hostGuard.inside, &asm) }
     reload(&asm, pushed: 8)
     asm.alu(0, .register(.rsp), 8, size: 8)
+    asm.move(HostLayout.b, offsets.field(offsets.rip), size: 8)
     for unknown in asm.dispatch(offsets) { asm.land(unknown) }
     asm.load(HostLayout.a, HostEnd.find.rawValue)
     asm.jump(to: leaveAt)

@@ -10,6 +10,8 @@ package struct RewritingStatistics: Equatable, Sendable, CustomStringConvertible
   package var flushes: UInt64 = 0
   /// Loads and stores made direct callouts because they kept ending in the slow path.
   package var adaptive: UInt64 = 0
+  /// Memory operands of loops that are looked up once for all rounds on a page.
+  package var streams: UInt64 = 0
   package init() {}
 
   package var description: String {
@@ -22,5 +24,6 @@ package struct RewritingStatistics: Equatable, Sendable, CustomStringConvertible
     a.hostBytes += b.hostBytes
     a.flushes += b.flushes
     a.adaptive += b.adaptive
+    a.streams += b.streams
   }
 }

@@ -47,6 +47,8 @@ package struct RewritingReport {
         "executed",
         "\(totals.cached) in the cache, \(totals.interpreted) interpreted (\(StatisticsReport.percent(totals.interpretedShare)))"),
       Self.line(
+        "pages", "looked up once for many rounds: \(totals.streams) operands of loops"),
+      Self.line(
         "not in TLB", "\(totals.slowAccesses) loads and stores in the cache, 1 in \(totals.instructionsPerSlowAccess) instructions"),
     ]
   }
@@ -160,6 +162,7 @@ package struct RewritingReport {
       ("guestBytes", .number(totals.guestBytes)), ("hostBytes", .number(totals.hostBytes)), ("cacheUsed", .number(totals.used)),
       ("cacheSize", .number(totals.size)), ("flushes", .number(totals.flushes)),
       ("invalidations", .number(totals.invalidations)), ("adaptive", .number(totals.adaptive)),
+      ("streams", .number(totals.streams)),
       ("slowAccesses", .number(totals.slowAccesses)), ("interpreted", .number(totals.interpreted)), ("cached", .number(totals.cached)),
       ("sites", .array(view.sites.filter { $0.count > 0 }.map { site in
         .members(

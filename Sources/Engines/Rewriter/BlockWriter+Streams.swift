@@ -1,0 +1,150 @@
+/// Loops whose memory operands go on by equal distances (`Streams`): each operand's page is looked up once, rounds then go
+/// without, as many as stay on all pages. Of a stream with long strides the pages that follow are looked up as well.
+extension BlockWriter {
+  /// log2 of how far a 32-bit register must be from wrapping, which is more than it moves while its operand stays on the pages
+  /// that were looked up: upwards and downwards.
+  private static let (upperMargin, lowerMargin): (UInt8, UInt8) = (17, 14)
+  /// log2 of what strides are divided into.
+  private static let fraction: UInt8 = 30
+  /// A look-up is to last for so many rounds.
+  private static let rounds: Int64 = 64
+
+  /// Code that is reached with a round charged. `again` does one the usual way.
+  mutating func writeStreams(_ streams: Streams, again: Int, start: Int) {
+    let first = state
+    let lookUp = asm.count
+    asm.store(offsets.field(offsets.streamsEnd), 0, size: 8)
+    var misses: [Int] = []
+    for (index, stream) in streams.all.enumerated() { misses += enter(stream, index) }
+    // Less what it may go down to, the budget is negative where the rounds are over.
+    asm.alu(5, Self.budget, offsets.field(offsets.streamsEnd), size: 8)
+    host = .none
+    let round = asm.count
+    self.streams = streams
+    writeRound()
+    self.streams = nil
+    if state == first {
+      asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
+      asm.jump(13, to: round)
+      host = .none
+      takeBudget()
+      asm.test(.register(Self.budget), Self.budget, size: 8)
+      later(.spent, from: asm.jumpAhead(8))
+      asm.jump(to: lookUp)
+    } else {
+      takeBudget()
+      settle()
+      loop(to: start)
+    }
+    for miss in misses { asm.land(miss) }
+    asm.jump(to: again)
+  }
+
+  /// The budget is whole again, as everywhere outside those rounds.
+  mutating func takeBudget() { asm.alu(0, Self.budget, offsets.field(offsets.streamsEnd), size: 8) }
+
+  /// Looks up where a stream is now: what is added to its register to reach it, and how far down the budget may go before it
+  /// leaves its page. Gives the jumps that are taken where that cannot be said.
+  private mutating func enter(_ stream: Streams.Stream, _ index: Int) -> [Int] {
+    let (a, b) = (Self.a, Self.b)
+    var misses: [Int] = []
+    if stream.isNarrow, let register = stream.register { misses.append(whereItMayWrap(register, stream.stride)) }
+    let span = Int(stream.high - stream.low)
+    var model = stream.model.pointee
+    model.disp = stream.low
+    let miss = withUnsafeMutablePointer(to: &model) { reach($0, size: span, write: stream.isWrite) }
+    if let miss { misses.append(miss.jump) }
+    let pages = stream.stride * Self.rounds / 4096
+    if pages > 0 { lookFurther(stream, index, pages: Int(pages)) }
+    if stream.stride != 0 { bound(stream.stride, span: span, isFurther: pages > 0) }
+    asm.alu(5, .register(b), Int32(truncatingIfNeeded: stream.low), size: 8)
+    if let register = stream.register {
+      let value = value(register, a, size: 8)
+      if stream.scale == 0 {
+        asm.alu(5, b, .register(value), size: 8)
+      } else {
+        if value != a { asm.move(a, .register(value), size: 8) }
+        asm.shift(4, .register(a), by: stream.scale, size: 8)
+        asm.alu(5, b, .register(a), size: 8)
+      }
+    }
+    asm.move(offsets.stream(index), b, size: 8)
+    return misses
+  }
+
+  private mutating func whereItMayWrap(_ register: UInt8, _ stride: Int64) -> Int {
+    let value = value(register, Self.a, size: 8)
+    if value != Self.a { asm.move(Self.a, .register(value), size: 8) }
+    let margin = stride < 0 ? Self.lowerMargin : Self.upperMargin
+    asm.shift(5, .register(Self.a), by: margin, size: 8)
+    asm.alu(7, .register(Self.a), stride < 0 ? 0 : Int32(1) << Int32(32 - margin) - 1, size: 8)
+    return asm.jumpAhead(stride < 0 ? 4 : 3)
+  }
+
+  /// Bytes behind the page of the operand at `b`, which `reach` has just found, that lie behind it in host memory, too, and are
+  /// in the TLB: into `CPU.spare`. Uses `a`.
+  private mutating func lookFurther(_ stream: Streams.Stream, _ index: Int, pages: Int) {
+    let (a, b, spare) = (Self.a, Self.b, offsets.field(offsets.spare))
+    let tag = table(write: stream.isWrite)
+    let addend = tag + Int32(MemoryLayout<TLBEntry>.offset(of: \.addend) ?? 0)
+    let entry = MemoryLayout<TLBEntry>.stride
+    asm.move(offsets.stream(index), b, size: 8)
+    asm.store(spare, 0, size: 8)
+    // Behind the table's end another one begins.
+    asm.alu(7, .register(a), Int32((TLB.half - 1 - pages) * entry), size: 4)
+    var ends = [asm.jumpAhead(7)]
+    for page in 1...pages {
+      let next = Int32(page * entry)
+      asm.move(b, .memory(.rsp, index: a, displacement: addend + next), size: 8)
+      asm.alu(7, b, .memory(.rsp, index: a, displacement: addend), size: 8)
+      ends.append(asm.jumpAhead(5))
+      asm.move(b, .memory(.rsp, index: a, displacement: tag + next), size: 8)
+      asm.alu(5, b, .memory(.rsp, index: a, displacement: tag), size: 8)
+      asm.alu(7, .register(b), Int32(page * 4096), size: 8)
+      ends.append(asm.jumpAhead(5))
+      asm.store(spare, Int32(page * 4096), size: 8)
+    }
+    for end in ends { asm.land(end) }
+    asm.move(b, offsets.stream(index), size: 8)
+  }
+
+  /// The rounds that fit between the operands at `b` and the end they go to of what was looked up, behind this one. Uses `a`.
+  private mutating func bound(_ stride: Int64, span: Int, isFurther: Bool) {
+    let a = Self.a
+    let size = abs(stride)
+    asm.move(a, .register(Self.b), size: 4)
+    asm.alu(4, .register(a), 4095, size: 4)
+    if stride > 0 {
+      asm.unary(3, .register(a), size: 8)
+      asm.alu(0, .register(a), Int32(4096 - span), size: 8)
+      if isFurther { asm.alu(0, a, offsets.field(offsets.spare), size: 8) }
+    }
+    // Divided by multiplication: exact for so few bytes.
+    let reciprocal = (Int64(1) << Int64(Self.fraction) + size - 1) / size
+    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: reciprocal), size: 8)
+    asm.shift(5, .register(a), by: Self.fraction, size: 8)
+    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: trace.total), size: 8)
+    asm.unary(3, .register(a), size: 8)
+    asm.alu(0, a, .register(Self.budget), size: 8)
+    let end = offsets.field(offsets.streamsEnd)
+    asm.alu(7, a, end, size: 8)
+    let sooner = asm.jumpAhead(14)
+    asm.move(end, a, size: 8)
+    asm.land(sooner)
+  }
+
+  /// Has an operand whose stream was looked up as `found`. Uses `a`.
+  mutating func reach(_ o: MicroOpPointer, stream index: Int, of streams: Streams) {
+    let stream = streams.all[index]
+    let displacement = Int32(truncatingIfNeeded: o.pointee.disp)
+    asm.move(Self.b, offsets.stream(index), size: 8)
+    if let register = stream.register {
+      let value = value(register, Self.a, size: 8)
+      found = .memory(Self.b, index: value, scale: stream.scale, displacement: displacement)
+      if value == Self.a { findAddress() }
+    } else {
+      found = .memory(Self.b, displacement: displacement)
+    }
+    host = .none
+  }
+}
