@@ -165,14 +165,28 @@ extension ConsoleModel {
       StatusLine.draw(
         snapshot, count: pendingCount, quiet: isQuiet && snapshot.isLive, animation: animation.speed, on: status)
     }
-    if let stop = row(.stop) { drawStop(stop) }
     if let help = row(.help) { drawKeys(help) }
     guard let command = row(.command) else { return nil }
+    let words = wordsInTwoRows(width: command.width - 2)
+    if let stop = row(.stop) { drawStop(stop, words) }
+    if let words {
+      command.fitted(words.lines.dropFirst().joined(separator: " "), x: 1, y: 0, words.role)
+      return nil
+    }
     return drawCommandLine(command, row: command.region.y)
   }
 
+  /// What was said last, if one row is too short for it: then it begins in the stop sentence's second one.
+  private func wordsInTwoRows(width: Int) -> (lines: [String], role: StyleRole)? {
+    guard mode == .panes, (arrangement.placement(of: .stop)?.content.height ?? 0) > 1 else { return nil }
+    let words = remark.map { (text: $0, role: StyleRole.notice) } ?? newestAnswer
+    guard let words else { return nil }
+    let lines = Format.wrap(words.text, width: max(width, 1))
+    return lines.count > 1 ? (lines, words.role) : nil
+  }
+
   /// The sentence why the session is where it is; a remark of the console takes its second row.
-  private func drawStop(_ canvas: Canvas) {
+  private func drawStop(_ canvas: Canvas, _ words: (lines: [String], role: StyleRole)?) {
     let sentence = snapshot.isRunning && snapshot.stopSentence.isEmpty ? "the guest runs" : snapshot.stopSentence
     let lines = Format.wrap(sentence, width: max(canvas.width - 2, 1))
     guard canvas.height > 1 else {
@@ -180,28 +194,37 @@ extension ConsoleModel {
       return
     }
     canvas.fitted(lines.first ?? "", x: 1, y: 0, .stop)
-    if let remark {
+    if let words {
+      canvas.fitted(words.lines[0], x: 1, y: 1, words.role)
+    } else if let remark {
       canvas.fitted(remark, x: 1, y: 1, .notice)
     } else {
       canvas.fitted(lines.dropFirst().joined(separator: " "), x: 1, y: 1, .stop)
     }
   }
 
-  /// The first line of the newest answer, where no line is being typed.
+  /// The newest answer, where no line is being typed.
   private func drawAnswer(_ canvas: Canvas) {
+    guard let answer = newestAnswer else {
+      let isUntouched = !snapshot.messages.contains { $0.kind == .command }
+      if isUntouched { canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim) }
+      return
+    }
+    canvas.fitted(answer.text, x: 1, y: 0, answer.role)
+  }
+
+  /// The first line of the newest answer.
+  private var newestAnswer: (text: String, role: StyleRole)? {
     // Of a refusal the fault is shown, not the usage line after it. What has no answer yet has not that of before.
     let parts = snapshot.messages.split(omittingEmptySubsequences: false) { $0.kind == .command }
     var answers = parts.last ?? []
     // What a lesson answers stands on its page.
     if snapshot.lesson != nil, isOfLesson { answers = answers.filter { $0.kind == .error } }
-    guard let message = answers.first(where: { $0.kind == .error }) ?? answers.last else {
-      if parts.count < 2 { canvas.fitted("press : for a command, F1 for the keys", x: 1, y: 0, .dim) }
-      return
-    }
+    guard let message = answers.first(where: { $0.kind == .error }) ?? answers.last else { return nil }
     let lines = message.text.split(separator: "\n")
     let more = lines.count > 1 ? "  (0: all \(lines.count) lines)" : ""
     let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
-    canvas.fitted((lines.first.map(String.init) ?? "") + more, x: 1, y: 0, role)
+    return ((lines.first.map(String.init) ?? "") + more, role)
   }
 
   private var isOfLesson: Bool {

@@ -60,10 +60,10 @@ extension ConsoleModel {
 
   private func handleInHelp(_ key: Key) {
     switch key.code {
-    case .up: help.scroll(-1, height: screen.height)
-    case .down: help.scroll(1, height: screen.height)
-    case .pageUp: help.scroll(-10, height: screen.height)
-    case .pageDown: help.scroll(10, height: screen.height)
+    case .up: help.scroll(-1, width: screen.width, height: screen.height)
+    case .down: help.scroll(1, width: screen.width, height: screen.height)
+    case .pageUp: help.scroll(-10, width: screen.width, height: screen.height)
+    case .pageDown: help.scroll(10, width: screen.width, height: screen.height)
     default: mode = .panes
     }
   }
@@ -147,7 +147,7 @@ extension ConsoleModel {
       return
     }
     guard let pane = focusedPane else { return }
-    if !pane.find(text, backward: backward, snapshot) { say("'\(text)' is not in this pane") }
+    if !pane.find(text, backward: backward, snapshot) { say("'\(text)' is not in this pane\(pane.searchLimit)") }
   }
 
   private func goTo(_ text: String) {

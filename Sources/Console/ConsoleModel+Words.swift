@@ -18,7 +18,7 @@ extension ConsoleModel {
   func submitTyped(_ line: String) -> Request {
     let words = line.split(separator: " ").map(String.init)
     switch words.first {
-    case "quit", "q": return wantQuit()
+    case "quit" where words.count == 1, "q" where words.count == 1: return wantQuit()
     case "theme": return chooseTheme(words.dropFirst().first)
     case "layout": return chooseLayout(Array(words.dropFirst()))
     case "focus", "pane":
@@ -66,7 +66,7 @@ extension ConsoleModel {
     let found = Self.named.first { "\($0)".lowercased() == wanted || $0.tabName.lowercased() == wanted }
       ?? Self.named.first { !wanted.isEmpty && "\($0)".lowercased().hasPrefix(wanted) }
     guard let found else {
-      say("focus PANE; there are: \(paneNames.joined(separator: ", "))")
+      say(wanted.isEmpty ? "focus PANE: Tab completes their names" : "no pane '\(wanted)'; Tab completes their names")
       return
     }
     bringUp(found)

@@ -3,14 +3,26 @@ import TerminalUI
 /// The key sheet, made from the key table.
 package struct HelpOverlay {
   package var first = 0
-  private let rows: [(String, String)]
+  private let entries: [(String, String)]
+  private static let textColumn = 20
 
   package init(_ keys: KeyMap) {
-    rows = keys.bindings.map { ($0.keys.isEmpty ? "-" : $0.shown, $0.help) } + KeyTable.paneKeys
+    entries = keys.bindings.map { ($0.keys.isEmpty ? "-" : $0.shown, $0.help) } + KeyTable.paneKeys
   }
 
-  package mutating func scroll(_ distance: Int, height: Int) {
-    first = min(max(first + distance, 0), max(rows.count - max(height - 2, 1), 0))
+  /// Columns and rows on a screen: what is too long for one row goes on in the next.
+  private func lay(width: Int) -> (columns: Int, rows: [(String, String)]) {
+    let columns = width >= 150 ? 2 : 1
+    let room = max(width / columns - Self.textColumn, 8)
+    let rows = entries.flatMap { key, help in
+      Format.wrap(help, width: room).enumerated().map { ($0 == 0 ? key : "", $1) }
+    }
+    return (columns, rows)
+  }
+
+  package mutating func scroll(_ distance: Int, width: Int, height: Int) {
+    let (columns, rows) = lay(width: width)
+    first = min(max(first + distance, 0), max(rows.count - max(height - 2, 1) * columns, 0))
   }
 
   package func draw(on canvas: Canvas) {
@@ -18,14 +30,14 @@ package struct HelpOverlay {
     canvas.lay(.titleFocused, row: 0)
     canvas.fitted(" Keys (arrows scroll, any other key goes back)", x: 0, y: 0, .titleFocused)
     let height = max(canvas.height - 2, 1)
-    let columns = canvas.width >= 150 ? 2 : 1
+    let (columns, rows) = lay(width: canvas.width)
     let width = canvas.width / columns
-    for (index, row) in rows.dropFirst(columns == 1 ? first : 0).enumerated() {
+    for (index, row) in rows.dropFirst(first).enumerated() {
       let column = index / height
       guard column < columns else { break }
       let part = canvas.inner(x: column * width, y: 2 + index % height, width: width, height: 1)
       part.text(Format.right(row.0, 17), x: 1, y: 0, .helpKey, limit: 17)
-      part.fitted(row.1, x: 20, y: 0, .overlay)
+      part.fitted(row.1, x: Self.textColumn, y: 0, .overlay)
     }
   }
 }

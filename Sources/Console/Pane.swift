@@ -139,6 +139,8 @@ package protocol Pane: AnyObject {
   func scroll(_ rows: Int, _ snapshot: SessionSnapshot)
   /// Moves to the next place that contains `text`, without regard to case; false if there is none.
   func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool
+  /// How far `find` looks, where that is not everywhere: the end of the sentence that says nothing was found.
+  var searchLimit: String { get }
   /// Goes to what the person typed after `g`; a sentence if that cannot be.
   func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String?
   /// A click on a row of its content.
@@ -155,6 +157,7 @@ extension Pane {
   package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
   package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) {}
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool { false }
+  package var searchLimit: String { "" }
   package func goTo(_ text: String, _ snapshot: SessionSnapshot) -> String? { "this pane has nowhere to go to" }
   package func click(x: Int, y: Int, _ snapshot: SessionSnapshot) {}
   package func stopped(_ snapshot: SessionSnapshot) {}

@@ -11,6 +11,8 @@ package enum StatusLine {
     var rest = ""
     /// The lowest goes first.
     var importance: Int
+    /// The same during all of a run.
+    var isSteady = false
   }
 
   /// `RUNNING`, `STOPPED`, ...
@@ -55,12 +57,14 @@ package enum StatusLine {
     let running = snapshot.isLive
     let phaseRole: StyleRole = running ? .statusRunning : .statusStopped
     let shown: [Part?] = [
-      Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70),
-      Part(text: fileName(snapshot.guestName), importance: 50),
-      snapshot.machineName.map { Part(text: $0, importance: 42) },
+      Part(text: "\(snapshot.technique)/\(snapshot.engine)", importance: 70, isSteady: true),
+      Part(text: fileName(snapshot.guestName), importance: 50, isSteady: true),
+      snapshot.machineName.map { Part(text: $0, importance: 42, isSteady: true) },
       snapshot.replay.map { Part(text: "event \(Format.grouped($0.position))/\(Format.grouped($0.events))", importance: 91) },
       snapshot.replay.flatMap { $0.complaint == nil ? nil : Part(text: "DAMAGED", role: .statusRunning, importance: 93) },
-      Part(text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: 40),
+      Part(
+        text: "vcpu \(snapshot.currentVCPU)/\(snapshot.vcpus.count)", importance: snapshot.vcpus.count > 1 ? 80 : 40,
+        isSteady: true),
       Part(text: "\(state.mode.name) CPL\(state.cpl)", importance: 90),
       Part(
         text: phaseWord(snapshot) + (quiet ? " (not drawn)" : ""), role: phaseRole, rest: phaseReason(snapshot), importance: 100),
@@ -102,17 +106,43 @@ package enum StatusLine {
     return parts
   }
 
+  /// Columns kept for what changes while the guest goes on: mode, why it stands, instruction count.
+  private static let keptForChanges = "PROT32 CPL0 | STOPPED breakpoint 1 | icount 999,999,999".utf8.count
+
+  /// A steady part of less importance gives way like those that change.
+  private static let dispensable = 45
+  /// And needs room for the exits, too.
+  private static let keptForExits = " | exits 9,999".utf8.count
+
+  /// Without the steady parts that have no room beside what changes: so those shown stay where they are all the time.
+  private static func settled(_ parts: [Part], width: Int) -> [Part] {
+    var left = width - 2 - keptForChanges
+    let steady = parts.indices.filter { parts[$0].isSteady }.sorted { parts[$0].importance > parts[$1].importance }
+    let dropped = steady.filter { index in
+      let needed = CharacterWidth.of(parts[index].text) + 3
+      let fits = left >= needed + (parts[index].importance < dispensable ? keptForExits : 0)
+      if fits { left -= needed }
+      return !fits
+    }
+    return parts.indices.filter { !dropped.contains($0) }.map { parts[$0] }
+  }
+
+  /// The part that gives way next: the steady ones only where what must be seen has no room otherwise.
+  private static func leastNeeded(_ parts: [Part]) -> Int? {
+    let changing = parts.indices.filter { index in
+      let part = parts[index]
+      return part.importance < 90 && (!part.isSteady || part.importance < dispensable)
+    }
+    return (changing.isEmpty ? Array(parts.indices) : changing).min { parts[$0].importance < parts[$1].importance }
+  }
+
   package static func draw(
     _ snapshot: SessionSnapshot, count: Int?, quiet: Bool, animation: Int? = nil, on canvas: Canvas
   ) {
     canvas.fill(.status)
-    var parts = parts(snapshot, count: count, quiet: quiet, animation: animation)
+    var parts = settled(parts(snapshot, count: count, quiet: quiet, animation: animation), width: canvas.width)
     func width() -> Int { parts.reduce(parts.count * 3 - 1) { $0 + CharacterWidth.of($1.text + $1.rest) } }
-    while parts.count > 1, width() > canvas.width,
-      let least = parts.indices.min(by: { parts[$0].importance < parts[$1].importance })
-    {
-      parts.remove(at: least)
-    }
+    while parts.count > 1, width() > canvas.width, let least = leastNeeded(parts) { parts.remove(at: least) }
     var x = 1
     for (index, part) in parts.enumerated() {
       if index > 0 {

@@ -36,6 +36,9 @@ extension SessionCore {
         throw CommandError(typed: arguments.name, expected: why)
       }
       if let why = whyNotInRecording(descriptor, arguments) { throw CommandError(typed: arguments.name, expected: why) }
+      if descriptor.arguments.isEmpty, !arguments.rest.isEmpty {
+        throw CommandError(typed: arguments.rest, expected: "nothing more was expected here", usage: descriptor.usage)
+      }
       let result = try descriptor.action(self, arguments)
       if ["set", "xen"].contains(descriptor.name), !result.failed {
         control.entryIsUnchecked = true
@@ -63,6 +66,14 @@ extension SessionCore {
       let isRecorder = ["trace", "digest", "limit", "snap"].contains(descriptor.name) && !arguments.rest.hasPrefix("export")
       return isRecorder ? "this is a recording, not a guest" : nil
     }
+  }
+
+  /// The error of the first of these commands that there is none of, nil where all can be carried out later.
+  func fault(inCommands commands: [String]) -> CommandError? {
+    for command in commands {
+      do throws(CommandError) { _ = try CommandTable.parse(expandAlias(command)) } catch { return error }
+    }
+    return nil
   }
 
   private func expandAlias(_ line: String) -> String {

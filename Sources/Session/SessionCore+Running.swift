@@ -144,7 +144,8 @@ extension SessionCore {
     let start = control.vcpus[goal.vcpu ?? control.current].instructionCount
     while true {
       let outcome = control.run(goal, isFresh: isFresh)
-      isFresh = false
+      // Somebody wanted attention before the instruction under a breakpoint was executed: it is still to be passed.
+      isFresh = outcome == .attention && control.overTrap != nil
       switch outcome {
       case .target, .trap: return nil
       case .delivered:

@@ -201,7 +201,7 @@ final class SessionCore {
   func reason(_ word: String, usage: String) throws(CommandError) -> ExitReason {
     if let reason = ExitReason(named: word) { return reason }
     throw CommandError(
-      typed: word, expected: word.isEmpty ? "an exit reason was expected" : "no such exit reason",
+      typed: word, expected: (word.isEmpty ? "an exit reason was expected" : "no such exit reason") + " ('help be' lists them)",
       nearest: NearestName.find(word, in: ExitReason.allCases.map(\.name)), usage: usage)
   }
 

@@ -65,7 +65,6 @@ extension SessionCore {
     let here = place(state) + (stopVCPU == control.current ? "" : " on vCPU \(stopVCPU)")
     switch stop {
     case .created:
-      let loaded = machine.loadDescription.isEmpty ? machine.name : machine.loadDescription
       return "Loaded \(loaded); stopped before its first instruction at \(here)."
     case .pause: return "Paused at \(here)."
     case .step: return StopAnswer.stepped(here)
@@ -97,6 +96,13 @@ extension SessionCore {
     case .entryFailed(let why): return "VM entry failed: \(why); nothing was executed, at \(here)."
     case .error(let text): return "Stopped at \(here): \(text)"
     }
+  }
+
+  /// What was loaded; of a guest given by its path the last part is enough here.
+  private var loaded: String {
+    let text = machine.loadDescription.isEmpty ? machine.name : machine.loadDescription
+    guard text.hasPrefix("\(machine.path):"), let name = machine.path.split(separator: "/").last else { return text }
+    return String(name + text.dropFirst(machine.path.count))
   }
 
   private func exitSentence(_ reason: ExitReason, _ here: String) -> String {

@@ -31,12 +31,14 @@ extension VirtualMachine {
     }
     loaded.attach(to: pc)
     machine.loadDescription = loaded.description
+    machine.path = files.name
     if loaded.kind == .linux { machine.machineName = loaded.platform.rawValue }
     if let image = loaded.symbolsImage {
       machine.symbols = (try? SymbolLoader.load(image, name: files.name)) ?? .empty
     }
     if let path = configuration.symbols {
-      machine.symbols = machine.symbols.merging(try SymbolLoader.load(try HostFile.bytes(at: path), name: path))
+      let file = try GuestFiles.bytes(at: path, for: "--symbols ")
+      machine.symbols = machine.symbols.merging(try SymbolLoader.load(file, name: path))
     }
     machine.reload = { () throws(VMError) in
       memory.clear()
@@ -111,18 +113,25 @@ struct GuestFiles {
   init(_ configuration: SessionConfiguration) throws(VMError) {
     self.configuration = configuration
     image = try Self.read(configuration.guest)
-    firmware = try Self.read(configuration.firmware)
+    firmware = try Self.read(configuration.firmware, for: "--firmware ")
     disk = try Self.openDisk(configuration)
-    if let initrd = try Self.read(configuration.initrd) { modules = [initrd] }
+    if let initrd = try Self.read(configuration.initrd, for: "--initrd ") { modules = [initrd] }
     guard let given = image ?? firmware else {
       throw VMError(.usage, "no guest was named", remedy: "give a file, the name of a sample, or --firmware FILE")
     }
     name = given.name
   }
 
-  private static func read(_ path: String?) throws(VMError) -> NamedImage? {
+  /// The file at `path`, nil without one; an error names the option that asked for it.
+  private static func read(_ path: String?, for option: String = "") throws(VMError) -> NamedImage? {
     guard let path else { return nil }
-    return NamedImage(name: path, bytes: try HostFile.bytes(at: path))
+    return NamedImage(name: path, bytes: try bytes(at: path, for: option))
+  }
+
+  static func bytes(at path: String, for option: String) throws(VMError) -> [UInt8] {
+    do throws(VMError) { return try HostFile.bytes(at: path) } catch {
+      throw VMError(error.code, option + error.message, remedy: error.remedy)
+    }
   }
 
   private static func openDisk(_ configuration: SessionConfiguration) throws(VMError) -> Disk? {

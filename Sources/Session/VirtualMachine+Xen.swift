@@ -57,6 +57,7 @@ extension VirtualMachine {
       initialStates: [builder.initialState()])
     machine.technique = .pv
     machine.words = XenWords(xen)
+    machine.path = image.name
     machine.loadDescription = "\(image.name): a Xen paravirtual kernel of \(layout.abi.wordSize * 8) bits, \(size >> 20) MiB, entered at "
       + Hex.text(builder.initialState().rip)
     machine.symbols = (try? SymbolLoader.load(kernel.vmlinux, name: files.name)) ?? .empty

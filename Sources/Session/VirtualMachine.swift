@@ -96,6 +96,8 @@ package struct VirtualMachine {
   package var words: any PlatformWords = NoWords()
   /// What was loaded, in one line.
   package var loadDescription = ""
+  /// The path of the file that `loadDescription` begins with; empty where the guest came from none.
+  package var path = ""
   /// What every vCPU starts with.
   package var initialStates: [VCPUState]
   /// Loads the guest into memory again, for `reset`; gives the initial states.

@@ -35,6 +35,9 @@ struct Compare: ParsableCommand {
         .usage, "compare: kvm does not count instructions, and its runs do not repeat: it cannot be held in step",
         remedy: "compare interpreter and rewriter")
     }
+    for engine in engines where !["interpreter", "rewriter"].contains(engine) {
+      throw VMError(.usage, "--with \(engine): expected interpreter or rewriter")
+    }
     var plan = ComparisonPlan()
     if let every { plan.every = max(every.value, 1) }
     plan.limit = maxInstructions?.value

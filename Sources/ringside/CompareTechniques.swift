@@ -22,7 +22,7 @@ struct CompareTechniques: ParsableCommand {
   @Argument(help: "Files, or the name of a sample.") var guests: [String]
   @Option(name: .customLong("with"), help: "hvm, rewrite or pv, with /interpreter, /rewriter (without it) or /kvm; as often as wanted.")
   var choices: [TechniqueChoice] = []
-  @Option(help: "RAM, as 256M.") var memory: Size?
+  @Option(help: "RAM, as 256M or 2G: 1M to 1T.") var memory: Size?
   @Option(parsing: .unconditional, help: "The kernel's command line.") var append: String?
   @Option(help: "A file given to the kernel as its first module.") var initrd: String?
   @Option(help: "End each run after so many instructions.") var limit: Address?

@@ -17,11 +17,11 @@ struct Address: ExpressibleByArgument {
   }
 }
 
-/// A size on the command line: `256M`.
+/// A size of memory on the command line: `256M`.
 struct Size: ExpressibleByArgument {
   let bytes: UInt64
   init?(argument: String) {
-    guard let bytes = Quantity.size(argument), bytes > 0, bytes <= 1 << 40 else { return nil }
+    guard let bytes = Quantity.size(argument), (1 << 20...1 << 40).contains(bytes) else { return nil }
     self.bytes = bytes
   }
 }
@@ -32,8 +32,8 @@ struct GuestOptions: ParsableArguments {
   @Option(help: "Address a flat image is loaded at.") var load: Address?
   @Option(help: "Address of the first instruction.") var entry: Address?
   @Option(help: "A ROM that ends at 1 MiB and at 4 GiB; starts at the reset vector.") var firmware: String?
-  @Option(help: "RAM, as 256M.") var memory: Size?
-  @Option(help: "Number of vCPUs.") var cpus: Int?
+  @Option(help: "RAM, as 256M or 2G: 1M to 1T.") var memory: Size?
+  @Option(help: "Number of vCPUs, 1 to 64.") var cpus: Int?
   @Option(help: "The processor's model: p0 (the default for Linux), x86-64 (the default else), x86-64-v2 or x86-64-v3.")
   var cpu: CPUModel?
   @Option(help: "The way into a Linux kernel: pvh or bzimage.") var boot: BootProtocol?

@@ -132,6 +132,26 @@ import VMCore
     #expect(room.screen.contains("Right: cpuid."))
   }
 
+  @Test func `a digit begins the answer where a number is asked for, and reasons are completed`() throws {
+    let room = try Room("rings")
+    room.type(":lesson step 5\n3")
+    #expect(room.model.mode == .command && room.screen.contains(":lesson answer 3"))
+    room.type("\n")
+    #expect(room.screen.contains("Right: 3."))
+    room.type(":lesson step 7\nacpu")
+    room.press(Key(.tab))
+    #expect(room.screen.contains(":lesson answer cpuid"))
+  }
+
+  @Test func `a long title leaves step and score to be seen, and no hint is offered where none is left`() throws {
+    let room = try Room("rewriting", 80, 24)
+    room.type("n")
+    #expect(room.screen.contains("Lesson: step 2 of 8, 0 of 7 right  Rewriting"), "\(room.screen)")
+    #expect(room.screen.contains("h hint"))
+    room.type("h")
+    #expect(room.screen.contains("Hint: ") && !room.screen.contains("h hint"))
+  }
+
   @Test func `a lesson begun in the console has its own session, and leaving it brings the other back`() throws {
     var opened = 0
     let door = LessonDoor(names: { LessonLibrary.names }) { name in

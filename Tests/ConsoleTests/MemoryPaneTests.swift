@@ -69,12 +69,20 @@ struct MemoryPaneTests {
 
   @Test("search by bytes, text and value", arguments: [
     ("hex:61 79 73", 0x7D0A), ("61 79 73", 0x7D0A), ("text:says", 0x7D09), ("SAYS", 0x7D09), ("value:0x79617320", 0x7D08),
-    ("value:31073", 0x7D0A),
+    ("value:31073", 0x7D0A), ("\"says\"", 0x7D09),
   ])
   func search(_ text: String, _ place: UInt64) throws {
     let desk = try desk("7c00")
     desk.type("/\(text)\n")
     #expect(desk.screen.contains("at \(Format.hex(place))h"))
+  }
+
+  @Test func `a search goes on at the other end`() throws {
+    let desk = try desk("7e00")
+    desk.type("/says\n")
+    #expect(desk.screen.contains("at 7d09h"))
+    desk.type("/\"SAYS\"\n")
+    #expect(desk.screen.contains("'\"SAYS\"' is not in this pane, 2 MiB either way"))
   }
 
   @Test func `what is not there is said not to be`() throws {

@@ -28,6 +28,84 @@ import X86
     #expect(row.contains("LONG64"))
   }
 
+  @Test("what never changes in a run stays in the status line, or out of it, whatever happens", arguments: [80, 92, 100, 120, 200])
+  func steadyStatus(_ width: Int) throws {
+    var snapshot = try Fixture.realMode()
+    snapshot.guestName = "long-kernel"
+    var seen: Set<Bool> = []
+    let stops: [StopReason] = [.created, .step, .breakpoint(1), .exit(.io), .interrupt(0x20)]
+    for (stop, count) in zip(stops, [0, 99_999, 16_654_588, 123_456_789, 7] as [UInt64]) {
+      (snapshot.stop, snapshot.instructionCount, snapshot.exitCount) = (stop, count, count / 3)
+      let row = Desk(snapshot, width: width, height: 24).rows[0]
+      #expect(row.contains("hvm/interpreter"))
+      seen.insert(row.contains("long-kernel"))
+    }
+    #expect(seen.count == 1)
+    #expect(seen == [width >= 92])
+  }
+
+  @Test func `which of several vCPUs is looked at is said on a small screen, too`() throws {
+    var snapshot = try Fixture.realMode()
+    snapshot.vcpus.append(snapshot.vcpus[0])
+    snapshot.previous.append(snapshot.previous[0])
+    snapshot.currentVCPU = 1
+    #expect(Desk(snapshot).rows[0].contains("vcpu 1/2"))
+  }
+
+  @Test func `quit with a word too many is refused, and so is a pane that is not there`() throws {
+    let desk = Desk(try Fixture.realMode())
+    #expect(desk.type(":quit now\n") == .none)
+    #expect(desk.session.submitted == ["quit now"])
+    desk.type(":focus zz\n")
+    #expect(desk.screen.contains("no pane 'zz'; Tab completes their names"))
+  }
+
+  @Test func `an answer too long for its row has two, and the log has all of it`() throws {
+    var snapshot = try Fixture.realMode()
+    let long = "'zz': " + (1...18).map { "word\($0)" }.joined(separator: " ") + " end-of-it"
+    snapshot.messages.append(ConsoleMessage(.command, "zz", number: 4))
+    snapshot.messages.append(ConsoleMessage(.error, long, number: 5))
+    let desk = Desk(snapshot)
+    let rows = desk.rows
+    #expect(rows[21].hasPrefix(" 'zz': word1 ") && rows[22].hasSuffix("end-of-it"), "\(rows.suffix(4))")
+    #expect(rows[20].hasPrefix(" VM exit #1842"))
+    desk.type("0")
+    let log = desk.rows[11...19]
+    #expect(log.contains { $0.hasPrefix("  'zz': word1") } && log.contains { $0.contains("end-of-it") }, "\(log)")
+    desk.type(":")
+    #expect(desk.rows[22].hasPrefix(" :"), "the command line comes before an answer")
+  }
+
+  @Test func `a low register pane keeps RIP, the flags and the privilege level`() throws {
+    let desk = Desk(try Fixture.realMode(), width: 80, height: 12)
+    #expect(desk.screen.contains("RIP 0000:7c16"), "\(desk.screen)")
+    #expect(desk.screen.contains("CPL0 ZF PF"))
+  }
+
+  @Test func `the key sheet cuts no help off at 80 columns`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.press(Key(.function(1)))
+    var text = ""
+    for _ in 0..<12 {
+      text += desk.screen
+      desk.press(Key(.pageDown))
+    }
+    #expect(!text.contains("...") && text.contains("look at the exit before"), "\(text.prefix(2000))")
+  }
+
+  @Test func `no exit is promised where ring 3 has not the privilege for it`() throws {
+    var snapshot = try Fixture.realMode()
+    #expect(Desk(snapshot).screen.contains("!IO"))
+    snapshot.vcpus[0].cr0 |= CR0.pe
+    snapshot.vcpus[0][.cs] = SegmentState(selector: 3, base: 0, access: 0xFB)
+    snapshot.vcpus[0][.ss] = SegmentState(selector: 3, base: 0, access: 0xF3)
+    let screen = Desk(snapshot).screen
+    #expect(snapshot.vcpu.cpl == 3 && screen.contains("out dx, al") && screen.contains("!CPUID"))
+    #expect(!screen.contains("!IO") && !screen.contains("!HLT"))
+    snapshot.vcpus[0].rflags |= 3 << 12
+    #expect(Desk(snapshot).screen.contains("!IO"))
+  }
+
   @Test func `mistake 2, resize clears history: it keeps history, scroll and the command being typed`() throws {
     let desk = Desk(try Fixture.realMode())
     desk.type("1")

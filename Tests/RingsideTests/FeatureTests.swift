@@ -195,7 +195,7 @@ import Testing
     Row(
       feature: "lessons: predict the next exit", arguments: "lesson rings",
       steps: [
-        ("", "Lesson: Rings and sensitive instructions"), ("n", "What is IF after this POPFQ in ring 0?"),
+        ("", "0 of 7 right  Rings and sensitive instructions"), ("n", "What is IF after this POPFQ in ring 0?"),
         ("h", "Hint: "), ("2", "No, not"), ("p", "The gutter marks it"), ("1", "Right: 0: interrupts are off."),
         ("n", "The same in ring 3"), ("s", "=>00100643"), ("", "driven on from here"), ("r", "!driven on from here"), ("3", "Right: Nothing"),
         ("q", "the lesson is left"),
@@ -203,7 +203,7 @@ import Testing
     Row(
       feature: "a lesson begun in the console, and the guest one came from", arguments: "hello-real",
       steps: [
-        ("s", "Stepped to"), (":lesson vmcs", "Lesson: VMCS, bitmaps and exits"), ("", "long-kernel"), ("q", "hello-real"),
+        ("s", "Stepped to"), (":lesson vmcs", "right  VMCS, bitmaps and exits"), ("", "long-kernel"), ("q", "hello-real"),
       ]),
     Row(
       feature: "help from the same table as the keys", arguments: "long-kernel",

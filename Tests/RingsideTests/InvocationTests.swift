@@ -64,6 +64,9 @@ struct InvocationTests {
     ("--headless --commands /nonexistent hello-real", "no such text file"), ("hello-real", "needs a terminal"),
     ("--headless --events /nonexistent/x hello-real", "cannot be written"), ("--headless /etc/passwd", "passwd"),
     ("--headless hello-real -c stepp", "did you mean 'step'?"),
+    ("--headless long-kernel --initrd /nonexistent", "--initrd /nonexistent: No such file"),
+    ("--headless long-kernel --symbols /nonexistent", "--symbols /nonexistent: No such file"),
+    ("--headless long-kernel --memory 5", "1M to 1T"), ("compare long-kernel --with zz", "--with zz: expected interpreter or rewriter"),
   ]
 
   @Test(arguments: mistakes)

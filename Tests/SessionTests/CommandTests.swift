@@ -26,12 +26,56 @@ struct CommandTests {
   @Test(arguments: [
     "break", "watch", "delete 9", "ignore 1", "condition 7 1", "bp", "x/3q 0", "set", "set rax", "set rax=", "limit x",
     "source", "source /nonexistent", "alias a nosuch", "send", "send \"abc", "key nosuchkey", "vcpu 9", "trace", "trace start",
-    "step 0", "step x", "print 1/0", "print (", "be", "bh nothing", "bcr 5", "watch w 0 0", "info", "break 1 zz",
+    "step 0", "step x", "print 1/0", "print (", "be", "bh nothing", "bcr 5", "watch w 0 0", "info nosuch", "break 1 zz",
   ])
   func `refuse what they cannot use with a sentence`(line: String) throws {
     let result = try Self.session().perform(line)
     if line != "break" && line != "delete 9x" { #expect(result.failed, "\(line): \(result.lines)") }
     #expect(!result.lines.isEmpty)
+  }
+
+  /// What is wrong, and what to do about it: in a line that two rows of a small screen hold.
+  @Test("say what was wrong in words that fit it", arguments: [
+    ("info foo", "'foo': no such topic ('info' lists them)"),
+    ("break start do", "'do': commands in quotes were expected after it"),
+    ("break start do \"foo\"", "'foo': no such command"), ("break start if al=5", "'=5': a comparison is written =="),
+    ("be foo", "no such exit reason ('help be' lists them)"), ("be io prt==1", "did you mean 'port'?"),
+    ("vmcs set hlt-exiting maybe", "'maybe': on or off was expected"), ("limit x", "'x': a number of instructions, or none, was expected"),
+    ("limit 5 x", "'x': a number of instructions"), ("symbols", "a file name is missing"), ("symbols nosuch", "nosuch: No such file"),
+    ("alias nosuch", "'nosuch': no such alias ('alias' lists them)"), ("vcpu 9", "there is only vCPU 0"),
+    ("delete 7", "'7': there is no breakpoint of that number"), ("quit now", "'now': nothing more was expected here"),
+    ("rc 5", "'5': nothing more was expected here"), ("info mem x", "'x': nothing more was expected here"),
+    ("info stats x", "'x': nothing more was expected here"), ("goto 5", "a guest goes back by 'rsi N'"),
+    ("theme nosuch", "that is the console's"), ("gdbserver 1234", "gdb cannot be attached"), ("help foo", "('help' lists them)"),
+    ("print \"abc\"", "which a text in quotes is not"), ("break 99999999999999999999999", "does not fit into 64 bits"),
+    (String(repeating: "A", count: 500), "AAA…': no such command"), ("break " + String(repeating: "x", count: 500), "unknown name"),
+  ])
+  func clear(line: String, words: String) throws {
+    let result = try Self.session().perform(line)
+    #expect(result.failed)
+    #expect(result.lines[0].contains(words), "\(result.lines)")
+    #expect(result.lines[0].count <= 2 * 78, "\(result.lines[0].count)")
+    let path = line.split(separator: " ").last.map(String.init) ?? ""
+    if line.hasPrefix("symbols ") { #expect(!result.lines[0].contains("'\(path)': \(path):")) }
+  }
+
+  @Test func `info alone lists its topics, and help of a command that takes reasons lists these`() throws {
+    let session = try Self.session()
+    let topics = session.perform("info")
+    #expect(!topics.failed)
+    for topic in ["regs", "exits", "xen", "screen"] { #expect(topics.lines.contains { $0.hasPrefix("  info \(topic)  ") }, "\(topic)") }
+    for command in ["be", "sx"] {
+      #expect(session.perform("help \(command)").lines.contains { $0.hasPrefix("reasons: ") && $0.contains("cpuid, ") }, "\(command)")
+    }
+    #expect(session.perform("alias").lines == ["there is no alias; 'alias NAME COMMAND' makes one"])
+    #expect(session.perform("x/99999999xb 0").lines.last == "... the first 65536")
+    #expect(session.perform("find 0x1000, 0x2000, \"nonesuch\"").lines == ["found nowhere"])
+  }
+
+  @Test func `words of a topic are the topic's`() throws {
+    let session = try Self.session()
+    #expect(session.perform("regs rax").lines == session.perform("info regs rax").lines)
+    #expect(session.perform("info symbol start").lines == session.perform("symbol start").lines)
   }
 
   @Test func `step, exit and continue say where the guest is`() throws {

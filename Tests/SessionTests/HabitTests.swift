@@ -14,6 +14,20 @@ struct HabitTests {
     return session
   }
 
+  @Test func `what is loaded is named by its last part`() throws {
+    let sentence = try Self.session().currentSnapshot().stopSentence
+    #expect(sentence.hasPrefix("Loaded long-kernel.elf: Multiboot kernel"), "\(sentence)")
+  }
+
+  @Test func `a screen's coloured blanks are seen in text`() {
+    var cells = [UInt16](repeating: 0x1720, count: 80 * 25)
+    for column in 2..<5 { cells[80 + column] = 0x4720 }
+    cells[81] = 0x1741
+    let lines = TextScreen(cells, cursor: nil).lines
+    #expect(lines[0].isEmpty)
+    #expect(lines[1] == " A###")
+  }
+
   @Test("answer as there", arguments: [
     ("p/x $pc", "0x100c3d"), ("p/x $sp", "0x106fa8"), ("p/c 65", "65 'A'"), ("p/x *(unsigned int *)$rsp", "0x100e06"),
     ("p/x {char}0x100e06", "0x43"), ("p/x (short)0x12345678", "0x5678"), ("p/a log_write", "0x100c23 <log_write>"),

@@ -17,6 +17,29 @@ struct RunControlTests {
     }
   }
 
+  @Test func `somebody wants attention just when the guest goes on from a breakpoint: it goes on all the same`() throws {
+    var configuration = SessionConfiguration()
+    configuration.guest = "long-kernel"
+    let session = try Session(configuration)
+    _ = session.perform("break log_write")
+    let first = session.perform("continue").json["icount"]
+    session.typeToGuest([])
+    let second = session.perform("continue").json["icount"]
+    #expect(first == .number(5242) && second == .number(5769))
+  }
+
+  @Test func `going on from a breakpoint leaves it where the turn is another vCPU's by now`() throws {
+    var configuration = SessionConfiguration()
+    configuration.guest = "two-processors"
+    let session = try Session(configuration)
+    _ = session.perform("break start_second")
+    _ = session.perform("continue 9")
+    _ = session.perform("rc")
+    let back = session.perform("rc").json["icount"]
+    #expect(back == .number(2_082_971))
+    #expect(session.perform("continue").json["icount"] != back)
+  }
+
   @Test func `an answered exit retires once and counts against the budget`() throws {
     let machine = try Scripted([0x1001: Scripted.out(0x80)])
     let control = machine.control()

@@ -24,6 +24,11 @@ import VMCore
     return result
   }
 
+  @Test func `a guest that is not there is said not to be once`() {
+    let report = Techniques(SessionConfiguration(), guests: ["nosuch"]).run()
+    #expect(report.rows().lines.count == 1 && report.rows().lines[0].hasPrefix("nosuch: no such file or sample"))
+  }
+
   @Test func `a guest that is trusted says the same as one that is checked`() {
     var configuration = SessionConfiguration()
     configuration.guest = "teaching"

@@ -57,7 +57,7 @@ final class TinyGuest {
     ("vmcs set port 3f9-3f8 off", "a range like"), ("vmcs set exception 32 on", "0 to 31"),
     ("vmcs set msr 40000000 on", "always exits"), ("vmcs set cr0.xy on", "no such bit of CR0"),
     ("vmcs preset evrything", "did you mean 'everything'?"), ("vmcs undo", "nothing was changed"),
-    ("vmcs set guest-cr0 5", "cannot be set"), ("vmcs set hlt-exiting maybe", "no control bit or field"),
+    ("vmcs set guest-cr0 5", "cannot be set"), ("vmcs set hlt-exiting maybe", "'maybe': on or off was expected"), ("vmcs set hlt-exitting maybe", "no control bit or field"),
     ("vmcs set activate-vmx-preemption-timer on", "at 0 every entry exits at once"),
     ("info vmcs gest", "did you mean 'guest'?"), ("vmcs flurb", "no field or control bit"),
   ])

@@ -190,7 +190,7 @@ package final class CodePane: Pane {
     if line.isUnreadable {
       canvas.fitted(snapshot.replay == nil ? "no memory here" : "not recorded here", x: columns.text, y: y, .unreadable)
     } else {
-      drawInstruction(line, canvas, y, columns)
+      drawInstruction(line, snapshot, canvas, y, columns)
     }
     // One colour on the highlight: nothing of the next instruction is faint.
     if isCurrent { canvas.lay(.currentLine, row: y) }
@@ -215,11 +215,16 @@ package final class CodePane: Pane {
   private var counts: (generation: UInt64, table: [UInt64: UInt64])?
 
   /// The instruction, and behind it the exit it makes: `out dx, al  !IO`.
-  private func drawInstruction(_ line: CodeLine, _ canvas: Canvas, _ y: Int, _ columns: Columns) {
-    let exit = CodeAdvice.exit(of: line.instruction, controls: .standard).map { "!\($0.label)" } ?? ""
-    let room = canvas.width - columns.text - (exit.isEmpty ? 0 : exit.utf8.count + 1)
-    canvas.fitted(line.instruction.text, x: columns.text, y: y, .instruction, limit: max(room, 1))
-    guard !exit.isEmpty, canvas.width - columns.text > exit.utf8.count + 8 else { return }
+  private func drawInstruction(
+    _ line: CodeLine, _ snapshot: SessionSnapshot, _ canvas: Canvas, _ y: Int, _ columns: Columns
+  ) {
+    let reason = CodeAdvice.exit(of: line.instruction, controls: .standard, in: snapshot.vcpu)
+    let exit = reason.map { "!\($0.label)" } ?? ""
+    let room = canvas.width - columns.text
+    let text = line.instruction.text
+    canvas.fitted(text, x: columns.text, y: y, .instruction, limit: max(room, 1))
+    // The instruction comes first: its exit is named where both can be read.
+    guard !exit.isEmpty, room > text.utf8.count + exit.utf8.count else { return }
     canvas.text(exit, x: canvas.width - exit.utf8.count, y: y, .exitReason)
   }
 

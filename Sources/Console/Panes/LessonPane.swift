@@ -18,8 +18,13 @@ package final class LessonPane: Pane {
 
   package func title(_ snapshot: SessionSnapshot) -> String { snapshot.lesson?.title ?? "Lesson" }
 
-  /// While it shows choices, digits are answers.
-  package func takesDigits(_ snapshot: SessionSnapshot) -> Bool { choiceCount(snapshot) > 0 }
+  /// While it shows choices, or asks for a number, digits are answers.
+  package func takesDigits(_ snapshot: SessionSnapshot) -> Bool { choiceCount(snapshot) > 0 || asksForNumber(snapshot) }
+
+  private func asksForNumber(_ snapshot: SessionSnapshot) -> Bool {
+    guard let run = snapshot.lesson?.run, run.stage == .asking, case .number? = run.step.question?.kind else { return false }
+    return true
+  }
 
   private func choiceCount(_ snapshot: SessionSnapshot) -> Int {
     guard let run = snapshot.lesson?.run, run.stage == .asking, case .choices(let choices)? = run.step.question?.kind else { return 0 }
@@ -43,7 +48,10 @@ package final class LessonPane: Pane {
   private func drawKeys(_ view: LessonView, _ canvas: Canvas, y: Int, _ focused: Bool) {
     var entries = hasMore ? [("Enter", "reads on")] : [("Enter", enterWord(view.run))]
     if !focused { entries = [("l", "has the keys")] + entries }
-    if view.run.stage == .asking { entries += answerKeys(view.run) + [("h", "hint")] }
+    if view.run.stage == .asking {
+      entries += answerKeys(view.run)
+      if view.run.hintCount < view.run.step.question?.hints.count ?? 0 { entries.append(("h", "hint")) }
+    }
     if view.run.index > 0 || view.run.stage != .reading { entries.append(("p", "back")) }
     if !view.isInPlace || view.complaint != nil { entries.append(("r", "to the lesson")) }
     entries.append(("q", "leaves the lesson"))
@@ -100,6 +108,7 @@ package final class LessonPane: Pane {
   }
 
   private func answer(_ digit: String, _ snapshot: SessionSnapshot) -> PaneResponse {
+    if asksForNumber(snapshot) { return .typeCommand("lesson answer \(digit)") }
     guard let number = Int(digit), (1...max(choiceCount(snapshot), 1)).contains(number) else {
       return .say("there are answers from 1 to \(choiceCount(snapshot))")
     }

@@ -12,7 +12,14 @@ package final class MessagesPane: ListPane {
   private struct Line {
     var identity: UInt64
     var kind: ConsoleMessage.Kind
-    var text: Substring
+    var text: String
+  }
+  private var width = 80
+
+  package override func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
+    if width != canvas.width { known = nil }
+    width = canvas.width
+    super.render(snapshot, on: canvas, focused: focused)
   }
 
   /// A message is a line or more: identities are its number with the line's place behind it.
@@ -20,13 +27,22 @@ package final class MessagesPane: ListPane {
     if let known, known.generation == snapshot.generation { return known.lines }
     var lines: [Line] = []
     for message in snapshot.messages {
-      for (place, text) in message.text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      let texts = message.text.split(separator: "\n", omittingEmptySubsequences: false)
+      for (place, text) in texts.flatMap({ Self.folded($0, width: width - 2) }).enumerated() {
         let identity = message.number &<< 16 | UInt64(min(place, 0xFFFF))
         lines.append(Line(identity: identity, kind: message.kind, text: text))
       }
     }
     known = (snapshot.generation, lines)
     return lines
+  }
+
+  /// A line in rows of at most `width`; those after the first stand a little to the right of it.
+  private static func folded(_ text: Substring, width: Int) -> [String] {
+    guard text.utf8.count > width else { return [String(text)] }
+    let indent = min(text.prefix { $0 == " " }.count, width / 2)
+    let rows = Format.wrap(String(text.dropFirst(indent)), width: max(width - indent - 2, 8))
+    return rows.enumerated().map { String(repeating: " ", count: indent + ($0 > 0 ? 2 : 0)) + $1 }
   }
   private var known: (generation: UInt64, lines: [Line])?
 
@@ -47,6 +63,6 @@ package final class MessagesPane: ListPane {
   }
 
   package override func rowText(_ index: Int, _ snapshot: SessionSnapshot) -> String {
-    String(lines(snapshot)[index].text)
+    lines(snapshot)[index].text
   }
 }

@@ -39,6 +39,12 @@ package final class RegistersPane: Pane {
     mutating func add(_ text: String, _ role: StyleRole = .text) { words.append((text, role)) }
   }
 
+  /// Columns that two registers beside each other take.
+  private static let twoColumns = 43
+
+  /// The row with RIP, where it does not come first.
+  private func pointerPlace(width: Int) -> Int? { width >= Self.twoColumns ? Self.left.count : nil }
+
   private static let left: [GPR] = [.rax, .rbx, .rcx, .rdx, .rsi, .rdi, .rbp, .rsp]
   private static let right: [GPR] = [.r8, .r9, .r10, .r11, .r12, .r13, .r14, .r15]
 
@@ -46,7 +52,12 @@ package final class RegistersPane: Pane {
     let rows = rows(snapshot, width: canvas.width)
     rowCount = rows.count
     first = min(max(first, 0), max(rows.count - canvas.height, 0))
-    for (y, row) in rows.dropFirst(first).prefix(canvas.height).enumerated() {
+    var visible = Array(rows.dropFirst(first).prefix(canvas.height))
+    // Where RIP and the flags would be cut off they are in the last row: no register says more of where the guest is.
+    if view == .general, first == 0, let place = pointerPlace(width: canvas.width), visible.count > 1, place >= visible.count {
+      visible[visible.count - 1] = rows[place]
+    }
+    for (y, row) in visible.enumerated() {
       var x = 1
       for (text, role) in row.words where x < canvas.width {
         x = canvas.word(text, x: x, y: y, role)
@@ -75,7 +86,7 @@ package final class RegistersPane: Pane {
     let now = snapshot.vcpu
     let before = snapshot.before
     var rows: [Row] = []
-    if width >= 43 {
+    if width >= Self.twoColumns {
       for (a, b) in zip(Self.left, Self.right) {
         var row = Row()
         register(a.name, now[a], before[a], &row)

@@ -211,6 +211,18 @@ package struct CodeAdvice: Equatable, Sendable {
     }
   }
 
+  /// The same for a vCPU in `state`: none where the instruction faults for want of privilege, which comes first
+  /// (SDM 3C 26.1.1). The I/O map of a TSS is not looked into.
+  package static func exit(of instruction: DecodedInstruction, controls: ExitControls, in state: VCPUState) -> ExitReason? {
+    let isAllowed =
+      switch instruction.sensitivity {
+      case .privileged: state.cpl == 0 || instruction.operation == .hypercall
+      case .ioSensitive: state.cpl <= Int(state.rflags >> 12 & 3)
+      case .none, .sensitiveUnprivileged: true
+      }
+    return isAllowed ? exit(of: instruction, controls: controls) : nil
+  }
+
   private static func exits(_ number: UInt16?, write: Bool, _ controls: ExitControls) -> Bool {
     guard let number else { return false }
     if controls.wishes.controlRegisters >> number & 1 != 0 { return true }

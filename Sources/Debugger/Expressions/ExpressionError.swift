@@ -13,6 +13,12 @@ package struct ExpressionError: Error, Equatable, Sendable, CustomStringConverti
     self.nearest = nearest
   }
 
+  /// What was typed, as far as a person needs it to see what is meant.
+  package static func brief(_ text: String) -> String {
+    let most = 40
+    return text.count > most ? text.prefix(most - 1) + "…" : text
+  }
+
   package var description: String {
     let place = column > 0 ? "column \(column): " : ""
     return place + message + (nearest.map { "; did you mean '\($0)'?" } ?? "")

@@ -72,8 +72,8 @@ struct ExpressionLexer {
     }
     let text = String(characters[start..<position])
     guard let value = Self.value(of: text) else {
-      throw ExpressionError(
-        column: start + 1, message: "'\(text)' is not a number: 10, 0x1f, 1fh and 0b101 are, up to 64 bits")
+      let why = Self.isTooLarge(text) ? "does not fit into 64 bits" : "is not a number: 10, 0x1f, 1fh and 0b101 are"
+      throw ExpressionError(column: start + 1, message: "'\(ExpressionError.brief(text))' \(why)")
     }
     return ExpressionToken(kind: .number(value), text: text, column: start + 1)
   }
@@ -88,6 +88,13 @@ struct ExpressionLexer {
       ?? digits(lower[...], radix: 16).flatMap { value in
         lower.contains { $0.isLetter } ? value : nil
       }
+  }
+
+  /// Digits of a number, only too many of them.
+  private static func isTooLarge(_ text: String) -> Bool {
+    let lower = text.lowercased().filter { $0 != "_" }
+    let digits = lower.hasPrefix("0x") ? lower.dropFirst(2) : lower.hasSuffix("h") ? lower.dropLast() : lower[...]
+    return digits.count > 16 && digits.allSatisfy(\.isHexDigit)
   }
 
   /// `UInt64(_:radix:)` without its tolerance for signs.

@@ -263,9 +263,9 @@ struct ExpressionParser {
     let fields = scope.allowsEventFields ? EventField.allCases.map(\.rawValue) : []
     let bare = token.text.hasPrefix("$") ? String(token.text.dropFirst()) : token.text
     let nearest =
-      NearestName.find(bare, in: RegisterNames.all + fields)
+      NearestName.find(bare, in: fields + RegisterNames.all)
       ?? NearestName.find(bare, in: scope.symbols.symbols.lazy.map(\.name))
-    return ExpressionError(column: token.column, message: "unknown name '\(token.text)'", nearest: nearest)
+    return ExpressionError(column: token.column, message: "unknown name '\(ExpressionError.brief(token.text))'", nearest: nearest)
   }
 
   /// Computes at once what depends on nothing: a program of constants becomes one push.

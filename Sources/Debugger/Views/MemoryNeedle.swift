@@ -1,5 +1,5 @@
 /// What the person looks for in memory: `hex:55 aa`, `text:Hello`, `value:1234` or `value:0x1234/4`; without a
-/// prefix, bytes where it reads like bytes, else text.
+/// prefix, exactly what stands in quotes, bytes where it reads like bytes, else text in either case.
 package struct MemoryNeedle: Equatable, Sendable {
   package private(set) var bytes: [UInt8]
   /// Letters match in either case.
@@ -17,7 +17,9 @@ package struct MemoryNeedle: Equatable, Sendable {
     case "text": bytes = Array(parts[1].utf8)
     case "value": guard let bytes = Self.value(String(parts[1])) else { return nil }; self.bytes = bytes
     default:
-      if let hex = Self.hex(text), text.contains(" ") || text.count == 2 {
+      if text.utf8.count > 2, text.first == "\"", text.last == "\"" {
+        bytes = Array(text.dropFirst().dropLast().utf8)
+      } else if let hex = Self.hex(text), text.contains(" ") || text.count == 2 {
         bytes = hex
       } else {
         bytes = Array(text.utf8)

@@ -99,6 +99,7 @@ enum BreakpointCommands {
       let number = try takeNumber(core, &scanner)
       let action = actions(try scanner.takeText() ?? "")
       try scanner.end()
+      if let fault = core.fault(inCommands: action) { throw fault }
       core.control.breakpoints.change(number) { $0.action = action }
       return CommandResult("breakpoint \(number) \(action.isEmpty ? "only stops" : "does \"\(action.joined(separator: "; "))\"")")
     },
@@ -233,15 +234,18 @@ enum BreakpointCommands {
     let all = core.machine.words.hypercalls
     guard let found = all.first(where: { $0.name == word.lowercased() }) else {
       throw scanner.fail(
-        word, "a hypercall's number or name was expected", nearest: NearestName.find(word, in: all.map(\.name)))
+        word, "a hypercall's number or name was expected (Tab completes it)", nearest: NearestName.find(word, in: all.map(\.name)))
     }
     return found.number
   }
 
   private static func takeNumber(_ core: SessionCore, _ scanner: inout ArgumentScanner) throws(CommandError) -> Int {
     let typed = scanner.peek
-    guard let number = scanner.takeNumber(), let known = Int(exactly: number), core.control.breakpoints[known] != nil else {
+    guard let number = scanner.takeNumber() else {
       throw scanner.fail(typed, "the number of a breakpoint was expected ('info bp' lists them)")
+    }
+    guard let known = Int(exactly: number), core.control.breakpoints[known] != nil else {
+      throw scanner.fail(typed, "there is no breakpoint of that number ('info bp' lists them)")
     }
     return known
   }
@@ -282,10 +286,14 @@ enum BreakpointCommands {
         hitLimit = number
       } else if scanner.take("do") {
         action = actions(try scanner.takeText() ?? "")
+        guard !action.isEmpty else { throw scanner.fail("do", "commands in quotes were expected after it") }
+        if let fault = core.fault(inCommands: action) { throw fault }
       } else if scanner.take("once") {
         oneShot = true
       } else if term, conditions.isEmpty {
         conditions.append(try scanner.takeExpression(scope, what: "a condition"))
+      } else if !conditions.isEmpty, scanner.peek.hasPrefix("=") {
+        throw scanner.fail(scanner.remainder, "a comparison is written ==")
       } else {
         throw scanner.fail(scanner.remainder, "if, hits, do or once was expected")
       }

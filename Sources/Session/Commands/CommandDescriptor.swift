@@ -18,6 +18,15 @@ package enum CompletionKind: Equatable, Sendable {
   indirect case condition(CompletionKind)
   /// The topics of `info`, then what a topic takes.
   case topic
+
+  /// The first argument is of this kind.
+  func begins(with kind: CompletionKind) -> Bool {
+    switch self {
+    case .each(let kinds): kinds.first == kind
+    case .condition(let first): first == kind
+    default: self == kind
+    }
+  }
 }
 
 /// One command: everything that completion, help, the key sheet and the dispatcher need to know of it.
@@ -180,6 +189,7 @@ struct ArgumentScanner {
   /// The longest expression here.
   mutating func takeExpression(_ scope: ExpressionScope, what: String) throws(CommandError) -> Expression {
     guard !isAtEnd else { throw CommandError(typed: "", expected: "\(what) is missing", usage: usage) }
+    guard rest.first != "\"" else { throw fail(remainder, "\(what) was expected, which a text in quotes is not") }
     do {
       // A quoted text after the expression (`do "..."`) is no part of it.
       let text = rest.prefix { $0 != "\"" }
@@ -201,6 +211,12 @@ struct ArgumentScanner {
     let value = word.lowercased().hasPrefix("0x") ? UInt64(word.dropFirst(2), radix: 16) : UInt64(word)
     if value != nil { _ = takeWord() }
     return value
+  }
+
+  /// Takes what is left, as typed.
+  mutating func takeAll() -> String {
+    defer { rest = "" }
+    return remainder
   }
 
   /// Nothing may be left.

@@ -1,3 +1,5 @@
+import Debugger
+
 /// What a command answered: text for a person and the same data for a program.
 package struct CommandResult: Equatable, Sendable {
   private enum Content: Sendable {
@@ -55,11 +57,11 @@ package struct CommandError: Error, Equatable, Sendable {
 
   /// One or two lines: the fault and the nearest match, then the usage.
   package var lines: [String] {
-    var first = typed.isEmpty ? expected : "'\(typed)': \(expected)"
+    var first = typed.isEmpty || expected.hasPrefix("\(typed):") ? expected : "'\(ExpressionError.brief(typed))': \(expected)"
     if let nearest {
       // After a long list nobody sees it.
       let isLong = expected.count > 60
-      first = isLong ? "'\(typed)': did you mean '\(nearest)'? \(expected)" : "\(first); did you mean '\(nearest)'?"
+      first = isLong ? "'\(ExpressionError.brief(typed))': did you mean '\(nearest)'? \(expected)" : "\(first); did you mean '\(nearest)'?"
     }
     return usage.map { [first, "usage: \($0)"] } ?? [first]
   }

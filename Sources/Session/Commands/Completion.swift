@@ -2,6 +2,11 @@ import Debugger
 import VMCore
 import X86
 
+extension ExitReason {
+  /// The names of those a guest causes.
+  static let shownNames = allCases.filter { !$0.isBookkeeping }.map(\.name)
+}
+
 /// What the last word of a command line could become.
 package enum Completion {
   private static let limit = 200
@@ -46,7 +51,7 @@ package enum Completion {
       let mark = last.hasPrefix("$") ? "$" : ""
       return matching(String(last.dropFirst(mark.count)), RegisterNames.all).map { mark + $0 }
     case .symbol: return symbols.completions(of: last, limit: limit)
-    case .reason: return matching(last, ExitReason.allCases.filter { !$0.isBookkeeping }.map(\.name))
+    case .reason: return matching(last, ExitReason.shownNames)
     case .hypercall: return matching(last, hypercalls + ["any"])
     case .file: return files(last)
     case .expression: return expression(last, symbols)

@@ -125,11 +125,11 @@ enum DumpCommands {
       let name = core.symbols.name(of: at).map { " <\($0)>" } ?? ""
       return "\(Hex.padded(at, 8))\(name)  \(PointerChain.quoted(bytes))"
     }
-    let more = places.count >= mostPlaces ? ["... the first \(mostPlaces); a range finds others"]
-      : left == 0 ? ["... only \(mostBytes >> 20) MiB were looked at; a range looks elsewhere"] : []
+    let limited = "only \(mostBytes >> 20) MiB were looked at; a range looks elsewhere"
+    let more = lines.isEmpty ? [] : places.count >= mostPlaces ? ["... the first \(mostPlaces); a range finds others"]
+      : left == 0 ? ["... \(limited)"] : []
     return InfoCommands.rows(
-      lines + more, empty: "found nowhere" + (left == 0 ? " in the first \(mostBytes >> 20) MiB" : ""),
-      json: .array(places.map { .hex($0) }))
+      lines + more, empty: "found nowhere" + (left == 0 ? ": \(limited)" : ""), json: .array(places.map { .hex($0) }))
   }
 
   /// `START, END,` or `START, +LENGTH,`.

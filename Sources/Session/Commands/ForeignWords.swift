@@ -2,6 +2,8 @@
 enum ForeignWords {
   static func advice(for word: String) -> String? { all[word.lowercased()] }
 
+  private static let ofTheConsole = "that is the console's: 'ringside GUEST' without --headless"
+
   private static let all: [String: String] = [
     "start": "the guest stands before its first instruction already; 'reset' goes back there",
     "starti": "the guest stands before its first instruction already; 'reset' goes back there",
@@ -35,7 +37,12 @@ enum ForeignWords {
     "dump": "'x/NFU ADDR' and 'hexdump ADDR N' print memory",
     "checkpoint": "'snap save NAME' keeps the whole machine, 'snap load NAME' goes back to it",
     "tui": "the console is one: 'ringside GUEST' without --headless",
-    "layout": "that is the console's: 'ringside GUEST' without --headless",
+    "layout": ofTheConsole, "theme": ofTheConsole, "focus": ofTheConsole, "pane": ofTheConsole, "refresh": ofTheConsole,
+    "zoom": "in the console z shows one pane alone",
+    "gdbserver": "gdb cannot be attached; most of its commands are here ('help')",
+    "write": "'set byte[ADDR]=E' changes memory; the console's memory pane edits it",
+    "fill": "'set byte[ADDR]=E' changes memory; the console's memory pane edits it",
+    "export": "'trace export FILE' writes the events kept as lines of JSON",
     "record": "every run can go back already: 'rsi', 'rn', 'rc'; 'trace start FILE' writes a recording",
     "ptype": "there are no types here: 'x/NFU ADDR' shows memory as wanted",
     "lm": "'info symbols' lists names, 'map' what is mapped",

@@ -23,7 +23,7 @@ enum HabitTopics {
       names: ["place", "symbol", "sym", "address", "line"], help: "what is at an address, or where a name is: NAME|ADDR",
       completion: .symbol
     ) { core, scanner throws(CommandError) in
-      core.execute("symbol \(scanner.remainder)")
+      core.execute("symbol \(scanner.takeAll())")
     },
   ]
 }

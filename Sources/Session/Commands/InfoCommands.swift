@@ -19,7 +19,7 @@ enum InfoCommands {
       whileRunning: true, completion: .topic
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
-      let word = scanner.takeWord() ?? ""
+      guard let word = scanner.takeWord() else { return CommandResult(topicLines, json: .strings(topics.map { $0.names[0] })) }
       return try topic(core, word, &scanner)
     },
     topicAlone(["regs", "registers", "rd"], "regs"),
@@ -32,7 +32,7 @@ enum InfoCommands {
 
   /// A word of its own for a topic.
   private static func topicAlone(_ names: [String], _ name: String, keys: [String] = []) -> CommandDescriptor {
-    CommandDescriptor(names, .looking, keys: keys, help: "info \(name)", whileRunning: true) {
+    CommandDescriptor(names, .looking, keys: keys, arguments: "[...]", help: "info \(name)", whileRunning: true) {
       core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       return try topic(core, name, &scanner)
@@ -41,6 +41,9 @@ enum InfoCommands {
 
   static let topics: [Topic] = ProcessorTopics.all + MachineTopics.all + ReportTopics.all + RecordingCommands.topics
     + RewritingCommands.topics + XenTopics.all + DisplayCommands.topics + HabitTopics.all
+
+  /// Every topic with its help.
+  static let topicLines = topics.map { "  info \($0.names[0])  \($0.help)" }
 
   private static func topic(
     _ core: SessionCore, _ word: String, _ scanner: inout ArgumentScanner
@@ -52,12 +55,13 @@ enum InfoCommands {
       if wanted.count > 1, core.machine.platform.inspection.contains(where: { $0.device.lowercased().hasPrefix(wanted) }) {
         return core.execute("info devices \(wanted)")
       }
-      let names = topics.map { $0.names[0] }
       throw CommandError(
-        typed: word, expected: "expected one of \(names.joined(separator: ", "))",
+        typed: word, expected: "no such topic ('info' lists them)",
         nearest: NearestName.find(word, in: topics.flatMap(\.names)), usage: "info TOPIC")
     }
-    return try topic.action(core, &scanner)
+    let result = try topic.action(core, &scanner)
+    try scanner.end()
+    return result
   }
 
   /// Lines with a JSON array of the same.

@@ -1,4 +1,5 @@
 import Debugger
+import VMCore
 
 /// `lesson`: a lesson under way, as the keys of its pane drive it.
 enum LessonCommands {
@@ -8,7 +9,7 @@ enum LessonCommands {
     CommandDescriptor(
       ["lesson"], .session, arguments: "[next | back | answer TEXT | done | hint | sync | step N | leave]",
       help: "the lesson under way: show it, go on, answer, bring the guest back to it (the console begins one by its name)",
-      completion: .words(words)
+      completion: .each([.words(words), .words(ExitReason.shownNames + ["none"])])
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       guard let word = scanner.takeWord() else {

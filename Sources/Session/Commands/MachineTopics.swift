@@ -86,17 +86,9 @@ enum MachineTopics {
     .init(names: ["status", "session"], help: "where the session stands") { core, _ throws(CommandError) in
       core.answerToStop()
     },
-    .init(names: ["screen"], help: "the VGA text screen") { core, _ throws(CommandError) in
+    .init(names: ["screen"], help: "the VGA text screen; # is a blank in a colour of its own") { core, _ throws(CommandError) in
       guard let screen = core.machine.words.textScreen else { return CommandResult("there is no text screen") }
-      let rows = (0..<screen.rows).map { row in
-        let cells = screen.cells[row * screen.columns..<(row + 1) * screen.columns]
-        let text = cells.map { cell -> Character in
-          let code = UInt8(truncatingIfNeeded: cell)
-          return (0x20..<0x7F).contains(code) ? Character(UnicodeScalar(code)) : code == 0 ? " " : "."
-        }
-        return String(String(text).reversed().drop { $0 == " " }.reversed())
-      }
-      return CommandResult(rows)
+      return CommandResult(screen.lines)
     },
     .init(names: ["console", "tty"], help: "what the guest wrote to its console") { core, _ throws(CommandError) in
       core.takeSlack()

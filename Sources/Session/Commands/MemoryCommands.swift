@@ -102,13 +102,20 @@ enum MemoryCommands {
   // MARK: x
 
   private struct Format {
+    static let mostUnits = 65536
     var count = 1
+    /// More were asked for than are shown.
+    var isCut = false
     var letter: Character = "x"
     var size: Int?
 
     init(_ text: String, usage: String) throws(CommandError) {
       let digits = text.prefix { $0.isNumber }
-      if let count = Int(digits) { self.count = min(max(count, 1), 65536) }
+      if !digits.isEmpty {
+        let wanted = Int(digits) ?? .max
+        count = min(max(wanted, 1), Self.mostUnits)
+        isCut = wanted > count
+      }
       for character in text.dropFirst(digits.count) {
         switch character {
         case "x", "d", "u", "o", "t", "c", "s", "i": letter = character
@@ -140,7 +147,8 @@ enum MemoryCommands {
     if format.letter == "s" { return strings(core, address, format.count, isPhysical) }
     let size = format.letter == "c" ? 1 : format.size ?? 4
     core.examinedTo = GVA(address.value &+ UInt64(format.count * size))
-    return dump(core, address, read(core, address, format.count * size, isPhysical), size, format.letter, isPhysical)
+    let shown = dump(core, address, read(core, address, format.count * size, isPhysical), size, format.letter, isPhysical)
+    return format.isCut ? CommandResult(shown.lines + ["... the first \(Format.mostUnits)"], json: shown.json) : shown
   }
 
   static func read(_ core: SessionCore, _ address: GVA, _ count: Int, _ isPhysical: Bool) -> [UInt8?] {

@@ -43,8 +43,7 @@ enum RecordingCommands {
   private static func recorded(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> RecordedRun {
     if let run = core.recorded { return run }
     throw CommandError(
-      typed: arguments.name, expected: "only a recording can be moved about in ('ringside replay FILE' opens one)",
-      usage: arguments.usage)
+      typed: arguments.name, expected: "that is for recordings ('ringside replay FILE'); a guest goes back by 'rsi N', 'rn', 'rf' and 'rc'")
   }
 
   private static func goTo(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {

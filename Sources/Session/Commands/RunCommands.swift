@@ -127,9 +127,11 @@ enum RunCommands {
 
   private static func limit(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
     var scanner = arguments.scanner
-    if scanner.take("none") { core.control.limit = .max }
-    if let number = scanner.takeNumber() { core.control.limit = number }
-    try scanner.end()
+    if !scanner.isAtEnd {
+      let wanted = scanner.take("none") ? .max : scanner.takeNumber()
+      guard let wanted, scanner.isAtEnd else { throw scanner.fail(scanner.remainder, "a number of instructions, or none, was expected") }
+      core.control.limit = wanted
+    }
     let limit = core.control.limit
     return CommandResult(
       limit == .max ? "no limit" : "the run ends at \(limit) instructions",

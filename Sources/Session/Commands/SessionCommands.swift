@@ -22,6 +22,7 @@ enum SessionCommands {
       completion: .file
     ) { core, arguments throws(CommandError) in
       let path = arguments.rest
+      guard !path.isEmpty else { throw arguments.scanner.fail("", "a file name is missing") }
       do throws(VMError) {
         let table = try SymbolLoader.load(try HostFile.bytes(at: path), name: path)
         core.machine.symbols = core.machine.symbols.merging(table)
@@ -42,10 +43,12 @@ enum SessionCommands {
     ) { core, arguments throws(CommandError) in
       var scanner = arguments.scanner
       guard let name = scanner.takeWord() else {
-        return CommandResult(core.aliases.sorted { $0.key < $1.key }.map { "\($0.key) = \($0.value)" })
+        return InfoCommands.rows(
+          core.aliases.sorted { $0.key < $1.key }.map { "\($0.key) = \($0.value)" },
+          empty: "there is no alias; 'alias NAME COMMAND' makes one")
       }
       if scanner.isAtEnd {
-        core.aliases[name] = nil
+        guard core.aliases.removeValue(forKey: name) != nil else { throw scanner.fail(name, "no such alias ('alias' lists them)") }
         return CommandResult("\(name) stands for nothing now")
       }
       let text = scanner.remainder
@@ -88,7 +91,8 @@ enum SessionCommands {
       let typed = scanner.peek
       if let number = scanner.takeNumber() {
         guard number < UInt64(core.states.count) else {
-          throw scanner.fail(typed, "a vCPU from 0 to \(core.states.count - 1) was expected")
+          let which = core.states.count == 1 ? "there is only vCPU 0" : "a vCPU from 0 to \(core.states.count - 1) was expected"
+          throw scanner.fail(typed, which)
         }
         core.control.current = Int(number)
       }
@@ -127,15 +131,14 @@ enum SessionCommands {
     let word = String(arguments.rest.prefix { $0 != " " })
     guard let command = CommandTable.find(word) else {
       throw CommandError(
-        typed: word, expected: "no such command", nearest: NearestName.find(word, in: CommandTable.names),
+        typed: word, expected: "no such command ('help' lists them)", nearest: NearestName.find(word, in: CommandTable.names),
         usage: arguments.usage)
     }
     var lines = [command.usage, command.help]
     if command.names.count > 1 { lines.append("also: \(command.names.dropFirst().joined(separator: ", "))") }
     if !command.keys.isEmpty { lines.append("keys: \(command.keys.joined(separator: ", "))") }
-    if command.name == "info" {
-      lines += InfoCommands.topics.map { "  info \($0.names[0])  \($0.help)" }
-    }
+    if command.name == "info" { lines += InfoCommands.topicLines }
+    if command.completion.begins(with: .reason) { lines.append("reasons: \(ExitReason.shownNames.joined(separator: ", "))") }
     return CommandResult(lines, json: json(command))
   }
 

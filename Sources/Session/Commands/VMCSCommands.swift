@@ -71,6 +71,7 @@ enum VMCSCommands {
     return VMCSField.allCases.first { plain($0.sdmName) == wanted }
   }
 
+  /// What a word that names nothing may have been meant to be.
   private static func nearest(_ text: String) -> String? {
     NearestName.find(token(text), in: words)
       ?? NearestName.find(plain(text), in: words.map(plain)).flatMap { found in words.first { plain($0) == found } }
@@ -258,6 +259,7 @@ enum VMCSCommands {
 
   private static func number(_ name: String, _ word: String, _ scanner: ArgumentScanner) throws(CommandError) -> VMCSChange {
     guard let field = field(name) else {
+      if bit(name) != nil { throw scanner.fail(word, "on or off was expected") }
       throw scanner.fail(name, "no control bit or field of a VMCS", nearest: nearest(name))
     }
     guard VMCSChange.numbers.contains(field) else { throw scanner.fail(field.sdmName, "cannot be set: the model fills it in") }

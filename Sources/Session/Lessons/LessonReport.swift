@@ -32,7 +32,7 @@ package enum LessonReport {
         row.words += words(choice.text, .plain)
         rows += row.wrapped(to: width, indent: 4)
       }
-    case .number: rows.append(ReportRow("  a types the answer, a number (42, 0x2a or 2ah)", .dim))
+    case .number: rows.append(ReportRow("  a digit, or a, begins the answer: a number (42, 0x2a or 2ah)", .dim))
     case .reason: rows.append(ReportRow("  a types the answer, an exit reason (Tab completes) or 'none'", .dim))
     case .deed: rows.append(deed(view.isDeedDone))
     }

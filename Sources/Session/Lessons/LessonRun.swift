@@ -166,7 +166,7 @@ package enum LessonAnswer: Equatable, Sendable {
       if word == "none" { return .success(.reason(word)) }
       if let reason = LessonFacts.reason(named: word) { return .success(.reason(reason)) }
       let nearest = LessonFacts.nearestReason(word).map { " Did you mean '\($0)'?" } ?? ""
-      return .failure(Misfit(text: "'\(text)' is no exit reason.\(nearest)"))
+      return .failure(Misfit(text: "'\(text)' is no exit reason.\(nearest.isEmpty ? " Tab completes them." : nearest)"))
     case .deed: return .success(.done)
     }
   }

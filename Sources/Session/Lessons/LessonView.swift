@@ -14,10 +14,10 @@ package struct LessonView: Equatable, Sendable {
     self.complaint = complaint
   }
 
-  /// `Ring deprivileging  3/12  right 2 of 4`
+  /// `Lesson: step 3 of 12, 2 of 4 right  Ring deprivileging`: what changes comes first, and is not cut off.
   package var title: String {
     let count = run.lesson.questionCount
-    let score = count == 0 ? "" : "  \(run.rightCount) of \(count) right"
-    return "Lesson: \(run.lesson.title)  step \(run.index + 1) of \(run.lesson.steps.count)\(score)"
+    let score = count == 0 ? "" : ", \(run.rightCount) of \(count) right"
+    return "Lesson: step \(run.index + 1) of \(run.lesson.steps.count)\(score)  \(run.lesson.title)"
   }
 }

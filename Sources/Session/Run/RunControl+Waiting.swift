@@ -223,13 +223,13 @@ extension RunControl {
     trapsAreStale = trap != nil
   }
 
-  /// A trap lies on the next instruction: it stopped the session there, or is the goal itself, and is not
+  /// A trap lies on a vCPU's next instruction: it stopped the session there, or is the goal itself, and is not
   /// to stop it before that instruction retired.
-  var isAtTrap: Bool {
-    let lane = lanes[current]
-    let traps = vcpus[current].traps
+  func isAtTrap(_ index: Int) -> Bool {
+    let lane = lanes[index]
+    let traps = vcpus[index].traps
     return !traps.execution.isEmpty && lane.action == .resume && lane.activity == .active
-      && traps.execution.contains(vcpus[current].state.linearRIP.value)
+      && traps.execution.contains(vcpus[index].state.linearRIP.value)
   }
 
   /// Whether the current vCPU is about to execute at `address` with its stack pointer at least there.
@@ -241,14 +241,20 @@ extension RunControl {
   /// Executes one instruction with the execution traps off. An event delivered first wins: then the trap
   /// stays, and catches the return.
   func runOverTrap(_ vcpu: any VCPU, _ entry: VMEntry, _ limit: UInt64) -> VMExit {
+    // Without room, as at the end of a turn, the instruction is still to come.
+    if limit == 0, entry.action == .resume, entry.inject == nil { return vcpu.run(entry, limit: 0) }
     overTrap = nil
-    guard entry.action == .resume, entry.inject == nil, limit > 0 else { return vcpu.run(entry, limit: limit) }
+    guard entry.action == .resume, entry.inject == nil else { return vcpu.run(entry, limit: limit) }
     let traps = vcpu.traps
     var without = traps
     without.execution = []
     vcpu.traps = without
-    defer { vcpu.traps = traps }
-    return vcpu.run(entry, limit: 1)
+    let before = (vcpu.instructionCount, vcpu.state.rip)
+    let exit = vcpu.run(entry, limit: 1)
+    vcpu.traps = traps
+    // Called back before it executed anything: the instruction is still to come.
+    if exit.reason == .kicked, (vcpu.instructionCount, vcpu.state.rip) == before { overTrap = current }
+    return exit
   }
 
   // MARK: what was left at a stop

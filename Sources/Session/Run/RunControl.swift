@@ -132,11 +132,13 @@ package final class RunControl {
   /// Lets the guest run until `goal`, a stop, or attention. What was pending at the last stop is done first.
   /// With `isFresh` (the first run after a stop) a trap on the present instruction does not stop again.
   package func run(_ goal: RunGoal, isFresh: Bool = true) -> RunOutcome {
+    let looked = current
     current = turn.holder
     refreshTraps(goal.trap)
     if let problem = checkEntry() { return .stopped(.entryFailed(problem)) }
     if let stop = handlePendingExit() ?? dealWithRequests() { return .stopped(stop) }
-    overTrap = isFresh && isAtTrap ? current : nil
+    // The turn may be another's by now than that of the vCPU that stopped.
+    overTrap = isFresh ? [current, looked].first(where: isAtTrap) : nil
     // With several, who goes on is for run control to say after each exit.
     if vcpus.count == 1 { vcpus[0].monitor = monitor }
     defer { vcpus[0].monitor = nil }

@@ -32,6 +32,12 @@ package struct TechniquesReport: Equatable, Sendable {
     return "\(guest) says the same \(first.console.count) bytes under \(count)"
   }
 
+  /// Why none could run it, where all say the same.
+  private var commonRefusal: String? {
+    let reasons = Set(runs.map(\.refusal))
+    return reasons.count == 1 ? reasons.first ?? nil : nil
+  }
+
   /// The guest ran somewhere, and said the same wherever it did.
   package var isSame: Bool {
     guard let first = measured.first else { return false }
@@ -42,6 +48,7 @@ package struct TechniquesReport: Equatable, Sendable {
 
   /// All of it as text; where `width` has no room for all techniques side by side, in several tables one below the other.
   package func rows(width: Int = .max) -> [ReportRow] {
+    if measured.isEmpty, let why = commonRefusal { return [ReportRow(why, .bad)] }
     var rows = [ReportRow(verdict, .set)]
     for run in runs { if let why = run.refusal { rows.append(ReportRow("\(run.choice.name): \(why)", .bad)) } }
     guard !measured.isEmpty else { return rows }

@@ -316,11 +316,18 @@ package final class MemoryPane: Pane {
   }
 
   /// Finds bytes, text or a value (see `MemoryNeedle`) within 4 MiB of the cursor.
+  package var searchLimit: String { ", \(MemoryNeedle.reach >> 20) MiB either way; the command 'find' looks at all" }
+
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool {
     guard let needle = MemoryNeedle(text) else { return false }
     let from = cursor ?? start(snapshot)
-    let found = needle.find(from: from, backward: backward) { bytes(snapshot, at: $0, count: $1) }
-    guard let found else { return false }
+    func nearest(_ from: UInt64) -> UInt64? {
+      needle.find(from: from, backward: backward) { bytes(snapshot, at: $0, count: $1) }
+    }
+    // Then from the other side up to here, as in a list.
+    let reach = UInt64(MemoryNeedle.reach)
+    let other = backward ? from &+ reach : from >= reach ? from - reach : .max
+    guard let found = nearest(from) ?? nearest(other) else { return false }
     show(found)
     return true
   }
