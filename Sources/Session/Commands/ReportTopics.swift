@@ -72,7 +72,8 @@ enum ReportTopics {
   ) throws(CommandError) -> CommandResult {
     core.stream.drain()
     let snapshot = core.snapshot()
-    let word = scanner.peek.hasPrefix("#") ? String(scanner.peek.dropFirst()) : scanner.peek
+    let typed = scanner.takeWord() ?? ""
+    let word = typed.hasPrefix("#") ? String(typed.dropFirst()) : typed
     let number = word.isEmpty ? snapshot.exits.last?.sequence : UInt64(word)
     guard let number, let anatomy = ExitAnatomy(number, in: snapshot) else {
       let range = snapshot.exits.first.map { "#\($0.sequence) to #\(snapshot.exits.last?.sequence ?? 0) are kept" }
