@@ -30,7 +30,7 @@ struct ExitStateTests {
     _ = session.perform("exit 2")
     let answer = session.perform("info exit 0")
     #expect(answer.lines.contains { $0.contains("were not recorded") })
-    #expect(session.perform("info exit 999").failed)
+    #expect(session.perform("info exit 999").failed && session.perform("info exit 0 x").failed)
   }
 
   @Test("percentiles are right within a sixteenth", arguments: [(1...100, 99), (1000...1999, 1990), (5...5, 5)])

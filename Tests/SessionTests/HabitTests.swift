@@ -40,6 +40,7 @@ struct HabitTests {
     ("hexdump 100e06 8", "43 50 55 49 44 3a 20 6c"), ("dd $rsp 2", "00100e06 00000000"), ("list", "out dx, eax"),
     ("find \"CPUID: long\"", "00100e06"), ("find 0x100000, +0x2000, 0x43, \"PUID\"", "00100e06"), ("find 100000, 102000, 43 50 55 49 44", "00100e06"),
     ("context", "rip "), ("nextret", "ret"), ("nextcall", "call screen_putc"), ("fin", "pop rcx"), ("info cpu", "cr0"), ("info pit", "counter 0"),
+    ("info gdt 1", "0008"), ("info msr efer", "EFER"), ("info msr c0000080", "EFER"),
   ])
   func answers(_ line: String, _ expected: String) throws {
     let result = try Self.session("long-kernel", "9e").perform(line)

@@ -15,18 +15,20 @@ enum ProcessorTopics {
     .init(names: ["cr", "creg", "control"], help: "control registers by bit name") {
       core, _ throws(CommandError) in controls(core.currentState)
     },
-    .init(names: ["msr"], help: "model-specific registers") { core, _ throws(CommandError) in msrs(core.currentState) },
+    .init(names: ["msr"], help: "model-specific registers: [NAME|NUMBER]") { core, scanner throws(CommandError) in
+      try msrs(core.currentState, &scanner)
+    },
     .init(names: ["fpu", "sse"], help: "x87 and SSE registers") { core, _ throws(CommandError) in
       floats(core.currentState)
     },
-    .init(names: ["gdt"], help: "global descriptor table") { core, _ throws(CommandError) in
-      descriptors(DescriptorTables.gdt(core.currentState, core.machine.memory), "the GDT is empty")
+    .init(names: ["gdt"], help: "global descriptor table: [INDEX]") { core, scanner throws(CommandError) in
+      try descriptors(DescriptorTables.gdt(core.currentState, core.machine.memory), "the GDT is empty", &scanner)
     },
-    .init(names: ["ldt"], help: "local descriptor table") { core, _ throws(CommandError) in
-      descriptors(DescriptorTables.ldt(core.currentState, core.machine.memory), "there is no LDT")
+    .init(names: ["ldt"], help: "local descriptor table: [INDEX]") { core, scanner throws(CommandError) in
+      try descriptors(DescriptorTables.ldt(core.currentState, core.machine.memory), "there is no LDT", &scanner)
     },
-    .init(names: ["idt", "ivt"], help: "interrupt descriptor or vector table") { core, _ throws(CommandError) in
-      interruptTable(core)
+    .init(names: ["idt", "ivt"], help: "interrupt descriptor or vector table: [VECTOR]") { core, scanner throws(CommandError) in
+      try interruptTable(core, &scanner)
     },
     .init(names: ["tss"], help: "task state segment") { core, _ throws(CommandError) in
       let fields = DescriptorTables.tss(core.currentState, core.machine.memory, symbols: core.symbols)
@@ -115,13 +117,22 @@ enum ProcessorTopics {
     return CommandResult(lines, json: .object(members))
   }
 
-  private static func msrs(_ state: VCPUState) -> CommandResult {
-    let values: [(UInt32, UInt64)] = [
+  private static func msrs(_ state: VCPUState, _ scanner: inout ArgumentScanner) throws(CommandError) -> CommandResult {
+    let all: [(UInt32, UInt64)] = [
       (MSR.efer, state.efer), (MSR.star, state.star), (MSR.lstar, state.lstar), (MSR.cstar, state.cstar),
       (MSR.sfmask, state.sfmask), (MSR.fsBase, state[.fs].base), (MSR.gsBase, state[.gs].base),
       (MSR.kernelGSBase, state.kernelGSBase), (MSR.sysenterCS, state.sysenterCS), (MSR.sysenterESP, state.sysenterESP),
       (MSR.sysenterEIP, state.sysenterEIP), (MSR.pat, state.pat), (MSR.tscAux, state.tscAux),
     ]
+    var values = all
+    if let typed = scanner.takeWord() {
+      let digits = typed.lowercased().hasPrefix("0x") ? String(typed.dropFirst(2)) : typed
+      guard let wanted = MSR.index(named: typed) ?? UInt32(digits, radix: 16) else {
+        throw scanner.fail(typed, "the name or hexadecimal number of an MSR was expected")
+      }
+      values = all.filter { $0.0 == wanted }
+      guard !values.isEmpty else { throw scanner.fail(typed, "not among those kept ('info msr' lists them)") }
+    }
     return CommandResult(
       values.map { "\(Hex.padded(UInt64($0.0), 8)) \(MSR.text($0.0)) = \(Hex.text($0.1))" },
       json: .object(values.map { .init(MSR.text($0.0), .hex($0.1)) }))
@@ -141,21 +152,37 @@ enum ProcessorTopics {
           + rows.map { .init($0.0, .string($0.1)) }))
   }
 
-  private static func descriptors(_ rows: [DescriptorRow], _ empty: String) -> CommandResult {
-    InfoCommands.rows(
+  /// All rows, or the one whose number was typed.
+  private static func chosen<Row>(
+    _ rows: [Row], _ scanner: inout ArgumentScanner, number: (Row) -> Int
+  ) throws(CommandError) -> [Row] {
+    guard !scanner.isAtEnd else { return rows }
+    let typed = scanner.peek
+    guard let wanted = scanner.takeNumber() else { throw scanner.fail(typed, "the number of an entry was expected") }
+    let found = rows.filter { UInt64(number($0)) == wanted }
+    guard !found.isEmpty else { throw scanner.fail(typed, "no entry of this number is in use") }
+    return found
+  }
+
+  private static func descriptors(
+    _ rows: [DescriptorRow], _ empty: String, _ scanner: inout ArgumentScanner
+  ) throws(CommandError) -> CommandResult {
+    let rows = try chosen(rows, &scanner) { $0.index }
+    return InfoCommands.rows(
       rows.map(\.text), empty: empty,
       json: .array(rows.map { .members(("selector", .hex(UInt64($0.selector))), ("text", .string($0.text))) }))
   }
 
-  private static func interruptTable(_ core: SessionCore) -> CommandResult {
+  private static func interruptTable(_ core: SessionCore, _ scanner: inout ArgumentScanner) throws(CommandError) -> CommandResult {
     let state = core.currentState
     if state.cr0 & CR0.pe == 0 {
-      let rows = DescriptorTables.ivt(state, core.machine.memory, symbols: core.symbols)
+      let all = DescriptorTables.ivt(state, core.machine.memory, symbols: core.symbols)
+      let rows = try chosen(all, &scanner) { Int($0.vector) }
       return InfoCommands.rows(
         rows.map(\.text), empty: "the IVT cannot be read",
         json: .array(
           rows.map { .members(("vector", .number(UInt64($0.vector))), ("address", .hex($0.address.value))) }))
     }
-    return descriptors(DescriptorTables.idt(state, core.machine.memory, symbols: core.symbols), "the IDT is empty")
+    return try descriptors(DescriptorTables.idt(state, core.machine.memory, symbols: core.symbols), "the IDT is empty", &scanner)
   }
 }
