@@ -198,9 +198,18 @@ extension ConsoleModel {
       canvas.fitted(words.lines[0], x: 1, y: 1, words.role)
     } else if let remark {
       canvas.fitted(remark, x: 1, y: 1, .notice)
+    } else if snapshot.isLive {
+      canvas.fitted(progress, x: 1, y: 1, .dim)
     } else {
       canvas.fitted(lines.dropFirst().joined(separator: " "), x: 1, y: 1, .stop)
     }
+  }
+
+  /// How far a guest has come that runs for long: the function it is in, and the last line it wrote.
+  private var progress: String {
+    let place = snapshot.symbols.place(of: snapshot.vcpu.linearRIP.value).map { "in \($0.symbol.name.prefix(32))" }
+    let line = snapshot.guestConsole.last { !$0.isEmpty }
+    return [place, line].compactMap { $0 }.joined(separator: ": ")
   }
 
   /// The newest answer, where no line is being typed.

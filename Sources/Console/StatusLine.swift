@@ -80,8 +80,7 @@ package enum StatusLine {
       if snapshot.countsInstructions {
         parts.append(Part(text: "\(Format.fixed(snapshot.mips, 1)) MIPS", importance: 65))
       }
-      parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 64))
-      parts += progress(snapshot)
+      parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 58))
     }
     parts.append(Part(text: "exits \(Format.grouped(snapshot.exitCount))", importance: 55))
     let count = snapshot.countsInstructions ? Format.grouped(snapshot.instructionCount) : SessionSnapshot.notCounted
@@ -90,18 +89,6 @@ package enum StatusLine {
     parts.append(Part(text: "t \(Format.duration(snapshot.virtualTime))", importance: 45))
     if snapshot.droppedEvents > 0 {
       parts.append(Part(text: "\(Format.short(Double(snapshot.droppedEvents))) not shown", importance: 30))
-    }
-    return parts
-  }
-
-  /// How far a guest has come that runs for long: the function it is in, and the last line it wrote.
-  private static func progress(_ snapshot: SessionSnapshot) -> [Part] {
-    var parts: [Part] = []
-    if let place = snapshot.symbols.place(of: snapshot.vcpu.linearRIP.value) {
-      parts.append(Part(text: String(place.symbol.name.prefix(32)), importance: 28))
-    }
-    if let line = snapshot.guestConsole.last(where: { !$0.isEmpty }) {
-      parts.append(Part(text: String(line.prefix(60)), importance: 20))
     }
     return parts
   }
