@@ -241,7 +241,7 @@ struct CPU {
   /// What generated code of one instruction puts aside.
   var spare: UInt64 = 0
   /// Of a loop whose operands were looked up for several rounds (`Streams`): what the budget may go down to, and what is added
-  /// to the register of each.
+  /// to the register of each (`Streams.limit` of them).
   var streamsEnd: Int64 = 0
   var streams = InlineArray<6, UInt64>(repeating: 0)
   /// The last returns by IRET from 64-bit code to it, to ring 0 and to an outer one.

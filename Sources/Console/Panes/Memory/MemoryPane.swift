@@ -315,9 +315,9 @@ package final class MemoryPane: Pane {
     show(target)
   }
 
-  /// Finds bytes, text or a value (see `MemoryNeedle`) within 4 MiB of the cursor.
   package var searchLimit: String { ", \(MemoryNeedle.reach >> 20) MiB either way; the command 'find' looks at all" }
 
+  /// Finds bytes, text or a value (see `MemoryNeedle`) as far from the cursor as `searchLimit` says.
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool {
     guard let needle = MemoryNeedle(text) else { return false }
     let from = cursor ?? start(snapshot)
