@@ -54,6 +54,8 @@ struct HostileTests {
   @Test("programs that once parted go the same way", arguments: [
     // XCHG read by what the TLB had for reads, after it had asked what it had for writes.
     "--seed 4 --only protected32-bits32-ring3 --number 88",
+    // A rotate behind flags that wait, and a PUSH behind it that the TLB did not help.
+    "--seed 800 --only compatibility32-ring3 --number 1636",
   ])
   func parted(_ program: String) {
     #expect(Self.hostile("--compare --limit 1500 \(program)") == 0)

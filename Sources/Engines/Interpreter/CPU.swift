@@ -231,6 +231,8 @@ struct CPU {
   // Of generated code: the operand that flags not yet worked out depend on (`FlagRecipe`), the host's stack pointer
   // before it, and what it or the loop left off at (`HostEnd`).
   var flagOperand: UInt64 = 0
+  /// What a rotate left whose CF and OF are being worked out; the flags before it may still wait for `flagOperand`.
+  var rotated: UInt64 = 0
   /// Accesses that the TLB did not answer.
   var slowAccesses: UInt64 = 0
   /// The access whose slow way is taken (`HostSite`), 0 if it is none of those.

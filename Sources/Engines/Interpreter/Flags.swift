@@ -100,9 +100,9 @@ extension UnsafeMutablePointer<CPU> {
     pointee.flagA = cf ? 1 : 0
     pointee.flagClass = .inc8
   }
-  /// CF and OF as `rol` and `ror` leave them, from what is in `flagOperand`.
+  /// CF and OF as `rol` and `ror` leave them, from what is in `rotated`.
   func noteRotation(_ kind: UInt16) {
-    let value = pointee.flagOperand
+    let value = pointee.rotated
     let width: UInt64 = kind & 1 != 0 ? 64 : 32
     let top = value &>> (width &- 1) & 1
     let carry = kind & 2 != 0 ? top : value & 1

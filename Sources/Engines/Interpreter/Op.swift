@@ -137,6 +137,6 @@ enum Op: UInt16 {
   case done
   /// The carry into `flagA`, in the form of `FlagClass.inc8`.
   case keepCarry
-  /// CF and OF of a rotate that left `CPU.flagOperand`; `aux` bit 0 is 64 bits, bit 1 to the right.
+  /// CF and OF of a rotate that left `CPU.rotated`; `aux` bit 0 is 64 bits, bit 1 to the right.
   case rotateFlags
 }

@@ -52,7 +52,7 @@ extension BlockWriter {
     let rotation = state.rotation
     if case .deferred(let recipe) = state.flags { settle(recipe) }
     guard let rotation, let from = operand(rotation.register) else { return }
-    saveField(offsets.flagOperand, from, size: rotation.size)
+    saveField(offsets.rotated, from, size: rotation.size)
     callForFlags(rewriter.flagOps + (1 + (rotation.size == 8 ? 1 : 0) + (rotation.toRight ? 2 : 0)))
     state.flags = .saved(.unknown)
   }

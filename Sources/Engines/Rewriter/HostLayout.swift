@@ -46,7 +46,7 @@ enum HostLayout {
 
 /// Offsets into `CPU` and other structures that generated code touches.
 struct HostOffsets {
-  let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, hostStack, hostOp, hostBlock, spare: Int32
+  let budget, rip, rflags, stamp, flagClass, flagA, flagResult, flagOperand, rotated, hostStack, hostOp, hostBlock, spare: Int32
   let cr0, cr4, xcr0, mxcsrLoaded, hostSite, horizon, shadowAt, shadowIsMOVSS, windowRequested, leaveSoon: Int32
   let kernelGSBase, gsSegmentBase, quick, nonRoot, slept, tscOffset, ownTSCOffset, cr2, cr3: Int32
   let efer, star, lstar, cstar, sfmask, tscAux, sysenterCS, sysenterESP, sysenterEIP, cpl, tlb, tlbs: Int32
@@ -68,6 +68,7 @@ struct HostOffsets {
     flagA = cpu(\.flagA)
     flagResult = cpu(\.flagResult)
     flagOperand = cpu(\.flagOperand)
+    rotated = cpu(\.rotated)
     hostStack = cpu(\.hostStack)
     hostOp = cpu(\.hostOp)
     hostBlock = cpu(\.hostBlock)
