@@ -26,6 +26,9 @@ struct Assembler {
   /// Of the whole buffer; `count` is the offset of the next byte.
   let start: UnsafeMutablePointer<UInt8>
   private(set) var count: Int
+  /// The host registers, by bits of their numbers, that an instruction has named since this was emptied for anything but
+  /// the base of an address. A vector register passes for the general one of its number.
+  var named: UInt16 = 0
 
   init(_ start: UnsafeMutablePointer<UInt8>, at offset: Int) {
     self.start = start
@@ -57,13 +60,18 @@ struct Assembler {
     var rex: UInt8 = size == 8 ? 0x48 : 0x40
     if reg & 8 != 0 { rex |= 4 }
     var needed = size == 1 && reg >= 4
+    name(reg)
     switch rm {
     case .register(let r):
+      name(r.number)
       if r.number & 8 != 0 { rex |= 1 }
       if (size == 1 || byteRM) && r.number >= 4 { needed = true }
     case .memory(let base, let index, _, _):
       if base.number & 8 != 0 { rex |= 1 }
-      if let index, index.number & 8 != 0 { rex |= 2 }
+      if let index {
+        name(index.number)
+        if index.number & 8 != 0 { rex |= 2 }
+      }
     case .code: break
     }
     var head = Head()
@@ -75,6 +83,8 @@ struct Assembler {
     put(head)
     operand(reg & 7, rm, immediate)
   }
+
+  mutating func name(_ number: UInt8) { named |= 1 &<< UInt16(number & 15) }
 
   /// Bytes that are written together.
   private struct Head {
@@ -158,6 +168,7 @@ struct Assembler {
   }
   /// A whole register, by the shortest form. Leaves the flags alone.
   mutating func load(_ to: HostRegister, _ value: UInt64) {
+    name(to.number)
     if let short = UInt32(exactly: value) {
       if to.number & 8 != 0 { byte(0x41) }
       byte(0xB8 | to.number & 7)
@@ -210,6 +221,7 @@ struct Assembler {
     word32(value)
   }
   mutating func swap(_ reg: HostRegister, size: Int) {
+    name(reg.number)
     if size == 8 || reg.number & 8 != 0 { byte((size == 8 ? 0x48 : 0x40) | (reg.number & 8) >> 3) }
     byte(0x0F)
     byte(0xC8 | reg.number & 7)
@@ -226,6 +238,7 @@ struct Assembler {
     byte(0x50 | reg.number & 7)
   }
   mutating func pop(_ reg: HostRegister) {
+    name(reg.number)
     if reg.number & 8 != 0 { byte(0x41) }
     byte(0x58 | reg.number & 7)
   }
@@ -261,7 +274,8 @@ struct Assembler {
     word32(Int32(target - (count + 4)))
   }
   /// Lets a jump made by `jumpAhead` come out here.
-  mutating func land(_ from: Int) {
-    UnsafeMutableRawPointer(start + from - 4).storeBytes(of: Int32(count - from), as: Int32.self)
+  mutating func land(_ from: Int) { land(from, at: count) }
+  mutating func land(_ from: Int, at target: Int) {
+    UnsafeMutableRawPointer(start + from - 4).storeBytes(of: Int32(target - from), as: Int32.self)
   }
 }

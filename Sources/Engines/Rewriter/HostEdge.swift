@@ -22,8 +22,8 @@ struct HostEdge {
     self.excess = excess
   }
 
-  /// Ways out of each block of a trace: two, in each of three rounds of a loop.
-  static let perBlock = 6
+  /// Ways out of each block of a trace: two, in each of four rounds of a loop.
+  static let perBlock = 8
 }
 
 extension UnsafeMutablePointer<HostEdge> {

@@ -29,6 +29,8 @@ struct Streams {
   }
 
   private(set) var all: [Stream] = []
+  /// Host registers that hold what is added to the registers of streams, by their places in `all`; the others' is in `CPU`.
+  var homes: [Int: HostRegister] = [:]
   private var places: [MicroOpPointer: Int] = [:]
 
   static let limit = 6
@@ -55,6 +57,16 @@ struct Streams {
 
   /// The stream that the operand of this micro-op belongs to.
   func place(of op: MicroOpPointer) -> Int? { places[op] }
+
+  /// What `homes` may be, the best first: `HostLayout.b` is where all others are brought for each access.
+  var possibleHomes: [[Int: HostRegister]] {
+    let (a, b) = (HostLayout.a, HostLayout.b)
+    switch all.count {
+    case 1: return [[0: b]]
+    case 2: return [[0: b, 1: a], [0: a], [1: a]]
+    default: return all.indices.map { [$0: a] }
+    }
+  }
 
   private mutating func add(_ access: Access, _ round: Movements, _ before: Movements) -> Bool {
     let o = access.op.pointee
