@@ -27,7 +27,7 @@ struct Assembler {
   let start: UnsafeMutablePointer<UInt8>
   private(set) var count: Int
   /// The host registers, by bits of their numbers, that an instruction has named since this was emptied for anything but
-  /// the base of an address. A vector register passes for the general one of its number.
+  /// the base of an address: all by a call. A vector register passes for the general one of its number.
   var named: UInt16 = 0
 
   init(_ start: UnsafeMutablePointer<UInt8>, at offset: Int) {
@@ -205,6 +205,23 @@ struct Assembler {
     modRM(size == 1 ? 0xC0 : 0xC1, code, rm, size: size, immediate: 1)
     byte(count)
   }
+  /// RORX of 32 bits (BMI2): leaves the source and the flags.
+  mutating func rotateRight(_ to: HostRegister, _ from: HostRegister, by count: UInt8) {
+    name(to.number)
+    name(from.number)
+    byte(0xC4)
+    byte((to.number & 8 == 0 ? 0x80 : 0) | 0x40 | (from.number & 8 == 0 ? 0x20 : 0) | 3)
+    byte(0x7B)
+    byte(0xF0)
+    operand(to.number & 7, .register(from), 1)
+    byte(count)
+  }
+  /// Bits `count` to 31 of `from` at the lower end of `to`; what is above them is anything.
+  mutating func bits(from count: UInt8, of from: HostRegister, into to: HostRegister) {
+    if HostLayout.hasRORX { return rotateRight(to, from, by: count) }
+    move(to, .register(from), size: 4)
+    shift(5, .register(to), by: count, size: 4)
+  }
   /// The same by CL.
   mutating func shiftByCL(_ code: UInt8, _ rm: HostOperand, size: Int) { modRM(size == 1 ? 0xD2 : 0xD3, code, rm, size: size) }
   /// The group of opcode F7h: 2 NOT, 3 NEG.
@@ -243,7 +260,10 @@ struct Assembler {
     byte(0x58 | reg.number & 7)
   }
   mutating func ret() { byte(0xC3) }
-  mutating func call(_ rm: HostOperand) { modRM(0xFF, 2, rm, size: 4) }
+  mutating func call(_ rm: HostOperand) {
+    named = .max
+    modRM(0xFF, 2, rm, size: 4)
+  }
   mutating func jump(_ rm: HostOperand) { modRM(0xFF, 4, rm, size: 4) }
 
   // MARK: Jumps within the code buffer
@@ -254,6 +274,7 @@ struct Assembler {
     word32(Int32(target - (count + 4)))
   }
   mutating func call(to target: Int) {
+    named = .max
     byte(0xE8)
     word32(Int32(target - (count + 4)))
   }

@@ -9,9 +9,6 @@ extension BlockWriter {
   /// A look-up is to last for so many rounds.
   private static let rounds: Int64 = 64
 
-  /// Micro-ops of a round, at most, that is written twice.
-  private static let doubled = 24
-
   /// Code that is reached with a round charged. `again` does one the usual way.
   mutating func writeStreams(_ found: Streams, again: Int, start: Int) {
     let (streams, isSteady) = settled(found)
@@ -24,7 +21,7 @@ extension BlockWriter {
     for (index, home) in streams.homes.sorted(by: { $0.key < $1.key }) { asm.move(home, offsets.stream(index), size: 8) }
     host = .none
     if isSteady {
-      writeSteadyRounds(streams, lookUp: lookUp, again: again)
+      writeSteadyRounds(streams, lookUp: lookUp)
     } else {
       writeRound(streams)
       takeBudget()
@@ -35,31 +32,39 @@ extension BlockWriter {
     asm.jump(to: again)
   }
 
-  /// Rounds that leave everything as they find it, small ones two by two.
-  private mutating func writeSteadyRounds(_ streams: Streams, lookUp: Int, again: Int) {
+  /// Rounds that leave everything as they find it, small ones several by several. One has been charged, which fits.
+  private mutating func writeSteadyRounds(_ streams: Streams, lookUp: Int) {
+    let copies = Streams.copies(of: trace)
     let total = Int32(truncatingIfNeeded: trace.total)
-    let isDoubled = trace.parts.reduce(0) { $0 + $1.block.body.count } <= Self.doubled
-    if isDoubled { asm.alu(5, .register(Self.budget), total, size: 8) }
-    let single = isDoubled ? asm.jumpAhead(12) : nil
-    let round = asm.count
-    if isDoubled {
-      chargedAhead = total
-      writeRound(streams)
-      chargedAhead = 0
-      host = .none
+    let others = total * Int32(copies - 1)
+    var isOver: Int?
+    if copies > 1 {
+      asm.alu(5, .register(Self.budget), others, size: 8)
+      let few = asm.jumpAhead(12)
+      writeRounds(streams, count: copies)
+      asm.land(few)
+      asm.alu(0, .register(Self.budget), others, size: 8)
+      isOver = asm.jumpAhead(8)
     }
-    writeRound(streams)
-    asm.alu(5, .register(Self.budget), isDoubled ? total * 2 : total, size: 8)
-    asm.jump(13, to: round)
-    host = .none
-    if let single {
-      asm.land(single)
-      asm.alu(0, .register(Self.budget), total, size: 8)
-    }
+    writeRounds(streams, count: 1)
+    if let isOver { asm.land(isOver) }
     takeBudget()
     asm.test(.register(Self.budget), Self.budget, size: 8)
     later(.spent, from: asm.jumpAhead(8))
-    asm.jump(to: isDoubled ? again : lookUp)
+    asm.jump(to: lookUp)
+  }
+
+  /// A loop of so many rounds at once, which are charged; so are those that do not fit any more behind it.
+  private mutating func writeRounds(_ streams: Streams, count: Int) {
+    let total = Int32(truncatingIfNeeded: trace.total)
+    let first = asm.count
+    for behind in (0..<Int32(count)).reversed() {
+      chargedAhead = behind * total
+      writeRound(streams)
+      host = .none
+    }
+    asm.alu(5, .register(Self.budget), total * Int32(count), size: 8)
+    asm.jump(13, to: first)
   }
 
   private mutating func writeRound(_ streams: Streams) {
@@ -103,7 +108,7 @@ extension BlockWriter {
     let pages = stream.stride * Self.rounds / 4096
     if pages > 0 { lookFurther(stream, pages: Int(pages)) }
     if stream.stride != 0 { bound(stream.stride, span: span, isFurther: pages > 0) }
-    asm.alu(5, .register(b), Int32(truncatingIfNeeded: stream.low), size: 8)
+    if stream.low != 0 { asm.alu(5, .register(b), Int32(truncatingIfNeeded: stream.low), size: 8) }
     if let register = stream.register {
       let value = value(register, a, size: 8)
       if stream.scale == 0 {
@@ -169,12 +174,15 @@ extension BlockWriter {
       asm.alu(0, .register(a), Int32(4096 - span), size: 8)
       if isFurther { asm.alu(0, a, offsets.field(offsets.spare), size: 8) }
     }
-    // Divided by multiplication: exact for so few bytes.
-    let reciprocal = (Int64(1) << Int64(Self.fraction) + size - 1) / size
-    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: reciprocal), size: 8)
-    asm.shift(5, .register(a), by: Self.fraction, size: 8)
-    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: trace.total), size: 8)
-    asm.unary(3, .register(a), size: 8)
+    if size & (size - 1) == 0 {
+      asm.shift(5, .register(a), by: UInt8(size.trailingZeroBitCount), size: 8)
+    } else {
+      // Divided by multiplication: exact for so few bytes.
+      let reciprocal = (Int64(1) << Int64(Self.fraction) + size - 1) / size
+      asm.multiply(a, .register(a), Int32(truncatingIfNeeded: reciprocal), size: 8)
+      asm.shift(5, .register(a), by: Self.fraction, size: 8)
+    }
+    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: -trace.total), size: 8)
     asm.alu(0, a, .register(Self.budget), size: 8)
     let end = offsets.field(offsets.streamsEnd)
     asm.alu(7, a, end, size: 8)

@@ -35,8 +35,11 @@ extension BlockWriter {
   /// Goes on at the RIP in `b`, wherever that is. No code is known for one that is not canonical: that is looked at where
   /// none is found.
   mutating func indirect(_ o: MicroOpPointer, popped: Int32 = 0) {
-    asm.move(offsets.field(offsets.rip), Self.b, size: 8)
+    // A rotate's flags are the interpreter's work.
+    let calls = state.rotation != nil
+    if calls { asm.move(offsets.field(offsets.rip), Self.b, size: 8) }
     settle()
+    if calls { asm.move(Self.b, offsets.field(offsets.rip), size: 8) }
     giveBack()
     host = .none
     later(.find(isLong ? o : nil, popped: popped), from: asm.dispatch(offsets))

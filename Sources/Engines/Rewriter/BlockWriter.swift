@@ -36,6 +36,8 @@ struct BlockWriter {
   /// How far from `b` a RET finds its target, where the stack was looked up for it.
   var returnAt: Int32?
   private var calloutsBefore = 0
+  /// Where the code of the last SWAPGS ends, and what has the two bases there.
+  var swapped: (end: Int, own: HostRegister, kernel: HostRegister)?
   /// Streams of the loop that are looked up once for many rounds.
   private(set) var streamCount = 0
   /// Where the code is to read though it must not.
@@ -108,10 +110,10 @@ struct BlockWriter {
     isLong = context.isLong64
     let user = context.cpl == 3 ? TLB.entries * MemoryLayout<TLBEntry>.stride : 0
     tlb = Int32(HostLayout.tlbOffset + user)
-    let edgeCount = trace.parts.count * HostEdge.perBlock
+    let edgeCount = trace.parts.count * (trace.loops ? HostEdge.perLoopedBlock : HostEdge.perBlock)
     let edges = UnsafeMutablePointer<HostEdge>.allocate(capacity: edgeCount)
     edges.initialize(repeating: HostEdge(block: block, isTaken: false), count: edgeCount)
-    block.pointee.edges = edges
+    (block.pointee.edges, block.pointee.edgeCount) = (edges, edgeCount)
     stubs.reserveCapacity(Self.usualStubs)
     marks.reserveCapacity(Self.usualStubs)
   }

@@ -34,6 +34,17 @@ struct Streams {
   private var places: [MicroOpPointer: Int] = [:]
 
   static let limit = 6
+  /// Rounds that are charged together, at most, and how many micro-ops they may have in all.
+  static let mostCopies = 4
+  private static let opsOfCopies = 40
+  /// So many rounds of a trace, a power of two.
+  static func copies(of trace: Trace) -> Int {
+    let ops = trace.parts.reduce(0) { $0 + $1.block.body.count }
+    var copies = mostCopies
+    while copies > 1, ops * copies > opsOfCopies { copies /= 2 }
+    return copies
+  }
+
   /// Larger ones would be looked up again after a few rounds.
   private static let strideLimit: Int64 = 512
   private static let spanLimit: Int64 = 512
