@@ -118,6 +118,12 @@ routine skip_two
         iretd
 endroutine
 
+routine skip_two_with_code
+        add esp, 4
+        add dword [esp], 2
+        iretd
+endroutine
+
 routine restore_page
         mov dword [window_table], page_zero + (PTE_P | PTE_W | PTE_U)
         add esp, 4
@@ -188,6 +194,31 @@ routine user_int80
         int RETURN_VECTOR
 endroutine
 
+routine user_divzero
+        xor ecx, ecx
+.next:  div ecx
+        dec ebx
+        jnz .next
+        int RETURN_VECTOR
+endroutine
+
+routine user_pageskip                   ; a load of two bytes
+        mov ecx, WINDOW + 4096
+.next:  mov eax, [ecx]
+        dec ebx
+        jnz .next
+        int RETURN_VECTOR
+endroutine
+
+routine loop_pageskip                   ; (count)
+        mov edx, [esp + 4]
+        mov ecx, WINDOW + 4096
+.next:  mov eax, [ecx]
+        dec edx
+        jnz .next
+        ret
+endroutine
+
 routine loop_iret                       ; (count)
         mov ecx, [esp + 4]
 .next:  pushfd
@@ -203,6 +234,18 @@ routine loop_callret                    ; (count)
         mov ecx, [esp + 4]
 .next:  call .nothing
         call .nothing
+        dec ecx
+        jnz .next
+        ret
+.nothing:
+        ret
+endroutine
+
+routine loop_icallret                   ; (count)
+        mov ecx, [esp + 4]
+        mov eax, .nothing
+.next:  call eax
+        call eax
         dec ecx
         jnz .next
         ret

@@ -4,7 +4,7 @@
 %include "multiboot.inc"
         default rel
         extern main
-        global idt, gdt_pointer, multiboot_info, window_table
+        global idt, gdt_pointer, multiboot_info, window_table, per_cpu, system_stack_top
 %define RETURN_VECTOR   0x81
 %define LAPIC_PAGE      0xFEE00000
 %define WINDOW          0x30000000      ; a 2 MiB hole with 4 KiB pages, for the paging tests
@@ -18,7 +18,10 @@ high_directory: resb 4096
 window_table:   resb 4096
 user_stack:     resb 4096
 user_stack_top:
+system_stack:   resb 4096
+system_stack_top:
 saved_rsp:      resq 1
+per_cpu:        resq 2                  ; a stack for system calls, the caller's
 
         section .text
         width 32
@@ -46,6 +49,12 @@ routine skip_two
         iretq
 endroutine
 
+routine skip_two_with_code
+        add rsp, 8
+        add qword [rsp], 2
+        iretq
+endroutine
+
 routine restore_page
         push rax
         lea rax, [page_zero + (PTE_P | PTE_W | PTE_U)]
@@ -67,6 +76,18 @@ routine return_at_once
 endroutine
 
 routine sysret_at_once
+        o64 sysret
+endroutine
+
+; As kernels do: to a stack of its own, every register saved, and back.
+routine sysret_with_stack
+        swapgs
+        mov [gs:8], rsp
+        mov rsp, [gs:0]
+        push_all
+        pop_all
+        mov rsp, [gs:8]
+        swapgs
         o64 sysret
 endroutine
 
@@ -121,6 +142,30 @@ routine user_int80
         int RETURN_VECTOR
 endroutine
 
+routine user_divzero
+        xor ecx, ecx
+.next:  div ecx
+        dec ebx
+        jnz .next
+        int RETURN_VECTOR
+endroutine
+
+routine user_pageskip                   ; a load of two bytes
+        mov ecx, WINDOW + 4096
+.next:  mov eax, [rcx]
+        dec ebx
+        jnz .next
+        int RETURN_VECTOR
+endroutine
+
+routine loop_pageskip                   ; EDI = count
+        mov ecx, WINDOW + 4096
+.next:  mov eax, [rcx]
+        dec edi
+        jnz .next
+        ret
+endroutine
+
 routine loop_iret                       ; EDI = count
 .next:  mov rax, rsp
         push KERNEL_DS
@@ -138,6 +183,17 @@ endroutine
 routine loop_callret
 .next:  call .nothing
         call .nothing
+        dec edi
+        jnz .next
+        ret
+.nothing:
+        ret
+endroutine
+
+routine loop_icallret
+        lea rax, [.nothing]
+.next:  call rax
+        call rax
         dec edi
         jnz .next
         ret

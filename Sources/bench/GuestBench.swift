@@ -14,6 +14,8 @@ struct GuestBench {
   /// ns an operation, by test, one a round.
   private var costs: [Emulator: [String: [Double]]] = [:]
   private var order: [String] = []
+  /// By a test and its count.
+  private var checksums: [String: UInt64] = [:]
   private(set) var failures: [String] = []
 
   init(guest: String, tests: String, rounds: Int, field: [Emulator] = Emulator.allCases) {
@@ -46,13 +48,16 @@ struct GuestBench {
     report()
   }
 
-  /// One run of every test with its default count; it decides how often each runs in the rounds.
+  /// One run of every test with its default count; it decides how often each runs in the rounds. The rewriter runs what
+  /// native code runs as often as that.
   private mutating func calibrate(_ folder: String) {
     for emulator in emulators {
       say("every test once: \(emulator.title)")
       let run = measure(emulator, words: tests, folder)
-      if !run.results.isEmpty { plans[emulator] = Plan(after: run) }
+      if run.results.isEmpty { continue }
+      plans[emulator] = Plan(after: run, lasting: emulator == .native ? Plan.nativeDuration : Plan.duration)
     }
+    if let own = plans[.rewriter], let native = plans[.native] { plans[.rewriter] = own.agreeing(with: native) }
   }
 
   private mutating func measure(_ emulator: Emulator, words: String, _ folder: String) -> GuestRun {
@@ -67,6 +72,12 @@ struct GuestBench {
   }
 
   private mutating func take(_ emulator: Emulator, _ run: GuestRun) {
+    for result in run.results {
+      let test = "\(result.name) \(result.count)"
+      if let known = checksums.updateValue(result.checksum, forKey: test), known != result.checksum {
+        failures.append("\(emulator.title): \(test): another checksum than elsewhere")
+      }
+    }
     for (name, nanoseconds) in run.costs {
       if !order.contains(name) { order.append(name) }
       costs[emulator, default: [:]][name, default: []].append(nanoseconds)

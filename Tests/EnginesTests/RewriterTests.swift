@@ -44,6 +44,25 @@ import X86
     #expect(engine.rewriting?.adaptive == 0)
   }
 
+  @Test("SWAPGS several times in a row exchanges the bases each time", arguments: 1...4)
+  func swapgs(times: Int) throws {
+    let states = try ["interpreter", "rewriter"].map { engine in
+      let b = try SystemBench(engine: engine)
+      b.enterLong()
+      b.change {
+        $0.kernelGSBase = 0xFFFF_8000_0000_0000
+        $0[.gs].base = 0x1000
+        $0[.rcx] = 301
+      }
+      let swaps = Array([[UInt8]](repeating: [0x0F, 0x01, 0xF8], count: times).joined())
+      b.memory.write(GPA(SystemBench.code), MappedLoop.rounds(swaps) + [0xF4])
+      #expect(b.vcpu.run(.resume, limit: 10_000).reason == .hlt)
+      return b.state
+    }
+    #expect(states[0] == states[1])
+    #expect(states[1].kernelGSBase == (times % 2 == 0 ? 0xFFFF_8000_0000_0000 : 0x1000))
+  }
+
   @Test func `dropping all code in the middle changes nothing but the count of flushes`() throws {
     // MOV ECX, 1000; again: ADD EAX, ECX; DEC ECX; JNZ again; HLT
     let engine = try machine([0xB9, 0xE8, 3, 0, 0, 0x01, 0xC8, 0x49, 0x75, 0xFB, 0xF4], warmth: 2)

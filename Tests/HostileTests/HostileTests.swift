@@ -56,6 +56,9 @@ struct HostileTests {
     "--seed 4 --only protected32-bits32-ring3 --number 88",
     // A rotate behind flags that wait, and a PUSH behind it that the TLB did not help.
     "--seed 800 --only compatibility32-ring3 --number 1636",
+    // A rotate, and the stack pointer moved behind it, which other flags waited for.
+    "--seed 601 --only protected32-bits32-ring0 --number 64",
+    "--seed 602 --only long64-ring3 --number 62",
   ])
   func parted(_ program: String) {
     #expect(Self.hostile("--compare --limit 1500 \(program)") == 0)

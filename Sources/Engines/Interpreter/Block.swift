@@ -32,6 +32,7 @@ struct Block {
   var hostStampAt = 0
   /// The ways out of that code, if it has any, and those that lead to it.
   var edges: UnsafeMutablePointer<HostEdge>?
+  var edgeCount = 0
   var edgesIn: UnsafeMutablePointer<HostEdge>?
   /// Bytes of the other blocks that this is the code of.
   var parts: UnsafeMutablePointer<BlockPart>?
@@ -79,7 +80,7 @@ extension BlockPointer {
   fileprivate func releaseHostCode() {
     pointee.edges?.deallocate()
     pointee.parts?.deallocate()
-    (pointee.edges, pointee.parts, pointee.partCount) = (nil, nil, 0)
+    (pointee.edges, pointee.edgeCount, pointee.parts, pointee.partCount) = (nil, 0, nil, 0)
     while let site = pointee.sites {
       pointee.sites = site.pointee.next
       site.deallocate()

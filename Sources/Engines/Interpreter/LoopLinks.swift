@@ -78,9 +78,9 @@ struct JumpEntry {
   var rip: UInt64 = 0
   var stamp: UInt64 = .max
   var block: BlockPointer?
-  /// Of the block, for generated code.
+  /// Of the block, for generated code: where there is none, no budget reaches to its end.
   var host: UInt = 0
-  var hostCount: Int64 = 0
+  var hostCount = Block.unreachable
 
   init() {}
   init(stamp: UInt64, _ block: BlockPointer) {
@@ -88,7 +88,7 @@ struct JumpEntry {
     self.stamp = stamp
     self.block = block
     host = block.pointee.host
-    hostCount = block.pointee.hostCount
+    if host != 0 { hostCount = block.pointee.hostCount }
   }
 
   static let count = 1 << 15

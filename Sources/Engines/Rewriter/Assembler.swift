@@ -26,6 +26,9 @@ struct Assembler {
   /// Of the whole buffer; `count` is the offset of the next byte.
   let start: UnsafeMutablePointer<UInt8>
   private(set) var count: Int
+  /// The host registers, by bits of their numbers, that an instruction has named since this was emptied for anything but
+  /// the base of an address: all by a call. A vector register passes for the general one of its number.
+  var named: UInt16 = 0
 
   init(_ start: UnsafeMutablePointer<UInt8>, at offset: Int) {
     self.start = start
@@ -57,13 +60,18 @@ struct Assembler {
     var rex: UInt8 = size == 8 ? 0x48 : 0x40
     if reg & 8 != 0 { rex |= 4 }
     var needed = size == 1 && reg >= 4
+    name(reg)
     switch rm {
     case .register(let r):
+      name(r.number)
       if r.number & 8 != 0 { rex |= 1 }
       if (size == 1 || byteRM) && r.number >= 4 { needed = true }
     case .memory(let base, let index, _, _):
       if base.number & 8 != 0 { rex |= 1 }
-      if let index, index.number & 8 != 0 { rex |= 2 }
+      if let index {
+        name(index.number)
+        if index.number & 8 != 0 { rex |= 2 }
+      }
     case .code: break
     }
     var head = Head()
@@ -75,6 +83,8 @@ struct Assembler {
     put(head)
     operand(reg & 7, rm, immediate)
   }
+
+  mutating func name(_ number: UInt8) { named |= 1 &<< UInt16(number & 15) }
 
   /// Bytes that are written together.
   private struct Head {
@@ -158,6 +168,7 @@ struct Assembler {
   }
   /// A whole register, by the shortest form. Leaves the flags alone.
   mutating func load(_ to: HostRegister, _ value: UInt64) {
+    name(to.number)
     if let short = UInt32(exactly: value) {
       if to.number & 8 != 0 { byte(0x41) }
       byte(0xB8 | to.number & 7)
@@ -194,6 +205,23 @@ struct Assembler {
     modRM(size == 1 ? 0xC0 : 0xC1, code, rm, size: size, immediate: 1)
     byte(count)
   }
+  /// RORX of 32 bits (BMI2): leaves the source and the flags.
+  mutating func rotateRight(_ to: HostRegister, _ from: HostRegister, by count: UInt8) {
+    name(to.number)
+    name(from.number)
+    byte(0xC4)
+    byte((to.number & 8 == 0 ? 0x80 : 0) | 0x40 | (from.number & 8 == 0 ? 0x20 : 0) | 3)
+    byte(0x7B)
+    byte(0xF0)
+    operand(to.number & 7, .register(from), 1)
+    byte(count)
+  }
+  /// Bits `count` to 31 of `from` at the lower end of `to`; what is above them is anything.
+  mutating func bits(from count: UInt8, of from: HostRegister, into to: HostRegister) {
+    if HostLayout.hasRORX { return rotateRight(to, from, by: count) }
+    move(to, .register(from), size: 4)
+    shift(5, .register(to), by: count, size: 4)
+  }
   /// The same by CL.
   mutating func shiftByCL(_ code: UInt8, _ rm: HostOperand, size: Int) { modRM(size == 1 ? 0xD2 : 0xD3, code, rm, size: size) }
   /// The group of opcode F7h: 2 NOT, 3 NEG.
@@ -210,6 +238,7 @@ struct Assembler {
     word32(value)
   }
   mutating func swap(_ reg: HostRegister, size: Int) {
+    name(reg.number)
     if size == 8 || reg.number & 8 != 0 { byte((size == 8 ? 0x48 : 0x40) | (reg.number & 8) >> 3) }
     byte(0x0F)
     byte(0xC8 | reg.number & 7)
@@ -226,11 +255,15 @@ struct Assembler {
     byte(0x50 | reg.number & 7)
   }
   mutating func pop(_ reg: HostRegister) {
+    name(reg.number)
     if reg.number & 8 != 0 { byte(0x41) }
     byte(0x58 | reg.number & 7)
   }
   mutating func ret() { byte(0xC3) }
-  mutating func call(_ rm: HostOperand) { modRM(0xFF, 2, rm, size: 4) }
+  mutating func call(_ rm: HostOperand) {
+    named = .max
+    modRM(0xFF, 2, rm, size: 4)
+  }
   mutating func jump(_ rm: HostOperand) { modRM(0xFF, 4, rm, size: 4) }
 
   // MARK: Jumps within the code buffer
@@ -241,6 +274,7 @@ struct Assembler {
     word32(Int32(target - (count + 4)))
   }
   mutating func call(to target: Int) {
+    named = .max
     byte(0xE8)
     word32(Int32(target - (count + 4)))
   }
@@ -261,7 +295,8 @@ struct Assembler {
     word32(Int32(target - (count + 4)))
   }
   /// Lets a jump made by `jumpAhead` come out here.
-  mutating func land(_ from: Int) {
-    UnsafeMutableRawPointer(start + from - 4).storeBytes(of: Int32(count - from), as: Int32.self)
+  mutating func land(_ from: Int) { land(from, at: count) }
+  mutating func land(_ from: Int, at target: Int) {
+    UnsafeMutableRawPointer(start + from - 4).storeBytes(of: Int32(target - from), as: Int32.self)
   }
 }

@@ -39,6 +39,14 @@ extension BlockWriter {
     case .register(let offset): operand(offset) ?? offsets.field(Int32(offset))
     }
   }
+  /// The first value into `a`.
+  private mutating func bringFirst(_ r: FlagRecipe) {
+    if r.moved != 0, case .register(let offset) = r.x, let register = home(offset) {
+      asm.lea(Self.a, .memory(register, displacement: -r.moved), size: r.size)
+    } else {
+      asm.extend(Self.a, place(r.x), size: r.size)
+    }
+  }
   /// `code` is the number of an ALU operation, with the recipe's second value.
   private mutating func apply(_ code: UInt8, _ to: HostRegister, _ y: FlagRecipe.Value, size: Int) {
     switch y {
@@ -60,7 +68,7 @@ extension BlockWriter {
   private mutating func settle(_ r: FlagRecipe) {
     let a = Self.a
     let (flagA, flagResult) = (offsets.field(offsets.flagA), offsets.field(offsets.flagResult))
-    asm.extend(a, place(r.x), size: r.size)
+    bringFirst(r)
     host = .none
     switch r.kind {
     case .compare:
@@ -92,17 +100,17 @@ extension BlockWriter {
     let a = Self.a
     switch r.kind {
     case .compare, .test:
-      asm.move(a, place(r.x), size: r.size)
+      bringFirst(r)
       apply(r.kind == .compare ? 7 : 4, a, r.y, size: r.size)
     case .result:
-      asm.move(a, place(r.x), size: r.size)
+      bringFirst(r)
       asm.test(.register(a), a, size: r.size)
     case .sum, .difference:
-      asm.move(a, place(r.x), size: r.size)
+      bringFirst(r)
       apply(r.kind == .sum ? 5 : 0, a, r.y, size: r.size)
       apply(r.kind == .sum ? 0 : 7, a, r.y, size: r.size)
     case .negated:
-      asm.move(a, place(r.x), size: r.size)
+      bringFirst(r)
       asm.unary(3, .register(a), size: r.size)
       asm.unary(3, .register(a), size: r.size)
     }
@@ -117,8 +125,15 @@ extension BlockWriter {
     if o.pointee.isRotate { state.rotation = nil }
     let (one, other) = o.pointee.writtenRegisters
     guard waits(for: one) || waits(for: other) else { return false }
+    if live, o.pointee.movesStack(isLong), !waits(for: other), canFollowStack { return false }
     if live { settleFlags() }
     return !live
+  }
+  /// The flags that wait for the stack pointer do so as `moveStack` takes care of.
+  private var canFollowStack: Bool {
+    let stack = UInt8(Slot.rsp * 8)
+    guard state.rotation == nil, case .deferred(let recipe) = state.flags else { return false }
+    return recipe.x == .register(stack) && recipe.y != .place(.register(stack)) && recipe.size == (isLong ? 8 : 4)
   }
   private func waits(for register: UInt8?) -> Bool {
     guard let register else { return false }
@@ -303,6 +318,7 @@ extension MicroOp {
     case .leave64, .leave32: return (UInt8(Slot.rsp * 8), 40)
     case .pop64r, .pop32r: return (UInt8(Slot.rsp * 8), dst & ~7)
     case .xchg32rr, .xchg64rr: return (dst & ~7, src & ~7)
+    case .system where aux == SystemOp.swapgs.rawValue: return (nil, nil)
     case .system where aux == SystemOp.rdtsc.rawValue || aux == SystemOp.rdmsr.rawValue: return (0, 16)
     case .integer where aux <= IntegerOp.imul.rawValue || aux == IntegerOp.div.rawValue || aux == IntegerOp.idiv.rawValue:
       return (0, 16)

@@ -25,6 +25,13 @@ extension BlockWriter {
     return .memory(base, index: index, scale: o.pointee.scale, displacement: displacement)
   }
 
+  /// The register that is the operand's whole linear address.
+  private func plainAddress(_ o: MicroOpPointer) -> HostRegister? {
+    let zero = UInt8(Slot.zero * 8)
+    guard isLong, o.pointee.segment == zero, o.pointee.index == zero, o.pointee.disp == 0 else { return nil }
+    return o.pointee.base == zero ? nil : home(o.pointee.base)
+  }
+
   /// The operand's offset, without segment and mask, into `to` (not `a`). Uses `a`, leaves the flags.
   mutating func compute(_ o: MicroOpPointer, into to: HostRegister) {
     if let direct = directAddress(o) {
@@ -60,6 +67,7 @@ extension BlockWriter {
     accesses.append(Streams.Access(op: o, size: size, isWrite: write))
     let b = Self.b
     let start = asm.count
+    if let plain = plainAddress(o) { return probe(size: size, write: write, at: plain, from: start) }
     if o.pointee.segment == UInt8(Slot.zero * 8), !isLong, let direct = directAddress(o) {
       asm.lea(b, direct, size: 4)
     } else {
@@ -81,18 +89,22 @@ extension BlockWriter {
     found = .memory(Self.b)
   }
 
-  /// The host address for the linear one in `b`, in its place. An entry's tag and an address of its page differ in the offset
+  /// The host address for the linear one in `linear`, into `b`. An entry's tag and an address of its page differ in the offset
   /// alone; it must leave room for all bytes.
-  mutating func probe(size: Int, write: Bool, from start: Int? = nil) -> Miss {
+  mutating func probe(size: Int, write: Bool, at linear: HostRegister = HostLayout.b, from start: Int? = nil) -> Miss {
     probes += 1
     let start = start ?? asm.count
     let (a, b) = (Self.a, Self.b)
     let table = table(write: write)
     host = .none
-    asm.move(a, .register(b), size: 4)
-    asm.shift(5, .register(a), by: 7, size: 4)
+    asm.bits(from: 7, of: linear, into: a)
     asm.alu(4, .register(a), Int32((TLB.half - 1) << 5), size: 4)
-    asm.alu(6, b, .memory(.rsp, index: a, displacement: table), size: 8)
+    if linear == b {
+      asm.alu(6, b, .memory(.rsp, index: a, displacement: table), size: 8)
+    } else {
+      asm.move(b, .memory(.rsp, index: a, displacement: table), size: 8)
+      asm.alu(6, b, .register(linear), size: 8)
+    }
     asm.alu(7, .register(b), Int32(4096 - size), size: 8)
     let miss = Miss(start: start, jump: asm.jumpAhead(7), state: state)
     asm.alu(0, b, .memory(.rsp, index: a, displacement: table + 8), size: 8)

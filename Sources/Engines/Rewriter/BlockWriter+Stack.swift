@@ -5,10 +5,15 @@ extension BlockWriter {
 
   /// Host address of the stack `distance` bytes from its top.
   mutating func reachStack(_ distance: Int32, size: Int, write: Bool) -> Miss {
+    if isLong, distance == 0 { return probe(size: size, write: write, at: stack) }
     asm.lea(Self.b, .memory(stack, displacement: distance), size: width)
     return probe(size: size, write: write)
   }
-  mutating func moveStack(_ distance: Int32) { asm.lea(stack, .memory(stack, displacement: distance), size: width) }
+  /// Flags that wait for the stack pointer know how far it went.
+  mutating func moveStack(_ distance: Int32) {
+    asm.lea(stack, .memory(stack, displacement: distance), size: width)
+    state.follow(UInt8(Slot.rsp * 8), by: distance)
+  }
 
   mutating func push(_ o: MicroOpPointer, size: Int, immediate: Bool = false) -> Bool {
     if !immediate, o.pointee.src & 7 != 0 { return false }
@@ -42,8 +47,8 @@ extension BlockWriter {
 
   mutating func leaveFrame(_ o: MicroOpPointer, size: Int) -> Bool {
     guard isLong == (size == 8) else { return false }
-    asm.lea(Self.b, .memory(.rbp), size: size)
-    let miss = probe(size: size, write: false)
+    if !isLong { asm.lea(Self.b, .memory(.rbp), size: size) }
+    let miss = probe(size: size, write: false, at: isLong ? .rbp : Self.b)
     asm.lea(stack, .memory(.rbp, displacement: Int32(size)), size: size)
     asm.move(.rbp, .memory(Self.b), size: size)
     slowWay(from: miss, o)
@@ -102,6 +107,15 @@ extension BlockWriter {
 }
 
 extension MicroOp {
+  /// It moves the stack pointer by a constant, and only that.
+  func movesStack(_ isLong: Bool) -> Bool {
+    switch op {
+    case .call64, .ret64: isLong
+    case .call32, .ret32: !isLong
+    default: isPlainPush(isLong) != nil
+    }
+  }
+
   /// Whether it is PUSH of, or POP to, a whole register other than RSP (or PUSH of a constant), of the usual size.
   fileprivate func isPlainPush(_ isLong: Bool) -> Bool? {
     let stack = UInt8(Slot.rsp * 8)

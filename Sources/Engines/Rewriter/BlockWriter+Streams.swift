@@ -10,34 +10,85 @@ extension BlockWriter {
   private static let rounds: Int64 = 64
 
   /// Code that is reached with a round charged. `again` does one the usual way.
-  mutating func writeStreams(_ streams: Streams, again: Int, start: Int) {
-    let first = state
+  mutating func writeStreams(_ found: Streams, again: Int, start: Int) {
+    let (streams, isSteady) = settled(found)
     let lookUp = asm.count
     asm.store(offsets.field(offsets.streamsEnd), 0, size: 8)
     var misses: [Int] = []
     for (index, stream) in streams.all.enumerated() { misses += enter(stream, index) }
     // Less what it may go down to, the budget is negative where the rounds are over.
     asm.alu(5, Self.budget, offsets.field(offsets.streamsEnd), size: 8)
+    for (index, home) in streams.homes.sorted(by: { $0.key < $1.key }) { asm.move(home, offsets.stream(index), size: 8) }
     host = .none
-    let round = asm.count
-    self.streams = streams
-    writeRound()
-    self.streams = nil
-    if state == first {
-      asm.alu(5, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
-      asm.jump(13, to: round)
-      host = .none
-      takeBudget()
-      asm.test(.register(Self.budget), Self.budget, size: 8)
-      later(.spent, from: asm.jumpAhead(8))
-      asm.jump(to: lookUp)
+    if isSteady {
+      writeSteadyRounds(streams, lookUp: lookUp)
     } else {
+      writeRound(streams)
       takeBudget()
       settle()
       loop(to: start)
     }
     for miss in misses { asm.land(miss) }
     asm.jump(to: again)
+  }
+
+  /// Rounds that leave everything as they find it, small ones several by several. One has been charged, which fits.
+  private mutating func writeSteadyRounds(_ streams: Streams, lookUp: Int) {
+    let copies = Streams.copies(of: trace)
+    let total = Int32(truncatingIfNeeded: trace.total)
+    let others = total * Int32(copies - 1)
+    var isOver: Int?
+    if copies > 1 {
+      asm.alu(5, .register(Self.budget), others, size: 8)
+      let few = asm.jumpAhead(12)
+      writeRounds(streams, count: copies)
+      asm.land(few)
+      asm.alu(0, .register(Self.budget), others, size: 8)
+      isOver = asm.jumpAhead(8)
+    }
+    writeRounds(streams, count: 1)
+    if let isOver { asm.land(isOver) }
+    takeBudget()
+    asm.test(.register(Self.budget), Self.budget, size: 8)
+    later(.spent, from: asm.jumpAhead(8))
+    asm.jump(to: lookUp)
+  }
+
+  /// A loop of so many rounds at once, which are charged; so are those that do not fit any more behind it.
+  private mutating func writeRounds(_ streams: Streams, count: Int) {
+    let total = Int32(truncatingIfNeeded: trace.total)
+    let first = asm.count
+    for behind in (0..<Int32(count)).reversed() {
+      chargedAhead = behind * total
+      writeRound(streams)
+      host = .none
+    }
+    asm.alu(5, .register(Self.budget), total * Int32(count), size: 8)
+    asm.jump(13, to: first)
+  }
+
+  private mutating func writeRound(_ streams: Streams) {
+    self.streams = streams
+    writeRound()
+    self.streams = nil
+  }
+
+  /// The streams with those that stay in a register of the host, where rounds leave one free, and whether these leave
+  /// everything as they find it. A register is known to be free when a round was written that does not name it.
+  private func settled(_ streams: Streams) -> (Streams, isSteady: Bool) {
+    var rehearsal = self
+    rehearsal.writeRound(streams)
+    guard rehearsal.state == state else { return (streams, false) }
+    guard rehearsal.stubs[stubs.count...].allSatisfy({ $0.isFinal }) else { return (streams, true) }
+    for homes in streams.possibleHomes {
+      var housed = streams
+      housed.homes = homes
+      rehearsal = self
+      rehearsal.asm.named = 0
+      rehearsal.writeRound(housed)
+      if homes.values.allSatisfy({ rehearsal.asm.named >> UInt16($0.number) & 1 == 0 }) { return (housed, true) }
+    }
+    return (streams, true)
   }
 
   /// The budget is whole again, as everywhere outside those rounds.
@@ -55,9 +106,9 @@ extension BlockWriter {
     let miss = withUnsafeMutablePointer(to: &model) { reach($0, size: span, write: stream.isWrite) }
     if let miss { misses.append(miss.jump) }
     let pages = stream.stride * Self.rounds / 4096
-    if pages > 0 { lookFurther(stream, index, pages: Int(pages)) }
+    if pages > 0 { lookFurther(stream, pages: Int(pages)) }
     if stream.stride != 0 { bound(stream.stride, span: span, isFurther: pages > 0) }
-    asm.alu(5, .register(b), Int32(truncatingIfNeeded: stream.low), size: 8)
+    if stream.low != 0 { asm.alu(5, .register(b), Int32(truncatingIfNeeded: stream.low), size: 8) }
     if let register = stream.register {
       let value = value(register, a, size: 8)
       if stream.scale == 0 {
@@ -83,29 +134,33 @@ extension BlockWriter {
 
   /// Bytes behind the page of the operand at `b`, which `reach` has just found, that lie behind it in host memory, too, and are
   /// in the TLB: into `CPU.spare`. Uses `a`.
-  private mutating func lookFurther(_ stream: Streams.Stream, _ index: Int, pages: Int) {
-    let (a, b, spare) = (Self.a, Self.b, offsets.field(offsets.spare))
-    let tag = table(write: stream.isWrite)
-    let addend = tag + Int32(MemoryLayout<TLBEntry>.offset(of: \.addend) ?? 0)
+  private mutating func lookFurther(_ stream: Streams.Stream, pages: Int) {
+    let (a, tag, addend) = (Self.a, HostRegister.r10, HostRegister.r11)
     let entry = MemoryLayout<TLBEntry>.stride
-    asm.move(offsets.stream(index), b, size: 8)
-    asm.store(spare, 0, size: 8)
+    func field(_ path: PartialKeyPath<TLBEntry>, page: Int) -> HostOperand {
+      let distance = page * entry + (MemoryLayout<TLBEntry>.offset(of: path) ?? 0)
+      return .memory(.rsp, index: a, displacement: table(write: stream.isWrite) + Int32(distance))
+    }
+    // The places where they go when generated code is left are free.
+    for register in [tag, addend] { asm.move(HostLayout.register(Int(register.number)), register, size: 8) }
+    asm.move(tag, field(\.tag, page: 0), size: 8)
+    asm.move(addend, field(\.addend, page: 0), size: 8)
+    asm.alu(0, .register(tag), 4096, size: 8)
     // Behind the table's end another one begins.
     asm.alu(7, .register(a), Int32((TLB.half - 1 - pages) * entry), size: 4)
     var ends = [asm.jumpAhead(7)]
     for page in 1...pages {
-      let next = Int32(page * entry)
-      asm.move(b, .memory(.rsp, index: a, displacement: addend + next), size: 8)
-      asm.alu(7, b, .memory(.rsp, index: a, displacement: addend), size: 8)
+      asm.alu(7, tag, field(\.tag, page: page), size: 8)
       ends.append(asm.jumpAhead(5))
-      asm.move(b, .memory(.rsp, index: a, displacement: tag + next), size: 8)
-      asm.alu(5, b, .memory(.rsp, index: a, displacement: tag), size: 8)
-      asm.alu(7, .register(b), Int32(page * 4096), size: 8)
+      asm.alu(7, addend, field(\.addend, page: page), size: 8)
       ends.append(asm.jumpAhead(5))
-      asm.store(spare, Int32(page * 4096), size: 8)
+      asm.alu(0, .register(tag), 4096, size: 8)
     }
     for end in ends { asm.land(end) }
-    asm.move(b, offsets.stream(index), size: 8)
+    asm.alu(5, .register(tag), 4096, size: 8)
+    asm.alu(5, tag, field(\.tag, page: 0), size: 8)
+    asm.move(offsets.field(offsets.spare), tag, size: 8)
+    for register in [tag, addend] { asm.move(register, HostLayout.register(Int(register.number)), size: 8) }
   }
 
   /// The rounds that fit between the operands at `b` and the end they go to of what was looked up, behind this one. Uses `a`.
@@ -119,12 +174,15 @@ extension BlockWriter {
       asm.alu(0, .register(a), Int32(4096 - span), size: 8)
       if isFurther { asm.alu(0, a, offsets.field(offsets.spare), size: 8) }
     }
-    // Divided by multiplication: exact for so few bytes.
-    let reciprocal = (Int64(1) << Int64(Self.fraction) + size - 1) / size
-    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: reciprocal), size: 8)
-    asm.shift(5, .register(a), by: Self.fraction, size: 8)
-    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: trace.total), size: 8)
-    asm.unary(3, .register(a), size: 8)
+    if size & (size - 1) == 0 {
+      asm.shift(5, .register(a), by: UInt8(size.trailingZeroBitCount), size: 8)
+    } else {
+      // Divided by multiplication: exact for so few bytes.
+      let reciprocal = (Int64(1) << Int64(Self.fraction) + size - 1) / size
+      asm.multiply(a, .register(a), Int32(truncatingIfNeeded: reciprocal), size: 8)
+      asm.shift(5, .register(a), by: Self.fraction, size: 8)
+    }
+    asm.multiply(a, .register(a), Int32(truncatingIfNeeded: -trace.total), size: 8)
     asm.alu(0, a, .register(Self.budget), size: 8)
     let end = offsets.field(offsets.streamsEnd)
     asm.alu(7, a, end, size: 8)
@@ -133,17 +191,19 @@ extension BlockWriter {
     asm.land(sooner)
   }
 
-  /// Has an operand whose stream was looked up as `found`. Uses `a`.
+  /// Has an operand whose stream was looked up as `found`. Uses `a` where its register has no home, and `b` where it has none itself.
   mutating func reach(_ o: MicroOpPointer, stream index: Int, of streams: Streams) {
     let stream = streams.all[index]
     let displacement = Int32(truncatingIfNeeded: o.pointee.disp)
-    asm.move(Self.b, offsets.stream(index), size: 8)
+    let home = streams.homes[index]
+    let base = home ?? Self.b
+    if home == nil { asm.move(base, offsets.stream(index), size: 8) }
     if let register = stream.register {
       let value = value(register, Self.a, size: 8)
-      found = .memory(Self.b, index: value, scale: stream.scale, displacement: displacement)
+      found = .memory(base, index: value, scale: stream.scale, displacement: displacement)
       if value == Self.a { findAddress() }
     } else {
-      found = .memory(Self.b, displacement: displacement)
+      found = .memory(base, displacement: displacement)
     }
     host = .none
   }

@@ -17,12 +17,7 @@ extension BlockWriter {
       return true
     case .pushf where !context.isVirtual8086: return pushFlags(o)
     case .swapgs where isLong && context.cpl == 0:
-      let (a, b) = (Self.a, Self.b)
-      asm.move(a, HostLayout.register(Slot.gsBase), size: 8)
-      asm.move(b, offsets.field(offsets.kernelGSBase), size: 8)
-      asm.move(HostLayout.register(Slot.gsBase), b, size: 8)
-      asm.move(offsets.field(offsets.gsSegmentBase), b, size: 8)
-      asm.move(offsets.field(offsets.kernelGSBase), a, size: 8)
+      swapBases()
       return true
     case .movFromSegment:
       guard o.pointee.dst & 7 == 0 else { return false }
@@ -44,6 +39,22 @@ extension BlockWriter {
     case .lidt where isPrivileged: return loadTable(o, offsets.idtrBase, offsets.idtrLimit)
     default: return false
     }
+  }
+
+  /// SWAPGS. Right behind another one the bases are still in registers.
+  private mutating func swapBases() {
+    let own = HostLayout.register(Slot.gsBase), kernel = offsets.field(offsets.kernelGSBase)
+    var (first, second) = (Self.a, Self.b)
+    if let swapped, swapped.end == asm.count {
+      (first, second) = (swapped.own, swapped.kernel)
+    } else {
+      asm.move(first, own, size: 8)
+      asm.move(second, kernel, size: 8)
+    }
+    asm.move(own, second, size: 8)
+    asm.move(offsets.field(offsets.gsSegmentBase), second, size: 8)
+    asm.move(kernel, first, size: 8)
+    swapped = (end: asm.count, own: second, kernel: first)
   }
 
   /// Jumps that are taken where a monitor may want the instruction: the guest's own, or ours by one of these bits.

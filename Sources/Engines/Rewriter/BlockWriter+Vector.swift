@@ -137,7 +137,9 @@ extension Assembler {
     var rex: UInt8 = wide ? 0x48 : 0x40
     if reg & 8 != 0 { rex |= 4 }
     switch rm {
-    case .register(let r): if r.number & 8 != 0 { rex |= 1 }
+    case .register(let r):
+      name(r.number)
+      if r.number & 8 != 0 { rex |= 1 }
     case .memory(let base, let index, _, _):
       if base.number & 8 != 0 { rex |= 1 }
       if let index, index.number & 8 != 0 { rex |= 2 }

@@ -20,10 +20,12 @@ struct BlockWriter {
   private(set) var marks: [RewrittenCode.Mark] = []
   private(set) var straightEnd = 0
   /// Pieces off the straight path, written behind it.
-  private var stubs: [Stub] = []
+  var stubs: [Stub] = []
   /// `findLiveFlags` of the present block.
   private var flagsLive: [Bool] = []
-  private var edgeCount = 0
+  /// Instructions of rounds behind the one being written that are charged ahead with it.
+  var chargedAhead: Int32 = 0
+  var edgeCount = 0
   /// Operands reached in the round of a loop that was written last, and how often the TLB is asked there.
   var accesses: [Streams.Access] = []
   var probes = 0
@@ -34,6 +36,8 @@ struct BlockWriter {
   /// How far from `b` a RET finds its target, where the stack was looked up for it.
   var returnAt: Int32?
   private var calloutsBefore = 0
+  /// Where the code of the last SWAPGS ends, and what has the two bases there.
+  var swapped: (end: Int, own: HostRegister, kernel: HostRegister)?
   /// Streams of the loop that are looked up once for many rounds.
   private(set) var streamCount = 0
   /// Where the code is to read though it must not.
@@ -75,6 +79,13 @@ struct BlockWriter {
       case surprise(MicroOpPointer, distance: Int32)
     }
     let kind: Kind
+    /// It does not come back to the straight path.
+    var isFinal: Bool {
+      switch kind {
+      case .callout, .run: false
+      default: true
+      }
+    }
     /// The jumps that are taken to it: nearly always one.
     let from: Int
     let others: ArraySlice<Int>
@@ -99,10 +110,10 @@ struct BlockWriter {
     isLong = context.isLong64
     let user = context.cpl == 3 ? TLB.entries * MemoryLayout<TLBEntry>.stride : 0
     tlb = Int32(HostLayout.tlbOffset + user)
-    let edgeCount = trace.parts.count * HostEdge.perBlock
+    let edgeCount = trace.parts.count * (trace.loops ? HostEdge.perLoopedBlock : HostEdge.perBlock)
     let edges = UnsafeMutablePointer<HostEdge>.allocate(capacity: edgeCount)
     edges.initialize(repeating: HostEdge(block: block, isTaken: false), count: edgeCount)
-    block.pointee.edges = edges
+    (block.pointee.edges, block.pointee.edgeCount) = (edges, edgeCount)
     stubs.reserveCapacity(Self.usualStubs)
     marks.reserveCapacity(Self.usualStubs)
   }
@@ -132,10 +143,16 @@ struct BlockWriter {
       } else {
         // What the first round left in registers the others find there.
         charge()
+        let early = isPlain && Streams(accesses, trace) != nil ? asm.jumpAhead() : nil
         let again = asm.count
         writeRound()
-        if state != first { settle() }
-        loop(to: state == first ? again : start, start: start)
+        if state == first {
+          loop(to: again, start: start, early: early)
+        } else {
+          if let early { asm.land(early, at: again) }
+          settle()
+          loop(to: start)
+        }
       }
     }
     straightEnd = asm.count
@@ -153,7 +170,7 @@ struct BlockWriter {
     for (index, part) in trace.parts.enumerated() {
       block = part.block
       foreseen = part.onward == nil ? nil : (index + 1 < trace.parts.count ? trace.parts[index + 1].block : trace.head).pointee.rip
-      excess = part.excess
+      excess = part.excess + chargedAhead
       let body = block.body
       findLiveFlags(body)
       guard let first = body.baseAddress else { continue }
@@ -209,11 +226,17 @@ struct BlockWriter {
     host = .none
     later(.spent, from: asm.jumpAhead(12))
   }
-  /// The same where `again` is as good a place to go on at as behind all of the round just written.
-  private mutating func loop(to again: Int, start: Int) {
-    let isPlain = probes == accesses.count && callouts == calloutsBefore
-    guard isPlain, again != start || state == HostState(), let streams = Streams(accesses, trace) else { return loop(to: again) }
+  /// The round just written asked the TLB once for each operand, and the interpreter for nothing.
+  private var isPlain: Bool { probes == accesses.count && callouts == calloutsBefore }
+  /// The same where `again` is as good a place to go on at as behind all of the round just written. The jump at `early`,
+  /// taken with a round charged, need not do that round as the others do.
+  private mutating func loop(to again: Int, start: Int, early: Int? = nil) {
+    guard isPlain, again != start || state == HostState(), let streams = Streams(accesses, trace) else {
+      if let early { asm.land(early, at: again) }
+      return loop(to: again)
+    }
     charge()
+    if let early { asm.land(early) }
     streamCount = streams.all.count
     writeStreams(streams, again: again, start: start)
   }
@@ -244,7 +267,7 @@ struct BlockWriter {
     host = .none
   }
 
-  private mutating func call(_ o: MicroOpPointer) {
+  mutating func call(_ o: MicroOpPointer) {
     giveBack()
     asm.load(Self.a, UInt64(UInt(bitPattern: o)))
     asm.load(Self.b, UInt64(UInt(bitPattern: block)))
@@ -252,7 +275,7 @@ struct BlockWriter {
     if excess != 0 { asm.alu(5, .register(Self.budget), excess, size: 8) }
   }
   /// The budget as if only this block had been charged.
-  private mutating func giveBack() {
+  mutating func giveBack() {
     if excess != 0 { asm.alu(0, .register(Self.budget), excess, size: 8) }
   }
 
@@ -317,174 +340,5 @@ struct BlockWriter {
   }
   static func vector(_ index: Int) -> HostOperand {
     .memory(.rsp, displacement: Int32(Slot.xmmOffset) + Int32(index) * 16)
-  }
-
-  // MARK: Ways out
-
-  /// Leaves the trace in a direction known now, unless that is where it goes on.
-  mutating func leave(taken: Bool, when condition: Condition) { later(.exit(taken: taken), from: asm.jumpAhead(condition)) }
-
-  /// Leaves the trace at its end in a direction known now.
-  mutating func edge(taken: Bool) {
-    settle()
-    host = .none
-    guard let edges = trace.head.pointee.edges else { return }
-    let edge = edges + edgeCount
-    edgeCount += 1
-    edge.initialize(to: HostEdge(block: block, isTaken: taken, excess: excess))
-    asm.move(Self.a, offsets.field(offsets.stamp), size: 8)
-    // The stamp lies behind the code of this edge.
-    asm.alu(7, Self.a, .code(0), size: 8)
-    let stampUse = asm.count
-    let unlinked = asm.jumpAhead(5)
-    asm.modRM(0x81, 5, .register(Self.budget), size: 8, immediate: 4)
-    edge.pointee.countAt = asm.count
-    asm.word32(0)
-    let over = asm.jumpAhead(8)
-    asm.byte(0xE9)
-    asm.word32(0)
-    edge.pointee.jumpEnd = asm.count
-    edge.pointee.stampAt = asm.count
-    edge.pointee.stamp = UnsafeMutableRawPointer(asm.start + asm.count)
-    asm.word64(.max)
-    rewriter.buffer.store(Int32(edge.pointee.stampAt - stampUse), at: stampUse - 4)
-    later(.edge(edge, over: over), from: unlinked)
-  }
-
-  /// Goes on at the RIP in `b`, wherever that is. No code is known for one that is not canonical: that is looked at where
-  /// none is found.
-  mutating func indirect(_ o: MicroOpPointer, popped: Int32 = 0) {
-    asm.move(offsets.field(offsets.rip), Self.b, size: 8)
-    settle()
-    giveBack()
-    host = .none
-    later(.find(isLong ? o : nil, popped: popped), from: asm.dispatch(offsets))
-  }
-
-  /// Goes on at `CPU.rip` with everything else settled.
-  mutating func goOn() {
-    giveBack()
-    host = .none
-    asm.move(Self.b, offsets.field(offsets.rip), size: 8)
-    later(.find(nil, popped: 0), from: asm.dispatch(offsets))
-  }
-
-  /// The interpreter carries out the micro-op that ends the block.
-  mutating func calloutAtEnd(_ o: MicroOpPointer) {
-    callout(o)
-    goOn()
-  }
-
-  private mutating func storeRIP(_ rip: UInt64) {
-    asm.load(Self.a, rip)
-    asm.move(offsets.field(offsets.rip), Self.a, size: 8)
-  }
-  private mutating func leave(_ end: HostEnd) {
-    asm.load(Self.a, end.rawValue)
-    asm.jump(to: rewriter.leaveAt)
-  }
-
-  // MARK: Stubs
-
-  private mutating func write(_ stub: Stub) {
-    asm.land(stub.from)
-    for jump in stub.others { asm.land(jump) }
-    state = stub.state
-    block = stub.block
-    excess = stub.excess
-    host = .none
-    if stub.isInStreams { takeBudget() }
-    switch stub.kind {
-    case .callout(let o, let back, let vectors, let repair, let bring, let site):
-      if let site {
-        asm.load(Self.a, UInt64(UInt(bitPattern: site)))
-        asm.move(offsets.field(offsets.hostSite), Self.a, size: 8)
-        site.pointee.uncountedWay = asm.count
-      }
-      settle()
-      call(o)
-      self.repair(repair)
-      for index in 0..<16 where vectors >> UInt16(index) & 1 != 0 {
-        asm.modRM(0x0F10, UInt8(index), Self.vector(index), size: 4)
-      }
-      switch bring {
-      case .nothing: break
-      case .recipe(let recipe): self.bring(recipe)
-      case .saved:
-        asm.call(to: rewriter.materializeAt)
-        bringEager()
-      }
-      asm.jump(to: back)
-    case .interpret(let o):
-      settle()
-      giveBack()
-      leaveForInterpreter(o)
-    case .run(let o, let count, let back, let returns): writeRun(o, count, back: back, returns: returns)
-    case .end(let o): calloutAtEnd(o)
-    case .exit(let taken): edge(taken: taken)
-    case .edge(let edge, let over): writeUnlinked(edge, over)
-    case .spent:
-      asm.alu(0, .register(Self.budget), Int32(truncatingIfNeeded: trace.total), size: 8)
-      settle()
-      storeRIP(trace.head.pointee.rip)
-      leave(.find)
-    case .stale:
-      giveBack()
-      asm.load(Self.a, UInt64(UInt(bitPattern: block)))
-      asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
-      leave(.stale)
-    case .find(let o, let popped):
-      if let o {
-        asm.move(Self.b, offsets.field(offsets.rip), size: 8)
-        let other = whereNotCanonical()
-        leave(.find)
-        asm.land(other)
-        if popped != 0 { moveStack(-popped) }
-        leaveForInterpreter(o)
-      } else {
-        leave(.find)
-      }
-    case .surprise(let o, let distance):
-      moveStack(distance)
-      indirect(o, popped: distance)
-    }
-  }
-
-  private mutating func leaveForInterpreter(_ o: MicroOpPointer) {
-    asm.load(Self.a, UInt64(UInt(bitPattern: o)))
-    asm.move(offsets.field(offsets.hostOp), Self.a, size: 8)
-    asm.load(Self.a, UInt64(UInt(bitPattern: block)))
-    asm.move(offsets.field(offsets.hostBlock), Self.a, size: 8)
-    leave(.interpret)
-  }
-
-  private mutating func writeUnlinked(_ edge: UnsafeMutablePointer<HostEdge>, _ over: Int) {
-    giveBack()
-    asm.load(Self.a, UInt64(UInt(bitPattern: edge)))
-    asm.move(offsets.field(offsets.hostOp), Self.a, size: 8)
-    leave(.link)
-    asm.land(over)
-    // The count is known when the edge is linked: it is read from the instruction that charged it.
-    asm.modRM(0x63, Self.a.number, .code(edge.pointee.countAt), size: 8)
-    asm.alu(0, .register(Self.budget), Self.a, size: 8)
-    giveBack()
-    storeRIP(edge.pointee.isTaken ? block.pointee.takenRIP : block.pointee.endRIP)
-    leave(.find)
-  }
-
-  private mutating func repair(_ repair: OperandRepair) {
-    let a = Self.a
-    switch repair {
-    case .none: return
-    case .first: asm.move(a, offsets.field(offsets.flagA), size: 8)
-    case .result: asm.move(a, offsets.field(offsets.flagResult), size: 8)
-    case .difference:
-      asm.move(a, offsets.field(offsets.flagA), size: 8)
-      asm.alu(5, a, offsets.field(offsets.flagResult), size: 8)
-    case .sum:
-      asm.move(a, offsets.field(offsets.flagResult), size: 8)
-      asm.alu(5, a, offsets.field(offsets.flagA), size: 8)
-    }
-    asm.move(offsets.field(offsets.flagOperand), a, size: 8)
   }
 }

@@ -22,8 +22,9 @@ struct HostEdge {
     self.excess = excess
   }
 
-  /// Ways out of each block of a trace: two, in each of three rounds of a loop.
-  static let perBlock = 6
+  /// Ways out of each block of a trace: two, and in each of the rounds of a loop that are written.
+  static let perBlock = 2
+  static let perLoopedBlock = perBlock * (2 + Streams.mostCopies + 1)
 }
 
 extension UnsafeMutablePointer<HostEdge> {
@@ -60,6 +61,6 @@ extension BlockPointer {
   func cutEdges() {
     while let edge = pointee.edgesIn { edge.cut() }
     guard let edges = pointee.edges else { return }
-    for index in 0..<(pointee.partCount + 1) * HostEdge.perBlock { (edges + index).leave() }
+    for index in 0..<pointee.edgeCount { (edges + index).leave() }
   }
 }

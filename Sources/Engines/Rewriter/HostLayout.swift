@@ -1,3 +1,4 @@
+import CHost
 import Glibc
 import VMCore
 
@@ -16,6 +17,8 @@ enum HostLayout {
 
   /// Free for the code of one instruction.
   static let a = HostRegister.r13, b = HostRegister.r14
+  /// The host has BMI2.
+  static let hasRORX = chost_features() & CHOST_BMI2.rawValue != 0
   /// Instructions still allowed, less those charged ahead (`Trace`).
   static let budget = HostRegister.r15
 

@@ -26,6 +26,8 @@ struct FlagRecipe: Equatable {
   var size: Int
   var x: Place
   var y = Value.number(0)
+  /// How far `x` has gone since: only the stack pointer does.
+  var moved: Int32 = 0
 
   func depends(on register: UInt8) -> Bool { x == .register(register) || y == .place(.register(register)) }
 }
@@ -57,6 +59,15 @@ struct HostState: Equatable {
   var isMXCSRReady = false
   /// AVX was.
   var isAVXReady = false
+
+  /// A register has moved, which flags may wait for.
+  mutating func follow(_ register: UInt8, by distance: Int32) {
+    guard case .deferred(var recipe) = flags, recipe.x == .register(register) else { return }
+    recipe.moved += distance
+    let last = rotation
+    flags = .deferred(recipe)
+    rotation = last
+  }
 }
 
 /// Which flags the host's are the guest's.

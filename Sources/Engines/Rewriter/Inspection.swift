@@ -217,6 +217,6 @@ extension Block {
   /// The ways out of its code that are there.
   var liveEdges: [HostEdge] {
     guard let edges else { return [] }
-    return (0..<(partCount + 1) * HostEdge.perBlock).map { edges[$0] }.filter { $0.jumpEnd != 0 }
+    return (0..<edgeCount).map { edges[$0] }.filter { $0.jumpEnd != 0 }
   }
 }

@@ -188,7 +188,7 @@ final class Rewriter {
     reload(&asm, pushed: 8)
     asm.alu(0, .register(.rsp), 8, size: 8)
     asm.move(HostLayout.b, offsets.field(offsets.rip), size: 8)
-    for unknown in asm.dispatch(offsets) { asm.land(unknown) }
+    asm.land(asm.dispatch(offsets))
     asm.load(HostLayout.a, HostEnd.find.rawValue)
     asm.jump(to: leaveAt)
     materializeAt = asm.materializer(offsets)

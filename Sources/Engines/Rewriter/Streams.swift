@@ -29,9 +29,22 @@ struct Streams {
   }
 
   private(set) var all: [Stream] = []
+  /// Host registers that hold what is added to the registers of streams, by their places in `all`; the others' is in `CPU`.
+  var homes: [Int: HostRegister] = [:]
   private var places: [MicroOpPointer: Int] = [:]
 
   static let limit = 6
+  /// Rounds that are charged together, at most, and how many micro-ops they may have in all.
+  static let mostCopies = 4
+  private static let opsOfCopies = 40
+  /// So many rounds of a trace, a power of two.
+  static func copies(of trace: Trace) -> Int {
+    let ops = trace.parts.reduce(0) { $0 + $1.block.body.count }
+    var copies = mostCopies
+    while copies > 1, ops * copies > opsOfCopies { copies /= 2 }
+    return copies
+  }
+
   /// Larger ones would be looked up again after a few rounds.
   private static let strideLimit: Int64 = 512
   private static let spanLimit: Int64 = 512
@@ -55,6 +68,16 @@ struct Streams {
 
   /// The stream that the operand of this micro-op belongs to.
   func place(of op: MicroOpPointer) -> Int? { places[op] }
+
+  /// What `homes` may be, the best first: `HostLayout.b` is where all others are brought for each access.
+  var possibleHomes: [[Int: HostRegister]] {
+    let (a, b) = (HostLayout.a, HostLayout.b)
+    switch all.count {
+    case 1: return [[0: b]]
+    case 2: return [[0: b, 1: a], [0: a], [1: a]]
+    default: return all.indices.map { [$0: a] }
+    }
+  }
 
   private mutating func add(_ access: Access, _ round: Movements, _ before: Movements) -> Bool {
     let o = access.op.pointee

@@ -163,7 +163,9 @@ extension Assembler {
     var first: UInt8 = 0xE0
     if reg & 8 != 0 { first ^= 0x80 }
     switch rm {
-    case .register(let r): if r.number & 8 != 0 { first ^= 0x20 }
+    case .register(let r):
+      name(r.number)
+      if r.number & 8 != 0 { first ^= 0x20 }
     case .memory(let base, let index, _, _):
       if base.number & 8 != 0 { first ^= 0x20 }
       if let index, index.number & 8 != 0 { first ^= 0x40 }
