@@ -74,6 +74,21 @@ struct ConsoleModelTests {
     #expect(desk.screen.occurrences(of: "line 8") == 1 && desk.screen.contains("line 5"))
   }
 
+  @Test func `a long answer is read from its beginning, and keys go on from there`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.session.publish {
+      $0.messages += [ConsoleMessage(.command, "help", number: 4)] + (5..<65).map { ConsoleMessage(.answer, "line <\($0)>", number: $0) }
+    }
+    desk.type("0")
+    #expect(desk.screen.contains("> help") && desk.screen.contains("line <5>") && !desk.screen.contains("line <64>"))
+    desk.press(Key(.pageDown))
+    #expect(!desk.screen.contains("line <5>") && desk.screen.contains("line <14>"), "\(desk.screen)")
+    desk.press(Key(.end))
+    #expect(desk.screen.contains("line <64>") && !desk.screen.contains("answer begins"))
+    desk.session.publish { $0.messages += [ConsoleMessage(.command, "step", number: 65), ConsoleMessage(.answer, "Stepped", number: 66)] }
+    #expect(desk.screen.contains("> step"))
+  }
+
   @Test func `counters are short while the guest runs, and exact where it stands`() throws {
     let desk = Desk(try Fixture.realMode(), width: 160)
     #expect(desk.rows[0].contains("exits 18,553") && desk.rows[0].contains("icount 16,654,588"))
