@@ -243,8 +243,9 @@ int chost_kvm_signal(void) {
   return signal_number;
 }
 
-void chost_kvm_prepare(struct kvm_run *run) {
-  entered = run;
+void chost_kvm_attach(struct kvm_run *run) { entered = run; }
+
+void chost_kvm_clear(struct kvm_run *run) {
   // Whoever asks this thread to leave from here on sees it cleared, or is seen by the look for a kick that follows.
   __atomic_store_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }

@@ -5,8 +5,9 @@ import VMCore
 import X86
 
 extension VirtualMachine {
-  /// Events the ring holds before the vCPU thread has to take them out itself.
-  static let ringCapacity = 1 << 12
+  /// Events the ring holds before the vCPU thread has to take them out itself: as many as stay in the processor's
+  /// caches until then.
+  static let ringCapacity = 1 << 9
 
   /// Puts together what the configuration asks for and loads the guest. Errors name what was wrong and what
   /// can be had instead.

@@ -60,8 +60,10 @@ int chost_kvm_statistic(int vcpu, const char *name, uint64_t *value);
 // KVM_RUN. The signal (a real-time signal nobody else in the process has a handler for, with an empty handler
 // but for one store) is installed by the first call of chost_kvm_signal, which gives its number.
 int chost_kvm_signal(void);
-// From here to chost_kvm_rest the signal sets immediate_exit in `run`, which is 0 afterwards.
-void chost_kvm_prepare(struct kvm_run *run);
+// From here to chost_kvm_rest the signal sets immediate_exit in `run`.
+void chost_kvm_attach(struct kvm_run *run);
+// immediate_exit becomes 0, before anything the caller reads next.
+void chost_kvm_clear(struct kvm_run *run);
 int chost_kvm_run(int vcpu);
 void chost_kvm_rest(void);
 // Takes the thread `tid` of this process out of KVM_RUN on `run`, or keeps it from entering.

@@ -94,7 +94,7 @@ package final class KVMEngine: Engine {
   func refreshShadows(for vcpu: KVMVCPU) {
     guard shadowsAreStale.load(ordering: .relaxed) else { return }
     // What is known of CR0 without asking for it at every exit; the flag stays until paging is on.
-    if findings.traits.contains(.nativeRing0) || vcpu.cpu.present.cr0 & CR0.pg != 0 { dropShadows() }
+    if findings.traits.contains(.nativeRing0) || vcpu.cpu.present.pointee.sregs.cr0 & CR0.pg != 0 { dropShadows() }
   }
 
   private func dropShadows() {

@@ -89,6 +89,7 @@ private final class KVMProbe {
   /// The exit reason, or nil where the guest did not come back by itself. What nobody looks at is skipped.
   private func exit(of cpu: KVMProcessor) -> UInt32? {
     let deadline = HostTime.now() &+ Self.patience
+    cpu.attach()
     defer { cpu.rest() }
     while true {
       cpu.prepare()

@@ -62,8 +62,8 @@ final class KVMProcessor {
       return page
     }
   }
-  /// System registers where they are there anyway (see `isWhole`), without interest in more of them.
-  var present: kvm_sregs { page.pointee.sregs }
+  /// The same without interest in more of them: general registers, and the rest as of when `isWhole` was so last.
+  var present: UnsafePointer<kvm_sync_regs> { UnsafePointer(page) }
   /// For how many runs somebody's interest lasts.
   private static let interest = 64
   /// Everything comes every so many runs.
@@ -87,11 +87,18 @@ final class KVMProcessor {
 
   // MARK: KVM_RUN
 
-  /// From here to `rest` a kick or the alarm ends a run that begins.
+  /// From here to `rest` this thread is the one to be called out of KVM_RUN.
+  @inline(__always)
+  func attach() {
+    thread.store(chost_kvm_thread(), ordering: .releasing)
+    chost_kvm_attach(run)
+  }
+
+  /// From here on a kick or the alarm ends a run that begins.
   @inline(__always)
   func prepare() {
-    thread.store(chost_kvm_thread(), ordering: .releasing)
-    chost_kvm_prepare(run)
+    // Whoever asks this thread to leave while it is clear is not forgotten.
+    if run.pointee.immediate_exit != 0 { chost_kvm_clear(run) }
   }
 
   @inline(__always)
@@ -102,7 +109,9 @@ final class KVMProcessor {
 
   /// Sees to it that a run ends at `deadline` (CLOCK_MONOTONIC), or earlier without a reason.
   @inline(__always)
-  func setAlarm(_ deadline: UInt64, now: UInt64) { alarm.set(deadline, now: now) }
+  func setAlarm(_ deadline: UInt64, now: UInt64) {
+    alarm.set(deadline, now: now, of: thread.load(ordering: .relaxed))
+  }
 
   /// KVM_RUN: 0, or -errno.
   @inline(__always)
@@ -160,8 +169,7 @@ struct KVMAlarm {
   private var rings: UInt64 = 0
 
   @inline(__always)
-  mutating func set(_ deadline: UInt64, now: UInt64) {
-    let mine = chost_kvm_thread()
+  mutating func set(_ deadline: UInt64, now: UInt64, of mine: Int32) {
     if rings > now && rings <= deadline && thread == mine { return }
     arm(deadline, mine)
   }

@@ -29,6 +29,15 @@ enum KVMRegisters {
     }
   }
 
+  /// All of them, in the order of `GPR`.
+  @inline(__always)
+  static func get(_ gpr: inout InlineArray<16, UInt64>, from regs: UnsafePointer<kvm_regs>) {
+    (gpr[0], gpr[1], gpr[2], gpr[3]) = (regs.pointee.rax, regs.pointee.rcx, regs.pointee.rdx, regs.pointee.rbx)
+    (gpr[4], gpr[5], gpr[6], gpr[7]) = (regs.pointee.rsp, regs.pointee.rbp, regs.pointee.rsi, regs.pointee.rdi)
+    (gpr[8], gpr[9], gpr[10], gpr[11]) = (regs.pointee.r8, regs.pointee.r9, regs.pointee.r10, regs.pointee.r11)
+    (gpr[12], gpr[13], gpr[14], gpr[15]) = (regs.pointee.r12, regs.pointee.r13, regs.pointee.r14, regs.pointee.r15)
+  }
+
   static func setGPR(_ regs: inout kvm_regs, _ register: GPR, _ value: UInt64) {
     switch register {
     case .rax: regs.rax = value

@@ -12,7 +12,7 @@ extension KVMVCPU {
 
   /// The handlers the guest's IDT names now (SDM 3A 6.14.1).
   func findHandlers() {
-    let system = cpu.present
+    let system = cpu.present.pointee.sregs
     guard system.efer & EFER.lma != 0, system.cs.l != 0, system.tr.base != 0 else {
       if !debug.handlers.isEmpty { setHandlers([]) }
       return

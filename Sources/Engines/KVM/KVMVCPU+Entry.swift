@@ -85,17 +85,17 @@ extension KVMVCPU {
       retire(rip)
       return nil
     case .emulate:
-      guard open.kind == .msr else { return complete(0, isExact) }
+      guard open.kind == .msr else { return complete(0, isExact: isExact) }
       // Every MSR exits now, and this one is the processor's own: the embedded one carries it out on the state.
       takeBack()
       emulatedCount &+= 1
       return byCompanion(.resume, limit: 1)
-    case .complete(let value): return complete(value, isExact)
+    case .complete(let value): return complete(value, isExact: isExact)
     }
   }
 
   /// Gives KVM what it waits for.
-  private func complete(_ value: UInt64, _ isExact: Bool) -> VMExit? {
+  func complete(_ value: UInt64, isExact: Bool) -> VMExit? {
     switch open.kind {
     case .io:
       let io = chost_kvm_io_exit(cpu.run)
@@ -114,8 +114,7 @@ extension KVMVCPU {
       instructionCount &+= 1
       return nil
     }
-    let written = open.written
-    if isExact || !written.isEmpty { return finishExactly(written) }
+    if isExact || !open.written.isEmpty { return finishExactly(open.written) }
     open.close()
     instructionCount &+= 1
     return nil

@@ -35,11 +35,11 @@ extension KVMVCPU {
 
   // MARK: ports
 
-  private func ioExit() -> VMExit {
+  @inline(__always)
+  func ioExit() -> VMExit {
     let io = chost_kvm_io_exit(cpu.run)
     let found = findIO(io)
     open.kind = .io
-    open.registers = cpu.regs.pointee
     let rip = cpu.regs.pointee.rip
     open.isPast = found.isPast
     open.rip = found.isPast ? rip &- UInt64(found.length) : rip
@@ -50,6 +50,7 @@ extension KVMVCPU {
   }
 
   /// The exit of the element that is under way.
+  @inline(__always)
   func ioElement(_ io: chost_kvm_io, _ found: KVMPortInstruction) -> VMExit {
     let value = io.write ? Self.value(io.data + Int(open.element) * Int(io.size), io.size) : 0
     return exit(
@@ -59,16 +60,21 @@ extension KVMVCPU {
       rip: open.rip, length: found.length)
   }
 
-  func findIO(_ io: chost_kvm_io) -> KVMPortInstruction {
-    let rip = cpu.regs.pointee.rip
-    if let known = ports.find(rip, io) {
-      knownCodeBase = known.codeBase
+  @inline(__always)
+  private func findIO(_ io: chost_kvm_io) -> KVMPortInstruction {
+    if let known = ports.find(cpu.regs.pointee.rip, io) {
+      knownCode = known.code
       // What came along anyway says whether that is still so.
-      guard cpu.isWhole, Self.codeBase(cpu.present) != known.codeBase else { return known }
-      knownCodeBase = nil
+      if !cpu.isWhole || KVMCodeSegment(cpu.present) == known.code { return known }
+      knownCode = nil
     }
+    return findNewIO(io)
+  }
+
+  private func findNewIO(_ io: chost_kvm_io) -> KVMPortInstruction {
+    let rip = cpu.regs.pointee.rip
     var found = decodeIO(io, rip)
-    found.codeBase = codeBase
+    found.code = KVMCodeSegment(cpu.sync)
     ports.keep(found, rip, io)
     return found
   }
@@ -85,8 +91,15 @@ extension KVMVCPU {
     return KVMPortInstruction(length: length, isOut: io.write, isString: length > 0, isPast: true)
   }
 
+  @inline(__always)
   static func value(_ bytes: UnsafePointer<UInt8>, _ size: UInt8) -> UInt64 {
-    (0..<Int(min(size, 8))).reduce(0) { $0 | UInt64(bytes[$1]) << UInt64(8 * $1) }
+    let raw = UnsafeRawPointer(bytes)
+    switch size {
+    case 1: return UInt64(bytes[0])
+    case 2: return UInt64(raw.loadUnaligned(as: UInt16.self))
+    case 4: return UInt64(raw.loadUnaligned(as: UInt32.self))
+    default: return (0..<Int(min(size, 8))).reduce(0) { $0 | UInt64(bytes[$1]) << UInt64(8 * $1) }
+    }
   }
 
   static func put(_ value: UInt64, into bytes: UnsafeMutablePointer<UInt8>, _ size: UInt8) {
@@ -108,7 +121,6 @@ extension KVMVCPU {
       length = self.length(at: rip)
     }
     open.kind = .mmio
-    open.registers = cpu.regs.pointee
     open.isPast = false
     open.rip = access.write ? rip &- UInt64(length) : rip
     open.next = open.rip &+ UInt64(length)
@@ -131,7 +143,6 @@ extension KVMVCPU {
   private func msrExit(write: Bool) -> VMExit {
     let index = chost_kvm_msr_index(cpu.run)
     open.kind = .msr
-    open.registers = cpu.regs.pointee
     open.isPast = false
     open.rip = cpu.regs.pointee.rip
     let length = length(at: open.rip)
@@ -153,7 +164,6 @@ extension KVMVCPU {
 
   func hltExit(at rip: UInt64, isPast: Bool) -> VMExit {
     open.kind = .hlt
-    open.registers = cpu.regs.pointee
     open.isPast = isPast
     open.rip = rip
     open.next = rip &+ 1
@@ -176,7 +186,7 @@ extension KVMVCPU {
   @inline(__always)
   func notePaging32() {
     guard !traits.contains(.paging32), cpu.isWhole else { return }
-    enteredWithPaging32 = Self.hasPaging32(cpu.present)
+    enteredWithPaging32 = Self.hasPaging32(cpu.present.pointee.sregs)
   }
   private static func hasPaging32(_ system: kvm_sregs) -> Bool {
     system.cr0 & CR0.pg != 0 && system.efer & EFER.lma == 0
@@ -204,8 +214,12 @@ extension KVMVCPU {
   // MARK: CR8
 
   /// The guest changed its task priority: the platform, whose local APIC it is, hears of it before anything else.
+  @inline(__always)
   func withTaskPriority(_ exit: VMExit) -> VMExit {
-    guard cpu.run.pointee.cr8 != knownCR8, open.kind != .companion else { return exit }
+    cpu.run.pointee.cr8 == knownCR8 || open.kind == .companion ? exit : behindTaskPriority(exit)
+  }
+
+  private func behindTaskPriority(_ exit: VMExit) -> VMExit {
     let found = open
     let first = taskPriorityExit()
     waiting = (exit, found)
@@ -232,6 +246,7 @@ struct KVMPortCache {
   }
   private var entries = InlineArray<16, Entry>(repeating: Entry())
 
+  @inline(__always)
   func find(_ rip: UInt64, _ io: chost_kvm_io) -> KVMPortInstruction? {
     let entry = entries[Int(truncatingIfNeeded: rip & 15)]
     let isSame = entry.rip == rip && entry.port == io.port && entry.size == io.size && entry.write == io.write
@@ -255,8 +270,7 @@ struct KVMPortInstruction {
   var isString = false
   var isRepeated = false
   var isPast = false
-  /// Of the code segment it lies in.
-  var codeBase: UInt64 = 0
+  var code = KVMCodeSegment()
 
   init(length: UInt8, isOut: Bool = true, isString: Bool = false, isPast: Bool) {
     self.length = length
@@ -286,5 +300,23 @@ struct KVMPortInstruction {
       }
     }
     return nil
+  }
+}
+
+/// What of the code segment an exit tells.
+struct KVMCodeSegment: Equatable {
+  var base: UInt64 = 0
+  var selector: UInt16 = 0
+  var mode = ProcessorMode.real16
+  /// What is added to RIP for a linear address: 0 in 64-bit code.
+  private(set) var offset: UInt64 = 0
+
+  init() {}
+
+  init(_ page: UnsafePointer<kvm_sync_regs>) {
+    base = page.pointee.sregs.cs.base
+    selector = page.pointee.sregs.cs.selector
+    mode = KVMRegisters.mode(page)
+    offset = mode == .long64 ? 0 : base
   }
 }

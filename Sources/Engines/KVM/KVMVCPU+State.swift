@@ -45,7 +45,7 @@ extension KVMVCPU {
     KVMRegisters.put(s, into: cpu)
     knownCR8 = s.cr8
     ports.forget()
-    knownCodeBase = nil
+    knownCode = nil
     activity = s.activity
   }
 
@@ -74,7 +74,8 @@ extension KVMVCPU {
   /// The instruction of the last exit has had no effect: the guest stands before it.
   func takeBack() {
     guard open.kind != .nothing else { return }
-    let (registers, rip) = (open.registers, open.rip)
+    // KVM leaves them as they were at the exit until it has finished its instruction.
+    let (registers, rip) = (cpu.regs.pointee, open.rip)
     let written = open.written
     abandon()
     cpu.regs.pointee = registers

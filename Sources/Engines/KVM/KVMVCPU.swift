@@ -28,8 +28,6 @@ struct KVMOpenExit {
   /// Of the elements KVM moves at once, the one that is under way.
   var element: UInt32 = 0
   var count: UInt32 = 1
-  /// The registers at the exit.
-  var registers = kvm_regs()
   /// What was put into registers while KVM was in the midst of the instruction.
   var written: [(register: GPR, value: UInt64)] = []
 
@@ -67,11 +65,7 @@ package final class KVMVCPU: VCPU {
   package var activity = ActivityState.active
   /// Instructions known to have been executed: exits answered, steps, and those of the companion.
   package internal(set) var instructionCount: UInt64 = 0
-  /// Host time spent inside `run`, and time moved forward by `idle`, in ns.
-  private var ran: UInt64 = 0
-  /// The moment up to which the present run is in `ran`.
-  private var ranUntil: UInt64 = 0
-  private var slept: UInt64 = 0
+  private var clock = KVMClock()
   /// Nil after a run, until somebody asks.
   var slow: KVMSlowState? { didSet { knowsSlow = slow != nil } }
   private var knowsSlow = false
@@ -81,9 +75,9 @@ package final class KVMVCPU: VCPU {
   /// CR8 as the platform knows it.
   var knownCR8: UInt64 = 0
   var ports = KVMPortCache()
-  /// The code segment's base at the last exit, where it is known without asking for the processor's system registers,
-  /// which are slow to read.
-  var knownCodeBase: UInt64?
+  /// The code segment of the last exit, where it is known without asking for the processor's system registers, which
+  /// are slow to read.
+  var knownCode: KVMCodeSegment?
   var debug = KVMDebug()
   package internal(set) var failureSentence: String?
   /// Instructions executed by the embedded processor because KVM could not.
@@ -122,24 +116,16 @@ package final class KVMVCPU: VCPU {
   // MARK: run
 
   package func run(_ entry: VMEntry, limit: UInt64) -> VMExit {
-    let start = HostTime.now()
-    ranUntil = start
+    clock.begin()
+    cpu.attach()
     if failureSentence != nil { failureSentence = nil }
-    let exit = runToExit(entry, limit, start)
+    let exit = runToExit(entry, limit)
     cpu.rest()
-    passTime()
+    clock.pass()
     return exit
   }
 
-  /// Virtual time comes to the present.
-  @inline(__always)
-  private func passTime() {
-    let now = HostTime.now()
-    ran &+= now &- ranUntil
-    ranUntil = now
-  }
-
-  private func runToExit(_ entry: VMEntry, _ limit: UInt64, _ start: UInt64) -> VMExit {
+  private func runToExit(_ entry: VMEntry, _ limit: UInt64) -> VMExit {
     let before = instructionCount
     if let exit = carryOut(entry, limit) { return exit }
     if takeKick() { return exit(.kicked, .kicked) }
@@ -149,12 +135,12 @@ package final class KVMVCPU: VCPU {
     if entry.interruptWindow, canTakeInterrupt { return exit(.interruptWindow, .interruptWindow) }
     if limit == 1 { return step(entry) ?? exit(.budget, .budget) }
     if open.kind == .breakpoint, let exit = stepOver(entry) { return exit }
-    let (deadline, overflow) = start.addingReportingOverflow(min(limit, 1 << 50))
-    return runFreely(entry, from: start, until: overflow ? .max : deadline)
+    let (deadline, overflow) = clock.now.addingReportingOverflow(min(limit, 1 << 50))
+    return runFreely(entry, until: overflow ? .max : deadline)
   }
 
   /// Runs the guest until an exit, the deadline or a kick.
-  private func runFreely(_ entry: VMEntry, from start: UInt64, until deadline: UInt64) -> VMExit {
+  private func runFreely(_ entry: VMEntry, until deadline: UInt64) -> VMExit {
     if let exit = armTraps() { return exit }
     owner._withUnsafeGuaranteedRef { $0.refreshShadows(for: self) }
     notePaging32()
@@ -162,7 +148,7 @@ package final class KVMVCPU: VCPU {
     // What is planted for breakpoints is nothing for a monitor to see.
     let asksPromptly = monitor != nil && traps.execution.isEmpty && traps.watches.isEmpty && !entry.interruptWindow
       && !entry.stopsAfterDelivery
-    var now = start
+    var now = clock.now
     while true {
       cpu.run.pointee.request_interrupt_window = entry.interruptWindow ? 1 : 0
       cpu.prepare()
@@ -175,17 +161,19 @@ package final class KVMVCPU: VCPU {
       }
       if !asksPromptly { return exit }
       if let last = answered(exit) { return last }
-      now = ranUntil
+      now = clock.now
     }
   }
 
   /// The exit that `run` returns for this one; nil where the monitor answered it, and the guest goes on.
+  @inline(__always)
   private func answered(_ found: VMExit) -> VMExit? {
     guard let monitor else { return found }
-    passTime()
+    clock.pass()
     switch monitor.answer(found, of: self) {
     case .declined: return found
     case .outside: return exit(.budget, .budget)
+    case .action(.complete(let value)) where open.kind == .io: return complete(value, isExact: false)
     case .action(let action): return carryOut(VMEntry(action), .max)
     }
   }
@@ -194,9 +182,11 @@ package final class KVMVCPU: VCPU {
   @inline(__always)
   func enter() -> VMExit? {
     open.kind = .nothing
-    knownCodeBase = nil
+    knownCode = nil
     forgetSlowState()
     let result = owner._withUnsafeGuaranteedRef { $0.enterGuest { cpu.enter() } }
+    // Of all exits the most frequent: put together here, it is not handed on through memory from one to the next.
+    if result == 0, Int32(cpu.run.pointee.exit_reason) == KVM_EXIT_IO { return withTaskPriority(ioExit()) }
     if result == 0, let exit = exitOfKVM() { return withTaskPriority(exit) }
     if result == -EINTR || result == -EAGAIN || result == 0 {
       return cpu.run.pointee.cr8 == knownCR8 ? nil : taskPriorityExit()
@@ -213,6 +203,7 @@ package final class KVMVCPU: VCPU {
     return exit(reason, qualification)
   }
 
+  @inline(__always)
   func exit(
     _ reason: ExitReason, _ qualification: ExitQualification, rip: UInt64? = nil, length: UInt8 = 0
   ) -> VMExit {
@@ -245,17 +236,13 @@ package final class KVMVCPU: VCPU {
 
   // MARK: time
 
-  package var virtualTime: UInt64 { ran &+ slept }
+  package var virtualTime: UInt64 { clock.time }
 
-  package func idle(until time: UInt64) {
-    let now = virtualTime
-    if time > now { slept &+= time - now }
-  }
+  package func idle(until time: UInt64) { clock.sleep(until: time) }
 
   package func restartClock() {
     instructionCount = 0
-    ran = 0
-    slept = 0
+    clock = KVMClock()
   }
 
   // MARK: what is asked between runs
@@ -296,30 +283,21 @@ package final class KVMVCPU: VCPU {
   }
 
   package func capture(into capture: inout RegisterCapture) {
-    let regs = cpu.regs.pointee
-    capture.gpr = [
-      regs.rax, regs.rcx, regs.rdx, regs.rbx, regs.rsp, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10,
-      regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
-    ]
+    KVMRegisters.get(&capture.gpr, from: cpu.regs)
     if open.kind == .companion {
       for register in GPR.allCases { capture[register] = companion.vcpu.gpr(register) }
     }
-    for entry in open.written { capture[entry.register] = entry.value }
+    if !open.written.isEmpty { for entry in open.written { capture[entry.register] = entry.value } }
     capture.rip = shownRIP
     capture.rflags = cpu.regs.pointee.rflags
-    capture.csBase = cpu.sync.pointee.sregs.cs.base
-    capture.csSelector = cpu.sync.pointee.sregs.cs.selector
-    capture.mode = mode
+    let code = code
+    capture.csBase = code.base
+    capture.csSelector = code.selector
+    capture.mode = code.mode
   }
 
-  package var codeBase: UInt64 {
-    knownCodeBase ?? Self.codeBase(cpu.sync.pointee.sregs)
-  }
-
-  /// 0 in 64-bit code.
-  static func codeBase(_ system: kvm_sregs) -> UInt64 {
-    system.efer & EFER.lma != 0 && system.cs.l != 0 ? 0 : system.cs.base
-  }
+  private var code: KVMCodeSegment { knownCode ?? KVMCodeSegment(cpu.sync) }
+  package var codeBase: UInt64 { code.offset }
 
   /// Where the guest stands as far as anybody can see: before an instruction that is open.
   var shownRIP: UInt64 {

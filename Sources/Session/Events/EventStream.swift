@@ -20,9 +20,18 @@ struct KeptExit {
   }
 
   /// Takes in the monitor's answer, if it belongs to this exit.
-  @inline(__always)
   mutating func take(answer: UnsafePointer<Event>) {
-    guard answer.pointee.vcpu == event.vcpu, answer.pointee.rip == event.rip else { return }
+    if Self.belongs(answer, to: event.vcpu, event.rip) { put(answer) }
+  }
+
+  @inline(__always)
+  static func belongs(_ answer: UnsafePointer<Event>, to vcpu: UInt8, _ rip: UInt64) -> Bool {
+    answer.pointee.vcpu == vcpu && answer.pointee.rip == rip
+  }
+
+  /// Takes in the monitor's answer, which belongs to this exit.
+  @inline(__always)
+  mutating func put(_ answer: UnsafePointer<Event>) {
     (answerNumber, answerKind, answerValue) = (answer.pointee.sequence, answer.pointee.a, answer.pointee.b)
   }
 
@@ -116,7 +125,8 @@ struct EventTallies {
   private mutating func tally(_ events: UnsafeBufferPointer<Event>) {
     guard var event = events.baseAddress else { return }
     let end = event + events.count
-    var exit: UnsafeMutablePointer<KeptExit>?
+    // With the event it was made from: what was just written is slow to read in other pieces.
+    var exit: (kept: UnsafeMutablePointer<KeptExit>, source: UnsafePointer<Event>)?
     while event != end {
       byKind[Int(event.pointee.kind.rawValue) & 63] &+= 1
       switch event.pointee.kind {
@@ -124,9 +134,13 @@ struct EventTallies {
         byReason[Self.index(raw: Int(event.pointee.a & 0xFFFF))] &+= 1
         let segment = segments[event.pointee.vcpu]
         byAddress.count(segment.linear(event.pointee.rip))
-        exit = exits.put(KeptExit(event: event.pointee, ordinal: exits.total, segment: segment))
+        exit = (exits.put(KeptExit(event: event.pointee, ordinal: exits.total, segment: segment)), event)
       case .entry:
-        if let exit { exit.pointee.take(answer: event) } else { answerLast(event) }
+        if let exit {
+          if KeptExit.belongs(event, to: exit.source.pointee.vcpu, exit.source.pointee.rip) { exit.kept.pointee.put(event) }
+        } else {
+          answerLast(event)
+        }
       case .hypercall:
         hypercalls.put(event.pointee)
         calls.add(event)
