@@ -57,7 +57,7 @@ import Testing
   /// What a terminal sends for keys by name, or for a text as it stands.
   static func bytes(_ keys: String) -> String {
     if keys.hasPrefix(":") { return keys + "\r" }
-    let named = ["F1": "\u{1B}OP", "F2": "\u{1B}OQ", "Esc": "\u{1B}", "Right": "\u{1B}[C", "Space": " ", "Enter": "\r", "Backspace": "\u{7F}", "Del": "\u{1B}[3~"]
+    let named = ["F1": "\u{1B}OP", "F2": "\u{1B}OQ", "Esc": "\u{1B}", "Right": "\u{1B}[C", "End": "\u{1B}[F", "Space": " ", "Enter": "\r", "Backspace": "\u{7F}", "Del": "\u{1B}[3~"]
     return keys.split(separator: " ").map { named[String($0)] ?? String($0) }.joined()
   }
 

@@ -148,8 +148,8 @@ import Testing
     Row(
       feature: "diff of two stops", arguments: "long-kernel",
       steps: [
-        ("s", "Stepped to"), ("20e", "STOPPED #19"), (":diff 1 2", "this_core"), ("0 z", "+PG"), ("", "registers: "),
-        ("", "memory: 8 pages changed"),
+        ("s", "Stepped to"), ("20e", "STOPPED #19"), (":diff 1 2", "registers: "), ("0 z", "+PG"), ("", "registers: "),
+        ("", "memory: 8 pages changed"), ("End", "this_core"),
       ]),
     Row(
       feature: "snapshots and checkpoints", arguments: "long-kernel",
