@@ -139,7 +139,9 @@ extension ConsoleModel {
     let digit = members.count == 1 ? front.digit.map { "\($0) " } ?? "" : ""
     let role: StyleRole =
       front == .console && mode == .guest ? .guestFocused : members.count == 1 && hasKeys ? .titleFocused : .title
-    canvas.fitted(Format.showingBrackets("\(gap)\(digit)\(tabTitle) ", width: canvas.width - x), x: x, y: 0, role)
+    let text = Format.showingBrackets("\(gap)\(digit)\(tabTitle) ", width: canvas.width - x)
+    canvas.fitted(text, x: x, y: 0, .title)
+    canvas.text(Format.name(ofTitle: text), x: x, y: 0, role, limit: canvas.width - x - 1)
   }
 
   private func titleText(_ pane: PaneID) -> String {
@@ -229,11 +231,18 @@ extension ConsoleModel {
     var answers = parts.last ?? []
     // What a lesson answers stands on its page.
     if snapshot.lesson != nil, isOfLesson { answers = answers.filter { $0.kind == .error } }
+    answers = answers.filter { !isOnScreen($0.text) }
+    if answers.count > 1, visiblePanes.contains(.messages), !answers.contains(where: { $0.kind == .error }) { return nil }
     guard let message = answers.first(where: { $0.kind == .error }) ?? answers.last else { return nil }
     let lines = message.text.split(separator: "\n")
     let more = lines.count > 1 ? "  (0: all \(lines.count) lines)" : ""
     let role: StyleRole = message.kind == .error ? .error : message.kind == .notice ? .notice : .dim
     return ((lines.first.map(String.init) ?? "") + more, role)
+  }
+
+  /// What a stop says is not said twice: the sentence stands above, and the next instruction in the code pane.
+  private func isOnScreen(_ answer: String) -> Bool {
+    answer == snapshot.stopSentence || answer.hasPrefix("=> ") && visiblePanes.contains(.code)
   }
 
   private var isOfLesson: Bool {

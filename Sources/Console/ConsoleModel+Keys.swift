@@ -168,7 +168,7 @@ extension ConsoleModel {
     }
     forgetOldCount()
     if let digit = key.typed.flatMap({ $0.properties.numericType == .decimal ? Int(String($0)) : nil }),
-      focusedPane?.takesDigits(snapshot) != true
+      focusedPane?.takesDigit(digit, snapshot) != true
     {
       takeDigit(digit)
       return .none
@@ -392,7 +392,9 @@ extension ConsoleModel {
       if snapshot.isRunning { session.pause() }
       return
     }
-    if snapshot.isLive || !session.hasAnswered { session.pause() } else { say("already stopped; c runs, s steps, e runs to the next exit") }
+    if snapshot.isLive || !session.hasAnswered { return session.pause() }
+    if case .ended = snapshot.phase { return say("the guest has ended; :reset loads it again") }
+    say("already stopped; c runs, s steps, e runs to the next exit")
   }
 
   private func toggleBreakpoint() {

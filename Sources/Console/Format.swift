@@ -76,6 +76,13 @@ package enum Format {
     return count >= width ? text : String(repeating: " ", count: width - count) + text
   }
 
+  /// A title up to the two blanks that end a pane's name; what stands behind them changes as the guest goes on.
+  static func name(ofTitle title: String) -> String {
+    let words = title.drop { $0 == " " }
+    let blanks = title.count - words.count
+    return String(title.prefix(blanks + (words.firstRange(of: "  ").map { words.distance(from: words.startIndex, to: $0.lowerBound) + 1 } ?? words.count)))
+  }
+
   /// A title with its views, of which one is in brackets: where there is no room for all, those before it go.
   static func showingBrackets(_ text: String, width: Int) -> String {
     guard text.count > width, let open = text.firstIndex(of: "["), let close = text[open...].firstIndex(of: "]") else { return text }

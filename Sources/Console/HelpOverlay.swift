@@ -5,6 +5,7 @@ package struct HelpOverlay {
   package var first = 0
   private let entries: [(String, String)]
   private static let textColumn = 20
+  private static let keyWidth = 17
 
   package init(_ keys: KeyMap) {
     entries = keys.bindings.map { ($0.keys.isEmpty ? "-" : $0.shown, $0.help) } + KeyTable.paneKeys
@@ -19,6 +20,9 @@ package struct HelpOverlay {
     }
     return (columns, rows)
   }
+
+  /// Keys that are cut off: none, unless somebody gave an action many.
+  package var cutKeys: [String] { entries.map(\.0).filter { CharacterWidth.of($0) > Self.keyWidth } }
 
   package mutating func scroll(_ distance: Int, width: Int, height: Int) {
     let (columns, rows) = lay(width: width)
@@ -36,7 +40,7 @@ package struct HelpOverlay {
       let column = index / height
       guard column < columns else { break }
       let part = canvas.inner(x: column * width, y: 2 + index % height, width: width, height: 1)
-      part.text(Format.right(row.0, 17), x: 1, y: 0, .helpKey, limit: 17)
+      part.text(Format.right(row.0, Self.keyWidth), x: 1, y: 0, .helpKey, limit: Self.keyWidth)
       part.fitted(row.1, x: Self.textColumn, y: 0, .overlay)
     }
   }

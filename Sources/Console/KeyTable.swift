@@ -112,7 +112,7 @@ package enum KeyTable {
     ("o", "statistics: sort by count, cost or name"),
     ("=", "events: only those with the text searched for"),
     ("Del", "breakpoints: delete; Enter switches one on and off"),
-    ("Enter n p h 1-9 a d r q", "lesson: on, back, hint, answers, done; r brings the guest back to it, q leaves it"),
+    ("n p h 1-9 a d r q", "lesson: on (or Enter), back, hint, answers, done; r brings the guest back to it, q leaves it"),
     ("mouse", "click focuses, selects and explains a flag; right click explains any word; wheel scrolls; drag a border"),
   ]
 }

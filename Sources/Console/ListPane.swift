@@ -9,6 +9,8 @@ package class ListPane: Pane {
   package let id: PaneID
   private let followsEnd: Bool
   private(set) package var selected: UInt64?
+  /// The row that stands first although newer ones are below the last, until somebody moves.
+  package var pinned: UInt64?
   private var top = 0
   private var visibleRows = 1
 
@@ -61,7 +63,9 @@ package class ListPane: Pane {
     let details = detailRows(height: canvas.height)
     visibleRows = max(canvas.height - first - details, 1)
     let current = currentIndex(identities) ?? 0
-    if selected == nil {
+    if selected == nil, let pinned, let index = identities.firstIndex(of: pinned) {
+      top = index
+    } else if selected == nil {
       top = followsEnd ? identities.count - visibleRows : 0
     } else if current < top {
       top = current
@@ -89,6 +93,7 @@ package class ListPane: Pane {
       return .handled
     }
     if key.code == .end && key.modifiers.isEmpty {
+      pinned = nil
       selected = followsEnd ? nil : identities.last
       return .handled
     }
@@ -112,13 +117,20 @@ package class ListPane: Pane {
 
   /// Moves the selection; past the newest row it follows again.
   package func move(_ distance: Int, _ identities: [UInt64]) {
-    guard let current = currentIndex(identities) else { return }
+    guard let current = place(toMoveFrom: identities, by: distance) else { return }
+    pinned = nil
     let target = current + distance
     if followsEnd && target >= identities.count {
       selected = nil
     } else {
       selected = identities[min(max(target, 0), identities.count - 1)]
     }
+  }
+
+  /// From rows that are pinned the first key leads to the row above or below them.
+  private func place(toMoveFrom identities: [UInt64], by distance: Int) -> Int? {
+    guard selected == nil, let pinned, let first = identities.firstIndex(of: pinned) else { return currentIndex(identities) }
+    return distance < 0 ? first : min(first + visibleRows, identities.count) - 1
   }
 
   package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) { move(rows, identities(snapshot)) }

@@ -134,7 +134,7 @@ package protocol Pane: AnyObject {
   /// It wants every key, digits too: something is being edited.
   var takesText: Bool { get }
   /// Digits are its own for the moment, and bring up no panes.
-  func takesDigits(_ snapshot: SessionSnapshot) -> Bool
+  func takesDigit(_ digit: Int, _ snapshot: SessionSnapshot) -> Bool
   /// Moves by rows, negative upwards (mouse wheel).
   func scroll(_ rows: Int, _ snapshot: SessionSnapshot)
   /// Moves to the next place that contains `text`, without regard to case; false if there is none.
@@ -153,7 +153,7 @@ package protocol Pane: AnyObject {
 
 extension Pane {
   package var takesText: Bool { false }
-  package func takesDigits(_ snapshot: SessionSnapshot) -> Bool { false }
+  package func takesDigit(_ digit: Int, _ snapshot: SessionSnapshot) -> Bool { false }
   package func handle(_ key: Key, _ snapshot: SessionSnapshot) -> PaneResponse { .ignored }
   package func scroll(_ rows: Int, _ snapshot: SessionSnapshot) {}
   package func find(_ text: String, backward: Bool, _ snapshot: SessionSnapshot) -> Bool { false }

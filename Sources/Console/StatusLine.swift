@@ -82,8 +82,10 @@ package enum StatusLine {
       }
       parts.append(Part(text: "\(Format.short(snapshot.exitsPerSecond)) ex/s", importance: 58))
     }
-    parts.append(Part(text: "exits \(Format.grouped(snapshot.exitCount))", importance: 55))
-    let count = snapshot.countsInstructions ? Format.grouped(snapshot.instructionCount) : SessionSnapshot.notCounted
+    // Digits that nobody can read while they whirl are left out until the guest stands.
+    func counted(_ number: UInt64) -> String { running ? Format.short(Double(number)) : Format.grouped(number) }
+    parts.append(Part(text: "exits \(counted(snapshot.exitCount))", importance: 55))
+    let count = snapshot.countsInstructions ? counted(snapshot.instructionCount) : SessionSnapshot.notCounted
     parts.append(Part(text: "icount \(count)", importance: snapshot.countsInstructions ? 60 : 25))
     if let note = snapshot.engineNote { parts.append(Part(text: note, importance: 35)) }
     parts.append(Part(text: "t \(Format.duration(snapshot.virtualTime))", importance: 45))

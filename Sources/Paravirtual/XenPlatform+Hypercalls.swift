@@ -79,8 +79,8 @@ extension XenPlatform {
   }
 
   func hypercall(_ number: UInt64, _ exit: VMExit, _ vcpu: any VCPU) -> VMEntry.Action {
-    let given = HypercallArguments(vcpu, abi)
-    let arguments = abi.is32Bit ? given.joined(for: number, abi) : given
+    var arguments = HypercallArguments(vcpu, abi)
+    if abi.is32Bit { arguments = arguments.joined(for: number, abi) }
     domain.hypercallCount &+= 1
     let next = exit.rip &+ UInt64(exit.instructionLength)
     if number == HypercallNumber.iret.rawValue {

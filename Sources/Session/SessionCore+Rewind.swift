@@ -110,7 +110,8 @@ extension SessionCore {
   }
 
   private func endReplaying(_ watchers: Watchers) {
-    stream.drain()
+    // What the guest said again is not said to those who heard it the first time.
+    takeSlack()
     isReplaying = false
     control.breakpoints = watchers.breakpoints
     (control.stopReasons, control.loggedReasons) = (watchers.stopReasons, watchers.loggedReasons)

@@ -65,7 +65,10 @@ extension SessionCore {
     let here = place(state) + (stopVCPU == control.current ? "" : " on vCPU \(stopVCPU)")
     switch stop {
     case .created:
-      return "Loaded \(loaded); stopped before its first instruction at \(here)."
+      // What is long stands last: a short row may cut it.
+      let parts = loaded.split(separator: ": ", maxSplits: 1)
+      let details = parts.count > 1 ? ": \(parts[1])" : ""
+      return "Loaded \(parts.first ?? ""), stopped before its first instruction at \(here)\(details)."
     case .pause: return "Paused at \(here)."
     case .step: return StopAnswer.stepped(here)
     case .wentBack:

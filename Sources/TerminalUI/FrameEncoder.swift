@@ -34,8 +34,22 @@ package struct FrameEncoder: Sendable {
     package fileprivate(set) var style: Style?
     /// The place and style it keeps.
     fileprivate var kept: (place: Position, style: Style)?
+    /// How often text in the style it keeps ended somewhere, lately.
+    private var ends: [Position: Int] = [:]
+    private static let mostEnds = 32
+    /// A place is worth two bytes when so much more text ends there than where the terminal would go back to.
+    private static let advantage = 3
     /// Nothing is known.
     package init() {}
+
+    /// Takes note of where text ended, and says if the terminal should go back to there from now on.
+    fileprivate mutating func shouldKeep(_ end: Position, insteadOf kept: Position?) -> Bool {
+      let count = ends[end, default: 0] + 1
+      ends[end] = count
+      if count >= Self.mostEnds { ends = ends.compactMapValues { $0 > 1 ? $0 / 2 : nil } }
+      guard let kept else { return true }
+      return count > ends[kept, default: 0] + Self.advantage
+    }
   }
 
   private let depth: ColorDepth
@@ -62,7 +76,8 @@ package struct FrameEncoder: Sendable {
     let keeping = styles.index(theme.style(of: .blank, depth: depth))
     for span in Route.plan(spans, new, from: pen.state, &styles) {
       pen.send(span, of: new, &styles)
-      if pen.state.kept == nil, pen.state.style == keeping { pen.keep() }
+      guard pen.state.style == keeping, let end = pen.state.at else { continue }
+      if memory.shouldKeep(end, insteadOf: pen.state.kept?.place) { pen.keep() }
     }
     if let cursor, pen.state.at != cursor { pen.move(to: cursor) }
     memory.style = pen.state.style.map { styles[$0] }

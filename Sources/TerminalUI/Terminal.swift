@@ -1,5 +1,5 @@
 /// A position on the screen.
-package struct Position: Equatable, Sendable {
+package struct Position: Hashable, Sendable {
   package var x: Int
   package var y: Int
   package init(x: Int, y: Int) {

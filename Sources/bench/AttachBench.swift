@@ -17,15 +17,21 @@ struct AttachBench {
   private static let rounds = 9
   private static let patience = 120_000
 
-  /// Without Linux's boot where Samples/linux/fetch.sh has not made the images (BENCH_LINUX names another folder of them).
+  /// Nil where Samples/linux/fetch.sh has not made them (BENCH_LINUX names another folder of them).
+  static var linuxImages: (kernel: String, initrd: String)? {
+    let given = getenv("BENCH_LINUX").map { String(cString: $0) }
+    guard let folder = given ?? SampleLibrary.folder("Samples").map({ "\($0)/linux/image" }),
+      Host.exists("\(folder)/vmlinuz"), Host.exists("\(folder)/initrd.gz")
+    else { return nil }
+    return ("\(folder)/vmlinuz", "\(folder)/initrd.gz")
+  }
+
+  /// Without Linux's boot where its images are missing.
   func findings() throws(VMError) -> [Finding] {
     var all: [Workload] = []
-    let given = getenv("BENCH_LINUX").map { String(cString: $0) }
-    if let folder = given ?? SampleLibrary.folder("Samples").map({ "\($0)/linux/image" }),
-      Host.exists("\(folder)/vmlinuz"), Host.exists("\(folder)/initrd.gz")
-    {
-      let images = ["\(folder)/vmlinuz", "--initrd", "\(folder)/initrd.gz"]
-      all.append(Workload(name: "Linux boot", arguments: images + ["--engine", "rewriter"], append: "quiet"))
+    if let images = Self.linuxImages {
+      let arguments = [images.kernel, "--initrd", images.initrd, "--engine", "rewriter"]
+      all.append(Workload(name: "Linux boot", arguments: arguments, append: "quiet"))
     }
     if let folder = SampleLibrary.folder("Samples") {
       let guest = "\(folder)/bench/bench64.elf"

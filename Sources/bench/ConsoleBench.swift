@@ -21,6 +21,10 @@ struct ConsoleBench {
       var bench = try FrameBench(size: size)
       found += bench.findings()
       bench.stop()
+      let long = FrameBench.longRun
+      var live = try FrameBench(size: size, long.configuration)
+      found.append(live.running(long.name))
+      live.stop()
       let median = Statistics.median(bench.times) ?? 0
       found.append(
         Finding(

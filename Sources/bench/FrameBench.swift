@@ -1,4 +1,5 @@
 import Console
+import Glibc
 import Session
 import TerminalUI
 import VMCore
@@ -18,7 +19,7 @@ struct FrameBench {
   private static let uses = [
     Use(name: "stepping, every fourth to an exit", rounds: 400, inputs: ["step", "step", "step", "exit"]),
     Use(name: "from exit to exit", rounds: 120, inputs: ["exit"]),
-    Use(name: "running, a frame every 200 instructions", rounds: 120, inputs: ["step 200"]),
+    Use(name: "two hundred instructions a step", rounds: 120, inputs: ["step 200"]),
     Use(name: "scrolling memory by rows and pages", rounds: 60, inputs: ["3j", "j", "j", "\u{6}"], areKeys: true),
     Use(name: "whole redraws: zoom, help, layouts", rounds: 36, inputs: ["z", "z", "H", "H", "L", "L"], areKeys: true),
   ]
@@ -39,10 +40,26 @@ struct FrameBench {
   /// Nanoseconds of this thread a frame took, of all uses.
   private(set) var times: [Double] = []
 
-  /// A console over a session of its own, on the guest that shows the most. `stop` ends it.
-  init(size: Size) throws(VMError) {
+  /// The guest that shows the most.
+  static var showpiece: SessionConfiguration {
     var configuration = SessionConfiguration()
     configuration.guest = SampleLibrary.showpiece
+    return configuration
+  }
+
+  /// One that runs for a second at least, with its name: Linux, or the compute kernels where its images are missing.
+  static var longRun: (name: String, configuration: SessionConfiguration) {
+    var configuration = SessionConfiguration()
+    if let images = AttachBench.linuxImages {
+      (configuration.guest, configuration.initrd) = (images.kernel, images.initrd)
+      return ("Linux boots", configuration)
+    }
+    (configuration.guest, configuration.append) = ("bench", "x:200 compute")
+    return ("the compute kernels", configuration)
+  }
+
+  /// A console over a session of its own. `stop` ends it.
+  init(size: Size, _ configuration: SessionConfiguration = showpiece) throws(VMError) {
     session = try Session(configuration)
     session.start()
     let themes = ThemeLibrary(directories: SampleLibrary.dataFolders.map { "\($0)/Themes" })
@@ -58,30 +75,27 @@ struct FrameBench {
   /// A line for each use: bytes for each cell whose look changed.
   mutating func findings() -> [Finding] { Self.uses.map { finding($0) } }
 
+  /// The guest runs, and 30 times a second what is there then is drawn: bytes for each cell whose look changed.
+  mutating func running(_ name: String) -> Finding {
+    var tally = Tally()
+    session.submit("continue")
+    for _ in 0..<Self.liveFrames {
+      usleep(33_000)
+      _ = session.waitForNewSnapshot(after: model.snapshot.generation, timeout: 100)
+      tally.add(draw())
+    }
+    return tally.finding("\(size.width)x\(size.height) running at 30 frames a second: \(name)")
+  }
+
+  private static let liveFrames = 40
+
   private mutating func finding(_ use: Use) -> Finding {
-    var shares: [Double] = []
-    var (bytes, changed) = (0, 0)
-    var parts = Parts()
+    var tally = Tally()
     for round in 0..<use.rounds {
       guard act(use.inputs[round % use.inputs.count], areKeys: use.areKeys) else { continue }
-      let frame = draw()
-      guard frame.changed > 0 else { continue }
-      shares.append(Double(frame.sent.count) / Double(frame.changed))
-      bytes += frame.sent.count
-      changed += frame.changed
-      parts.count(frame.sent)
+      tally.add(draw())
     }
-    shares.sort()
-    let share = Double(bytes) / Double(max(changed, 1))
-    func percent(_ part: Int) -> Int { part * 100 / max(bytes, 1) }
-    let text = bytes - parts.styles - parts.places
-    return Finding(
-      what: "\(size.width)x\(size.height) \(use.name)", measured: Figure.number(share),
-      peer: "frames: median \(Figure.number(Statistics.median(shares) ?? 0)), "
-        + "90 % below \(Figure.number(shares.isEmpty ? 0 : shares[shares.count * 9 / 10])), "
-        + "\(changed / max(shares.count, 1)) cells, \(bytes / max(shares.count, 1)) bytes: "
-        + "\(percent(text)) % text, \(percent(parts.styles)) % styles, \(percent(parts.places)) % places",
-      target: Figure.number(Self.target), isReached: share <= Self.target)
+    return tally.finding("\(size.width)x\(size.height) \(use.name)")
   }
 
   /// False where nothing came of it.
@@ -116,6 +130,36 @@ struct FrameBench {
     shown.copy(from: buffer)
     isKnown = true
     return (sent, changed)
+  }
+}
+
+/// What frames sent for how many changed cells.
+private struct Tally {
+  private var shares: [Double] = []
+  private var bytes = 0
+  private var changed = 0
+  private var parts = Parts()
+
+  mutating func add(_ frame: (sent: [UInt8], changed: Int)) {
+    guard frame.changed > 0 else { return }
+    shares.append(Double(frame.sent.count) / Double(frame.changed))
+    bytes += frame.sent.count
+    changed += frame.changed
+    parts.count(frame.sent)
+  }
+
+  func finding(_ name: String) -> Finding {
+    let share = Double(bytes) / Double(max(changed, 1))
+    let shares = shares.sorted()
+    func percent(_ part: Int) -> Int { part * 100 / max(bytes, 1) }
+    let text = bytes - parts.styles - parts.places
+    return Finding(
+      what: name, measured: Figure.number(share),
+      peer: "frames: median \(Figure.number(Statistics.median(shares) ?? 0)), "
+        + "90 % below \(Figure.number(shares.isEmpty ? 0 : shares[shares.count * 9 / 10])), "
+        + "\(changed / max(shares.count, 1)) cells, \(bytes / max(shares.count, 1)) bytes: "
+        + "\(percent(text)) % text, \(percent(parts.styles)) % styles, \(percent(parts.places)) % places",
+      target: Figure.number(FrameBench.target), isReached: share <= FrameBench.target)
   }
 }
 

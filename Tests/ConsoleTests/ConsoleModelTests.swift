@@ -50,6 +50,71 @@ struct ConsoleModelTests {
     #expect(desk.session.submitted == ["step 8"])
   }
 
+  @Test func `what a stop says is not said again below it, unless the code is out of sight`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.session.publish {
+      $0.stopSentence = "Stepped to 0000:7c16 <boot+16>."
+      $0.messages += [
+        ConsoleMessage(.command, "step", number: 4), ConsoleMessage(.answer, $0.stopSentence, number: 5),
+        ConsoleMessage(.answer, "=> 0000:7c16  out dx, al", number: 6),
+      ]
+    }
+    #expect(desk.screen.occurrences(of: "Stepped to") == 1 && !desk.screen.contains("=> 0000:7c16"))
+    desk.type("3z")
+    #expect(desk.screen.contains("=> 0000:7c16  out dx, al"))
+  }
+
+  @Test func `an answer of many lines stands in the log, and its last is not said again`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.session.publish {
+      $0.messages += [ConsoleMessage(.command, "help be", number: 4)] + (5..<9).map { ConsoleMessage(.answer, "line \($0)", number: $0) }
+    }
+    #expect(desk.screen.occurrences(of: "line 8") == 1)
+    desk.type("0")
+    #expect(desk.screen.occurrences(of: "line 8") == 1 && desk.screen.contains("line 5"))
+  }
+
+  @Test func `a long answer is read from its beginning, and keys go on from there`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.session.publish {
+      $0.messages += [ConsoleMessage(.command, "help", number: 4)] + (5..<65).map { ConsoleMessage(.answer, "line <\($0)>", number: $0) }
+    }
+    desk.type("0")
+    #expect(desk.screen.contains("> help") && desk.screen.contains("line <5>") && !desk.screen.contains("line <64>"))
+    desk.press(Key(.pageDown))
+    #expect(!desk.screen.contains("line <5>") && desk.screen.contains("line <14>"), "\(desk.screen)")
+    desk.press(Key(.end))
+    #expect(desk.screen.contains("line <64>") && !desk.screen.contains("answer begins"))
+    desk.session.publish { $0.messages += [ConsoleMessage(.command, "step", number: 65), ConsoleMessage(.answer, "Stepped", number: 66)] }
+    #expect(desk.screen.contains("> step"))
+  }
+
+  @Test func `counters are short while the guest runs, and exact where it stands`() throws {
+    let desk = Desk(try Fixture.realMode(), width: 160)
+    #expect(desk.rows[0].contains("exits 18,553") && desk.rows[0].contains("icount 16,654,588"))
+    desk.session.publish { $0.phase = .running }
+    #expect(desk.rows[0].contains("exits 18.6k") && desk.rows[0].contains("icount 16.7M"), "\(desk.rows[0])")
+  }
+
+  @Test func `Space on a guest that has ended says so`() throws {
+    let desk = Desk(try Fixture.realMode())
+    desk.session.publish { $0.phase = .ended(status: 0) }
+    _ = desk.screen
+    desk.type(" ")
+    #expect(desk.screen.contains("the guest has ended; :reset loads it again") && desk.session.pauses == 0)
+  }
+
+  @Test func `of the focused pane's title its name is marked, not what changes behind it`() throws {
+    let desk = Desk(try Fixture.realMode())
+    let cells = (0..<40).map { desk.shown[$0, 1] }
+    let marked = cells.filter { $0.role == .titleFocused }.map { Character(Unicode.Scalar($0.scalar) ?? " ") }
+    #expect(String(marked) == " Code ", "\(desk.rows[1])")
+  }
+
+  @Test func `the key sheet has room for every key it names`() {
+    #expect(HelpOverlay(.standard).cutKeys.isEmpty, "\(HelpOverlay(.standard).cutKeys)")
+  }
+
   @Test func `b on a breakpoint removes it`() throws {
     let desk = Desk(try Fixture.realMode())
     desk.session.publish { $0.breakpoints.append(BreakpointSummary("exec 7c16 <boot+16>", number: 9)) }
@@ -194,4 +259,9 @@ struct ConsoleModelTests {
     desk.session.publish { $0.phase = .paused }
     #expect(desk.screen.contains("out dx, al"))
   }
+}
+
+extension String {
+  /// How often a text stands in it.
+  fileprivate func occurrences(of text: String) -> Int { ranges(of: text).count }
 }

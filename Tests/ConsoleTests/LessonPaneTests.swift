@@ -103,6 +103,14 @@ import VMCore
     #expect(room.model.focus == .lesson)
   }
 
+  @Test func `a second try at a question leads nowhere, and what belongs together is one paragraph`() throws {
+    let room = try Room("rings", 80, 24)
+    room.type(":lesson step 2\n21")
+    #expect(room.model.focus == .lesson && room.screen.contains("this is answered"))
+    room.type(":lesson step 8\na32\n")
+    #expect(room.screen.contains("change the code before it runs (the lesson"), "\(room.screen)")
+  }
+
   @Test func `Enter reads on where there is more, then goes on`() throws {
     let room = try Room("rings", 80, 24)
     _ = room.screen

@@ -54,6 +54,34 @@ struct LinuxConsoleTests {
     }
   }
 
+  /// Of code page 437, which is what the fonts of Linux consoles have; each takes one column there.
+  private static let characters: Set<Unicode.Scalar> = ["─", "│", "┌", "└", "►", "↑", "↓", "•", "▌", "█", "▄"]
+
+  @Test func `no character is sent that a Linux console's font lacks, and none by another character set`() throws {
+    let program = try Self.start()
+    for keys in ["20e", "9", "m", "m", "b", "L", "6", "z", "z", "5", "d", "?", "\u{1B}", "8", ":info devices\r", "[", "F"] {
+      program.type(keys)
+      program.take(milliseconds: 120)
+    }
+    program.type("q")
+    #expect(program.waitForEnd() == 0)
+    let foreign = Set(String(decoding: program.output, as: UTF8.self).unicodeScalars.filter { $0.value > 0x7E }).subtracting(Self.characters)
+    #expect(foreign.isEmpty, "\(foreign)")
+    #expect(!program.output.contains(0x0E) && !Self.sequences(program.output).contains { $0.hasPrefix("(") || $0.hasPrefix(")") })
+  }
+
+  @Test func `a run that Space or ^C stops says where it was paused`() throws {
+    let program = try Self.start(["bench", "--append", "x:100000 intloop"])
+    for key in [" ", "\u{3}"] {
+      program.type("c")
+      #expect(program.waitFor("RUNNING"), "\(program.screen.text)")
+      program.take(milliseconds: 300)
+      program.type(key)
+      #expect(program.waitFor("Paused at "), "\(program.screen.text)")
+      #expect(program.screen.text.contains("STOPPED"))
+    }
+  }
+
   /// Everything between an ESC and the end of its sequence.
   private static func sequences(_ output: [UInt8]) -> Set<String> {
     var found: Set<String> = []

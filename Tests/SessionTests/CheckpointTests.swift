@@ -28,6 +28,19 @@ import VMCore
     }
   }
 
+  @Test func `what the guest says again on the way back is not heard twice`() throws {
+    let session = try Self.session("long-kernel", every: 1 << 60)
+    var heard: [UInt8] = []
+    session.onConsoleOutput { heard += $0 }
+    for command in ["break report_cpuid", "continue"] { #expect(!session.perform(command).failed) }
+    let before = heard
+    #expect(!before.isEmpty)
+    for command in ["rsi", "rsi 20"] {
+      #expect(!session.perform(command).failed)
+      #expect(heard == before, "\(command): \(String(decoding: heard, as: UTF8.self))")
+    }
+  }
+
   @Test func `to the last breakpoint before now, over many checkpoints`() throws {
     let near = try Self.session("long-kernel", every: 300)
     let far = try Self.session("long-kernel", every: 1 << 60)

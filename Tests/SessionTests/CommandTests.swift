@@ -170,6 +170,34 @@ struct CommandTests {
     #expect(json["reasons"]?["cpuid"] == .number(10))
   }
 
+  @Test func `there is nothing to finish before the first instruction`() throws {
+    let session = try Self.session()
+    let refused = session.perform("finish")
+    #expect(refused.failed && refused.lines[0].contains("there is nothing to finish"), "\(refused.lines)")
+    #expect(session.currentSnapshot().instructionCount == 0)
+    _ = session.perform("step")
+    #expect(!session.perform("finish").lines[0].contains("nothing to finish"))
+  }
+
+  @Test func `events are told in words, and as data where that is asked for`() throws {
+    let session = try Self.session()
+    _ = session.perform("step 20")
+    let result = session.perform("info events 8")
+    #expect(result.lines.count == 8 && !result.lines.contains { $0.contains("{") || $0.contains("\"") }, "\(result.lines)")
+    #expect(result.lines.contains { $0.contains("IO out 3f8h") })
+    #expect(result.json.text.contains("\"kind\":"))
+    #expect(result.lines == session.perform("events 8").lines)
+    #expect(session.perform("info events 8 exits").lines.allSatisfy { $0.contains("exit") || $0.contains("entry") })
+  }
+
+  @Test func `one byte is no bytes, and what was loaded stands behind where the guest is`() throws {
+    let session = try Self.session()
+    #expect(session.perform("set byte[0x2000]=1").lines == ["1 byte at 0x2000 = 0x1"])
+    #expect(session.perform("set word[0x2000]=1").lines == ["2 bytes at 0x2000 = 0x1"])
+    let sentence = session.currentSnapshot().stopSentence
+    #expect(sentence.hasPrefix("Loaded ") && sentence.contains(", stopped before its first instruction at "), "\(sentence)")
+  }
+
   @Test func `every command has help, and its own name finds it`() {
     for command in CommandTable.all {
       #expect(!command.help.isEmpty)

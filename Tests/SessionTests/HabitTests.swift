@@ -16,7 +16,7 @@ struct HabitTests {
 
   @Test func `what is loaded is named by its last part`() throws {
     let sentence = try Self.session().currentSnapshot().stopSentence
-    #expect(sentence.hasPrefix("Loaded long-kernel.elf: Multiboot kernel"), "\(sentence)")
+    #expect(sentence.hasPrefix("Loaded long-kernel.elf, stopped before its first instruction at 1002d7 <start>: Multiboot kernel"), "\(sentence)")
   }
 
   @Test func `a screen's coloured blanks are seen in text`() {
@@ -34,7 +34,7 @@ struct HabitTests {
     ("b *0x1000b7", "breakpoint 1: exec 1000b7"), ("tb *log_write", "exec 100c23 <log_write>"), ("hbreak log_write", "exec 100c23"),
     ("watch *(int *)0x9efa0", "watch w 9efa0/4"), ("watch word[0x9efa0]", "watch w 9efa0/2"), ("rwatch 0x9efa0", "watch r 9efa0/1"),
     ("awatch *0x9efa0", "watch rw 9efa0/8"), ("set *(int *)0x9efa0 = 7", "4 bytes at 0x9efa0 = 0x7"),
-    ("set {char}0x9efa0 = 7", "1 bytes at 0x9efa0"), ("set pword[0x9efa0]=7", "2 bytes at 0x9efa0"),
+    ("set {char}0x9efa0 = 7", "1 byte at 0x9efa0"), ("set pword[0x9efa0]=7", "2 bytes at 0x9efa0"),
     ("i r rax", "rax 0000000000000001"), ("info symbol 0x1000b7", "report_cpuid+1b"), ("info eflags", "IOPL0"),
     ("x/2s 0x100e06", "\"CPUID: long-mode"), ("tele", "sp=>    +0  00106fa8  0000000000100e06"), ("stack 2", "CPUID: long-mode"),
     ("hexdump 100e06 8", "43 50 55 49 44 3a 20 6c"), ("dd $rsp 2", "00100e06 00000000"), ("list", "out dx, eax"),

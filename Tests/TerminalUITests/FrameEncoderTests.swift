@@ -126,6 +126,25 @@ struct FrameEncoderTests {
     #expect(sent[1].contains("\u{1B}8") || sent[2].contains("\u{1B}8"))
   }
 
+  @Test func `the terminal goes back to where text changes in every frame`() {
+    let able = FrameEncoder(depth: .sixteen, abilities: [.keepsPen, .staysInRow])
+    var memory = FrameEncoder.Memory()
+    var old: CellBuffer?
+    var sent: [String] = []
+    for number in 0..<12 {
+      let buffer = CellBuffer(Size(width: 60, height: 8))
+      Canvas(buffer).text("a title", x: 0, y: 0)
+      Canvas(buffer).text("count \(100 + number)", x: 40, y: 5)
+      Canvas(buffer).text("changed \(number % 10)", x: 3, y: 7, .changed)
+      let bytes = able.encode(from: old, to: buffer, theme: .plain, cursor: nil, memory: &memory)
+      sent.append(String(decoding: bytes, as: UTF8.self))
+      old = buffer
+    }
+    // ESC 8, back over the digit, and the digit.
+    #expect(sent.last?.contains("\u{1B}8\u{8}1") == true, "\(sent.map(\.debugDescription))")
+    #expect(sent.suffix(4).allSatisfy { !$0.contains("\u{1B}7") })
+  }
+
   @Test("along a row by tab stops where that is shorter, to the one before or the one behind", arguments: [
     (24, "\t\t\t"), (23, "\t\t\t\u{8}"), (14, "\t\t\u{8}\u{8}"), (26, "\u{1B}[25C"), (39, "\u{1B}[38C"),
   ])

@@ -83,10 +83,10 @@ package final class CodePane: Pane {
     return nil
   }
 
-  /// An anchor that puts `address` a third of the way down.
+  /// An anchor that puts `address` near the top: what comes next matters more than what is over.
   private func place(_ address: UInt64, _ snapshot: SessionSnapshot) -> UInt64 {
     guard rows > 2 else { return address }
-    return snapshot.listing.backward(from: address, count: max(rows / 3, 1)).first?.address ?? address
+    return snapshot.listing.backward(from: address, count: max(rows / 5, 1)).first?.address ?? address
   }
 
   package func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {

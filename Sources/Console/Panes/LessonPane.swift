@@ -18,8 +18,16 @@ package final class LessonPane: Pane {
 
   package func title(_ snapshot: SessionSnapshot) -> String { snapshot.lesson?.title ?? "Lesson" }
 
-  /// While it shows choices, or asks for a number, digits are answers.
-  package func takesDigits(_ snapshot: SessionSnapshot) -> Bool { choiceCount(snapshot) > 0 || asksForNumber(snapshot) }
+  /// While it shows choices, or asks for a number, digits are answers. Where a choice was made, another is a second try
+  /// and does not lead away from the page.
+  package func takesDigit(_ digit: Int, _ snapshot: SessionSnapshot) -> Bool {
+    choiceCount(snapshot) > 0 || asksForNumber(snapshot) || isAnswered(snapshot, by: digit)
+  }
+
+  private func isAnswered(_ snapshot: SessionSnapshot, by digit: Int) -> Bool {
+    guard let run = snapshot.lesson?.run, case .answered = run.stage, case .choices(let choices)? = run.step.question?.kind else { return false }
+    return choices.indices.contains(digit - 1)
+  }
 
   private func asksForNumber(_ snapshot: SessionSnapshot) -> Bool {
     guard let run = snapshot.lesson?.run, run.stage == .asking, case .number? = run.step.question?.kind else { return false }
@@ -109,6 +117,7 @@ package final class LessonPane: Pane {
 
   private func answer(_ digit: String, _ snapshot: SessionSnapshot) -> PaneResponse {
     if asksForNumber(snapshot) { return .typeCommand("lesson answer \(digit)") }
+    if let number = Int(digit), isAnswered(snapshot, by: number) { return .say("this is answered: Enter goes on, p asks again") }
     guard let number = Int(digit), (1...max(choiceCount(snapshot), 1)).contains(number) else {
       return .say("there are answers from 1 to \(choiceCount(snapshot))")
     }

@@ -6,6 +6,12 @@ package final class MessagesPane: ListPane {
   package init() { super.init(.messages, followsEnd: true) }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
+    pinLongAnswer(snapshot)
+    if pinned != nil { return "Log: the answer begins here (0 PgDn goes on, End to its end)" }
+    return counted(snapshot)
+  }
+
+  private func counted(_ snapshot: SessionSnapshot) -> String {
     snapshot.droppedEvents == 0 ? "Log" : "Log (\(Format.grouped(snapshot.droppedEvents)) events not shown)"
   }
 
@@ -15,12 +21,30 @@ package final class MessagesPane: ListPane {
     var text: String
   }
   private var width = 80
+  /// Rows it had when it was drawn last.
+  private var height = Int.max
 
   package override func render(_ snapshot: SessionSnapshot, on canvas: Canvas, focused: Bool) {
     if width != canvas.width { known = nil }
     width = canvas.width
+    height = canvas.height
+    pinLongAnswer(snapshot)
     super.render(snapshot, on: canvas, focused: focused)
   }
+
+  /// An answer of more rows than there are is read from its beginning; once for each command, and until more is said.
+  private func pinLongAnswer(_ snapshot: SessionSnapshot) {
+    guard let command = snapshot.messages.lastIndex(where: { $0.kind == .command }) else { return }
+    let answer = snapshot.messages[(command + 1)...]
+    guard answer.allSatisfy({ $0.kind == .answer }) else { return pinned = nil }
+    let number = snapshot.messages[command].number
+    if number != pinnedCommand { pinned = nil }
+    let rows = identities(snapshot)
+    guard number != pinnedCommand, let first = rows.firstIndex(where: { $0 >> 16 == number }), rows.count - first > height else { return }
+    (pinned, pinnedCommand) = (rows[first], number)
+    select(nil)
+  }
+  private var pinnedCommand: UInt64?
 
   /// A message is a line or more: identities are its number with the line's place behind it.
   private func lines(_ snapshot: SessionSnapshot) -> [Line] {

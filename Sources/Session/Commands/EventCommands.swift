@@ -10,7 +10,7 @@ enum EventCommands {
       completion: .words(["start", "stop", "export"])
     ) { core, arguments throws(CommandError) in try trace(core, arguments) },
     CommandDescriptor(
-      ["events"], .recording, arguments: "[N]", help: "info events", whileRunning: true
+      ["events"], .recording, arguments: "[N] [KIND]", help: "info events", whileRunning: true
     ) { core, arguments throws(CommandError) in
       core.execute("info events \(arguments.rest)")
     },

@@ -25,12 +25,6 @@ enum MachineTopics {
     .init(names: ["stats", "statistics", "reasons"], help: "exits by reason and by address") {
       core, _ throws(CommandError) in statistics(core)
     },
-    .init(names: ["events"], help: "the newest events: [N]") { core, scanner throws(CommandError) in
-      core.stream.drain()
-      let events = core.stream.newest.newest(Int(clamping: scanner.takeNumber() ?? 20))
-      let values = events.map { EventJSON.value(of: $0, counts: core.control.countsInstructions) }
-      return InfoCommands.rows(values.map(\.text), empty: "no events so far", json: .array(values))
-    },
     .init(names: ["engine", "capabilities"], help: "the engine and what it can do") { core, _ throws(CommandError) in
       let engine = core.machine.engine
       let has = EngineCapabilities.allCases.filter { engine.capabilities.contains($0) }.map(\.name)

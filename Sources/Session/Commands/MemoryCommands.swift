@@ -344,7 +344,7 @@ enum MemoryCommands {
       }
       core.machine.memory.write(place, [UInt8(truncatingIfNeeded: value >> (index * 8))], force: true)
     }
-    return CommandResult("\(size) bytes at \(Hex.text(start)) = \(Hex.text(value))", json: .members(
+    return CommandResult("\(size) byte\(size == 1 ? "" : "s") at \(Hex.text(start)) = \(Hex.text(value))", json: .members(
       ("address", .hex(start)), ("value", .hex(value)), ("size", .number(UInt64(size)))))
   }
 }

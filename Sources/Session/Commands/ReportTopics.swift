@@ -28,8 +28,8 @@ enum ReportTopics {
     .init(names: ["interrupts", "pic", "apic", "lapic", "ioapic", "irq"], help: "interrupt controllers bit by bit, timers") {
       core, _ throws(CommandError) in result(InterruptReport(core.machine.platform.inspection).whole)
     },
-    .init(names: ["log"], help: "the newest events in words: [N] [KIND]", completion: .words(EventReport.Group.allCases.map(\.rawValue))) { core, scanner throws(CommandError) in
-      try log(core, &scanner)
+    .init(names: ["events", "log"], help: "the newest events: [N] [KIND]", completion: .words(EventReport.Group.allCases.map(\.rawValue))) { core, scanner throws(CommandError) in
+      try events(core, &scanner)
     },
     .init(names: ["costs"], help: "exits by reason, address and symbol, with costs and histogram") {
       core, _ throws(CommandError) in
@@ -95,7 +95,7 @@ enum ReportTopics {
     return VMCSCommands.info(VMCSReport(core.snapshot()), fitting[0])
   }
 
-  private static func log(_ core: SessionCore, _ scanner: inout ArgumentScanner) throws(CommandError) -> CommandResult {
+  private static func events(_ core: SessionCore, _ scanner: inout ArgumentScanner) throws(CommandError) -> CommandResult {
     core.stream.drain()
     var count = 20
     var group = EventReport.Group.all

@@ -23,7 +23,7 @@ enum RunCommands {
     CommandDescriptor(
       ["finish", "f", "fin", "out", "gu"], .running, keys: ["f"], arguments: "[N]",
       help: "run to the return of this routine", runsGuest: true
-    ) { core, arguments throws(CommandError) in core.go(StepPlan(.out, count: try count(arguments))) },
+    ) { core, arguments throws(CommandError) in try finish(core, arguments) },
     CommandDescriptor(
       ["until", "u", "advance", "xuntil"], .running, keys: ["u", "F7"], arguments: "[ADDR [N]]",
       help: "run to an address (hexadecimal or symbol), or on in this routine and out of a loop", runsGuest: true,
@@ -97,6 +97,16 @@ enum RunCommands {
     try scanner.end()
     let moved = core.execute("set $rip=\(Hex.text(MemoryCommands.offset(core, address)))")
     return moved.failed ? moved : core.go(nil)
+  }
+
+  private static func finish(_ core: SessionCore, _ arguments: CommandArguments) throws(CommandError) -> CommandResult {
+    let count = try count(arguments)
+    guard core.stop != .created else {
+      throw CommandError(
+        typed: "", expected: "there is nothing to finish: the guest has not executed anything yet, so no routine was called",
+        usage: arguments.usage)
+    }
+    return core.go(StepPlan(.out, count: count))
   }
 
   private static func count(_ arguments: CommandArguments) throws(CommandError) -> UInt64 {

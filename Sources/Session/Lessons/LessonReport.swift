@@ -49,7 +49,7 @@ package enum LessonReport {
     rows += paragraph(sentence(verdict), width, verdict.isRight ? .set : verdict.given == nil ? .changed : .bad)
     if let why = verdict.why { rows += paragraph(why, width) }
     for text in verdict.happened { rows += paragraph(text, width, .exit) }
-    return rows + step.because.flatMap { paragraph($0, width) }
+    return step.because.isEmpty ? rows : rows + paragraph(step.because.joined(separator: " "), width)
   }
 
   private static func sentence(_ verdict: LessonVerdict) -> String {

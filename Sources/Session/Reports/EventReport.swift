@@ -2,7 +2,7 @@ import Debugger
 import VMCore
 import X86
 
-/// Events in words, for the event stream, an exit's anatomy and `info log`.
+/// Events in words, for the event stream, an exit's anatomy and `info events`.
 package struct EventReport {
   private let symbols: SymbolTable
   /// What exits are called, by the sequence number of their event.

@@ -20,7 +20,7 @@ package struct BlockReport {
 
   package var head: [ReportRow] {
     var row = ReportRow(
-      "block \(Hex.text(block.rip))\(symbols.name(of: block.rip).map { " <\($0)>" } ?? ""), \(block.length) bytes at GPA \(Hex.text(block.gpa.value)): ",
+      "block \(Hex.text(block.rip))\(symbols.name(of: block.rip).map { " <\($0)>" } ?? ""), \(block.length) byte\(block.length == 1 ? "" : "s") at GPA \(Hex.text(block.gpa.value)): ",
       .heading)
     switch block.status {
     case .cold(let left): row.add("cold, rewritten after \(left) more execution\(left == 1 ? "" : "s")", .plain)
