@@ -6,7 +6,7 @@ import X86
 /// One instruction at a time.
 extension KVMVCPU {
   /// How long one instruction may take before the guest is thought to have run away, in ns.
-  private static let patience: UInt64 = 20_000_000
+  private static let patience: UInt64 = 1_000_000_000
   /// After these a trap flag of the monitor's does not come back where it should, or the guest sees it; and a
   /// repeated string instruction is one instruction (see `VCPU.run`).
   private static let unsteppable: Set<String> = [
