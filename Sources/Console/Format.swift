@@ -76,11 +76,11 @@ package enum Format {
     return count >= width ? text : String(repeating: " ", count: width - count) + text
   }
 
-  /// A title up to the two blanks that end a pane's name; what stands behind them changes as the guest goes on.
+  /// A title up to the first of the two blanks that end a pane's name; what stands behind them changes as the guest goes on.
   static func name(ofTitle title: String) -> String {
     let words = title.drop { $0 == " " }
-    let blanks = title.count - words.count
-    return String(title.prefix(blanks + (words.firstRange(of: "  ").map { words.distance(from: words.startIndex, to: $0.lowerBound) + 1 } ?? words.count)))
+    guard let blanks = words.firstRange(of: "  ") else { return title }
+    return String(title[...blanks.lowerBound])
   }
 
   /// A title with its views, of which one is in brackets: where there is no room for all, those before it go.

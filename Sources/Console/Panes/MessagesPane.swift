@@ -6,6 +6,7 @@ package final class MessagesPane: ListPane {
   package init() { super.init(.messages, followsEnd: true) }
 
   package override func title(_ snapshot: SessionSnapshot) -> String {
+    // It is drawn before the rows, whose place it tells.
     pinLongAnswer(snapshot)
     if pinned != nil { return "Log: the answer begins here (0 PgDn goes on, End to its end)" }
     return counted(snapshot)
@@ -38,9 +39,10 @@ package final class MessagesPane: ListPane {
     let answer = snapshot.messages[(command + 1)...]
     guard answer.allSatisfy({ $0.kind == .answer }) else { return pinned = nil }
     let number = snapshot.messages[command].number
-    if number != pinnedCommand { pinned = nil }
+    guard number != pinnedCommand else { return }
+    pinned = nil
     let rows = identities(snapshot)
-    guard number != pinnedCommand, let first = rows.firstIndex(where: { $0 >> 16 == number }), rows.count - first > height else { return }
+    guard let first = rows.firstIndex(where: { $0 >> 16 == number }), rows.count - first > height else { return }
     (pinned, pinnedCommand) = (rows[first], number)
     select(nil)
   }
