@@ -16,7 +16,8 @@ import VMCore
   private func run(
     _ sample: String, _ engine: String, _ command: String, recordsStates: Bool = false, controls: [String] = []
   ) throws -> Run {
-    let path = "/tmp/ringside-prompt-\(getpid())-\(sample)-\(engine)-\(command.hashValue)"
+    // Other tests make the same run at the same time.
+    let path = "/tmp/ringside-prompt-\(getpid())-\(UInt64.random(in: 0...UInt64.max))"
     defer { unlink(path) }
     var configuration = SessionConfiguration()
     configuration.guest = sample
