@@ -51,7 +51,7 @@ import Synchronization
     producer.deallocate()
   }
 
-  /// Stamps sequence and time and puts the event into the ring. A few nanoseconds: made in the ring, it is not copied there.
+  /// Stamps sequence and time and puts the event into the ring. Made in the ring, it is not copied there.
   @inlinable @inline(__always)
   package func emit(_ event: Event) {
     guard let slot = claim() else { return }
